@@ -1,0 +1,86 @@
+//! The WebSocket: progress of the jobs that a client subscribes to, with a snapshot at every subscription.
+
+use std::sync::Arc;
+
+use axum::extract::ws::{Message, WebSocket};
+use futures_util::{SinkExt, StreamExt};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
+
+use super::core::{Core, Job};
+
+#[derive(Deserialize)]
+struct Subscribe {
+    subscribe: String,
+}
+
+/// Serves one client until it goes away or the backend stops.
+pub async fn serve(core: Core, socket: WebSocket) {
+    core.metrics.sockets.inc();
+    let (mut sink, mut stream) = socket.split();
+    let (updates, mut outgoing) = mpsc::channel::<String>(64);
+    let watchers = TaskTracker::new();
+    loop {
+        tokio::select! {
+            message = stream.next() => match message {
+                Some(Ok(Message::Text(text))) => subscribe(&core, &text, &updates, &watchers),
+                Some(Ok(Message::Close(_))) | None => break,
+                Some(Ok(_)) => {}
+                Some(Err(_)) => {
+                    core.metrics.socket_errors.inc();
+                    break;
+                }
+            },
+            Some(text) = outgoing.recv() => {
+                core.metrics.messages.inc();
+                if sink.send(Message::Text(text.into())).await.is_err() {
+                    core.metrics.socket_errors.inc();
+                    break;
+                }
+            },
+            () = core.stop.cancelled() => {
+                // The client may be gone already; there is nobody left to tell.
+                let _ = sink.send(Message::Close(None)).await;
+                break;
+            },
+        }
+    }
+    drop(outgoing);
+    core.metrics.sockets.dec();
+}
+
+fn subscribe(core: &Core, text: &str, updates: &mpsc::Sender<String>, watchers: &TaskTracker) {
+    let Ok(wanted) = serde_json::from_str::<Subscribe>(text) else {
+        core.metrics.socket_errors.inc();
+        return;
+    };
+    match core.find(&wanted.subscribe) {
+        Some(job) => {
+            watchers.spawn(watch(job, updates.clone()));
+        }
+        None => {
+            // A full channel means a client that does not read; it asks again or polls.
+            let _ = updates.try_send(json!({ "id": wanted.subscribe, "error": "unknown job" }).to_string());
+        }
+    }
+}
+
+/// Sends the snapshot, then every change, until the job has ended or the client is gone.
+async fn watch(job: Arc<Job>, updates: mpsc::Sender<String>) {
+    let mut view = job.view.subscribe();
+    loop {
+        let (text, ended) = {
+            let view = view.borrow_and_update();
+            (serde_json::to_string(&*view).unwrap_or_default(), view.status.is_terminal())
+        };
+        if updates.send(text).await.is_err() || ended {
+            return;
+        }
+        tokio::select! {
+            changed = view.changed() => if changed.is_err() { return },
+            () = updates.closed() => return,
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! A percentile of the latency lies below a limit: counted from the moment that a job should have been sent, judged with
+//! the binomial rule of MLPerf LoadGen, so that too few samples are inconclusive.
+
+use super::{Check, Verdict, View};
+use crate::experiment::decode::At;
+use crate::experiment::diagnostic::{Diagnostics, Span};
+use crate::experiment::units::Time;
+use crate::journal::facts::JobFacts;
+use crate::load::ledger::Class;
+use crate::record;
+use crate::stats::{Against, percentile_against, quantile, samples_for_percentile};
+
+/// A generator that is late by more than this share of the limit has no say about it.
+const OWN_LATENESS: f64 = 0.05;
+
+record! {
+    /// A percentile of the jobs' latency lies below a limit.
+    pub struct Latency {
+        /// Which percentile, 50 to 99.99.
+        percentile: f64 = 95.0,
+        /// The limit.
+        below: Time,
+        /// Only the jobs of this load or fault.
+        load: Option<At<String>> = None,
+    }
+}
+
+impl Check for Latency {
+    fn load(&self) -> Option<&At<String>> {
+        self.load.as_ref()
+    }
+    fn percentile(&self) -> Option<f64> {
+        Some(self.percentile)
+    }
+    fn validate(&self, place: Span, diags: &mut Diagnostics) {
+        check_percentile(self.percentile, place, diags);
+    }
+
+    fn judge(&self, view: &View<'_>) -> Verdict {
+        let expected = format!("p{} below {}", self.percentile, self.below);
+        if !view.record.ended {
+            return Verdict::pending(&expected, "jobs are still being sent");
+        }
+        let jobs: Vec<(&JobFacts, Class)> = view.jobs(self.load()).map(|(job, class, _)| (job, class)).collect();
+        let mut latencies: Vec<f64> = jobs.iter().filter_map(|(job, class)| latency(job, *class)).collect();
+        let limit = self.below.as_s();
+        if let Some(late) = own_lateness(&jobs).filter(|late| *late > OWN_LATENESS * limit) {
+            return Verdict::inconclusive(&expected, format!("chaos itself was {:.0} ms late (p99): too much against this limit", late * 1e3));
+        }
+        let n = latencies.len() as u64;
+        let over = latencies.iter().filter(|l| **l >= limit).count() as u64;
+        let shown = quantile(&mut latencies, self.percentile / 100.0).map_or_else(|| "no job".to_owned(), show);
+        let observed = format!("{shown}; {over} of {n} jobs over the limit");
+        match percentile_against(self.percentile, over, n) {
+            Against::Below => Verdict::passed(&expected, observed),
+            Against::Above => Verdict::failed(&expected, observed),
+            Against::Undecided => Verdict::inconclusive(&expected, observed).with([needed(self.percentile, n)]),
+        }
+    }
+}
+
+fn needed(percentile: f64, n: u64) -> String {
+    let least = samples_for_percentile(percentile);
+    match least.checked_sub(n).filter(|missing| *missing > 0) {
+        Some(missing) => format!("{missing} samples are missing: a p{percentile} takes at least {least}, with none over the limit"),
+        None => "so many over the limit neither show that it holds nor that it does not (99 % confidence)".to_owned(),
+    }
+}
+
+pub fn show(seconds: f64) -> String {
+    if seconds.is_finite() { format!("{seconds:.3} s") } else { "never (a job without an end)".to_owned() }
+}
+
+/// A job's latency; endless for one that was accepted and did not complete, none for one that was not accepted.
+pub fn latency(job: &JobFacts, class: Class) -> Option<f64> {
+    match class {
+        Class::Completed => job.total_s(),
+        Class::Rejected | Class::Invalid | Class::Open => None,
+        Class::Failed | Class::Shed | Class::Lost | Class::Duplicated | Class::Mismatched => Some(f64::INFINITY),
+    }
+}
+
+/// How late the jobs were sent by ourselves: the 99th percentile, in seconds.
+pub fn own_lateness(jobs: &[(&JobFacts, Class)]) -> Option<f64> {
+    let mut late: Vec<f64> = jobs.iter().map(|(job, _)| (job.submitting_t - job.intended_t).max(0.0)).collect();
+    quantile(&mut late, 0.99)
+}
+
+pub fn check_percentile(percentile: f64, place: Span, diags: &mut Diagnostics) {
+    if !(50.0..=99.99).contains(&percentile) {
+        diags.error(place, format!("there is no percentile {percentile} here"), "expected 50 to 99.99");
+    }
+}

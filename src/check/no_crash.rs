@@ -1,0 +1,37 @@
+//! The target's process did not end by itself.
+
+use super::{Check, Verdict, View};
+use crate::record;
+
+const EXPECTED: &str = "the target's process never ends unless the experiment ends it";
+/// A standard metric that changes when the process is another one.
+const START_TIME: &str = "metric:process_start_time_seconds";
+
+record! {
+    /// The target's process did not end by itself.
+    pub struct NoCrash {}
+}
+
+impl Check for NoCrash {
+    fn judge(&self, view: &View<'_>) -> Verdict {
+        let record = view.record;
+        let crashed = record.generations.iter().filter_map(|g| g.exited.as_ref().filter(|(.., asked)| !asked).map(|exit| (g, exit)));
+        let crashes: Vec<String> = crashed.map(|(g, (t, status, _))| format!("process {} ended by itself at {t:.1} s ({status})", g.pid)).collect();
+        if let Some(first) = crashes.first() {
+            let fatal = record.log_hits.iter().filter(|hit| hit.pattern == "fatal" || hit.pattern == "oom").rev().take(3);
+            return Verdict::failed(EXPECTED, first.clone()).with(crashes).with(fatal.map(|hit| format!("log at {:.1} s: {}", hit.t, hit.line)));
+        }
+        if !record.ended {
+            return Verdict::pending(EXPECTED, "alive so far");
+        }
+        if let Some(last) = record.generations.last() {
+            return Verdict::passed(EXPECTED, format!("process {} was there to the end", last.pid));
+        }
+        match record.series.get(START_TIME) {
+            Some(series) if series.ever_moved() => Verdict::failed(EXPECTED, "process_start_time_seconds changed: another process answers"),
+            Some(_) if record.gaps.contains_key("metrics") => Verdict::inconclusive(EXPECTED, "the start time is the same, but some samples are missing"),
+            Some(_) => Verdict::passed(EXPECTED, "process_start_time_seconds never changed"),
+            None => Verdict::inconclusive(EXPECTED, "neither a runtime nor process_start_time_seconds shows the process"),
+        }
+    }
+}

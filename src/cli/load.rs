@@ -1,0 +1,74 @@
+//! What `run`, `validate` and `plan` share: the file, what the command line changes about it, and its plan.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use super::OutputFormat;
+use crate::exit::Exit;
+use crate::experiment::diagnostic::Diagnostics;
+use crate::experiment::{self, Loaded, Overrides};
+use crate::plan::Plan;
+use crate::plan::build;
+use crate::seed::Seed;
+
+#[derive(clap::Args, Clone)]
+pub struct FileArgs {
+    /// The experiment.
+    pub file: PathBuf,
+    /// Change a field: PATH=VALUE, such as faults.0.flood.jobs=2. May be given again.
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub set: Vec<String>,
+    /// The seed of every random choice, instead of the file's.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// The target's URL, instead of the file's.
+    #[arg(long)]
+    pub url: Option<String>,
+    /// Plant a defect in the embedded backend. May be given again; `chaos backend --help` lists them.
+    #[arg(long, value_name = "NAME")]
+    pub defect: Vec<String>,
+}
+
+/// A file with its plan.
+pub struct Ready {
+    pub loaded: Loaded,
+    pub plan: Plan,
+    /// What the command line changed, as it was typed.
+    pub overrides: Vec<String>,
+}
+
+impl FileArgs {
+    fn overrides(&self) -> Overrides {
+        Overrides { set: self.set.clone(), seed: self.seed, url: self.url.clone(), defects: self.defect.clone() }
+    }
+
+    fn spelled_out(&self) -> Vec<String> {
+        let set = self.set.iter().map(|s| format!("--set {s}"));
+        let seed = self.seed.iter().map(|s| format!("--seed {s}"));
+        let url = self.url.iter().map(|s| format!("--url {s}"));
+        let defects = self.defect.iter().map(|s| format!("--defect {s}"));
+        set.chain(seed).chain(url).chain(defects).collect()
+    }
+
+    /// Reads and plans. Whatever is wrong is printed, all at once.
+    pub fn ready(&self, format: OutputFormat) -> Result<Ready, Exit> {
+        let environment = |name: &str| std::env::var(name).ok();
+        let mut loaded = experiment::load(&self.file, &self.overrides(), &environment).map_err(|diags| show(&diags, format))?;
+        let seed = loaded.experiment.seed.map_or_else(Seed::from_entropy, Seed);
+        let beside = self.file.parent().map_or_else(|| Path::new(".").to_owned(), Path::to_owned);
+        match build::build(&loaded.experiment, seed, &beside, &mut loaded.diags) {
+            Some(plan) => Ok(Ready { loaded, plan, overrides: self.spelled_out() }),
+            None => Err(show(&loaded.diags, format)),
+        }
+    }
+}
+
+fn show(diags: &Diagnostics, format: OutputFormat) -> Exit {
+    match format {
+        OutputFormat::Text => eprintln!("{}\n\n{} problem{} found", diags.render(std::io::stderr().is_terminal()), diags.found.len(), if diags.found.len() == 1 { "" } else { "s" }),
+        OutputFormat::Json => {
+            super::print(&(serde_json::json!({ "valid": false, "errors": diags.located() }).to_string() + "\n"));
+        }
+    }
+    Exit::Usage
+}

@@ -1,0 +1,118 @@
+//! The command line: one file a command.
+
+mod backend;
+mod completions;
+mod doctor;
+mod hold;
+mod load;
+mod logging;
+mod plan;
+mod report;
+mod revert;
+mod run;
+mod schema;
+mod validate;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::exit::Exit;
+
+/// Breaks a GPU generation backend on purpose and proves that it recovers.
+#[derive(Parser)]
+#[command(name = "chaos", version, arg_required_else_help = true, after_help = "Example: chaos run experiments/gpu-oom.yaml")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Say more; twice for the program's own log.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    verbose: u8,
+    /// Say only what went wrong.
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// The form of the program's own log.
+    #[arg(long, value_enum, default_value = "text", global = true)]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, ValueEnum, PartialEq, Eq)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+/// For people or for machines.
+#[derive(Clone, Copy, ValueEnum, PartialEq, Eq)]
+enum OutputFormat {
+    Text,
+    Json,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Run(run::Args),
+    Validate(validate::Args),
+    Plan(plan::Args),
+    Report(report::Args),
+    Revert(revert::Args),
+    Doctor(doctor::Args),
+    Schema(schema::Args),
+    Completions(completions::Args),
+    Backend(backend::Args),
+    #[command(hide = true)]
+    Hold(hold::Args),
+}
+
+/// What all commands share.
+struct Globals {
+    verbose: u8,
+    quiet: bool,
+    log_format: LogFormat,
+}
+
+/// The whole program.
+pub fn main() -> Exit {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Passed };
+            // A closed terminal is no reason to fail differently.
+            let _ = error.print();
+            return exit;
+        }
+    };
+    let globals = Globals { verbose: cli.verbose, quiet: cli.quiet, log_format: cli.log_format };
+    // Without a default provider every TLS client would panic at its first use.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match cli.command {
+        Command::Run(args) => run::run(args, &globals),
+        Command::Validate(args) => validate::run(args),
+        Command::Plan(args) => plan::run(args),
+        Command::Report(args) => report::run(args),
+        Command::Revert(args) => revert::run(args, &globals),
+        Command::Doctor(args) => doctor::run(args),
+        Command::Schema(args) => schema::run(args),
+        Command::Completions(args) => completions::run(args),
+        Command::Backend(args) => backend::run(args, &globals),
+        Command::Hold(args) => hold::run(args),
+    }
+}
+
+/// Prints an error and returns its exit code.
+fn complain(exit: Exit, text: impl std::fmt::Display) -> Exit {
+    eprintln!("error: {text}");
+    exit
+}
+
+/// The runtime for commands that wait for something.
+fn tokio_runtime() -> Result<tokio::runtime::Runtime, Exit> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| complain(Exit::CannotRun, format!("the runtime cannot start: {e}")))
+}
+
+/// Writes to standard output; a reader that has gone away (`| head`) is no error.
+fn print(text: &str) -> Exit {
+    use std::io::Write;
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => complain(Exit::CannotRun, format!("cannot write the output: {error}")),
+        _ => Exit::Passed,
+    }
+}

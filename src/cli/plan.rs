@@ -1,0 +1,71 @@
+//! `chaos plan`: what would happen, without touching anything.
+
+use super::load::FileArgs;
+use super::{OutputFormat, complain, print};
+use crate::exit::Exit;
+use crate::plan::{Moment, Plan, RuntimePlan};
+use crate::report::table::seconds;
+
+/// Print what a run would send, break and touch, and when. Touches nothing.
+#[derive(clap::Args)]
+#[command(after_help = "Example: chaos plan experiments/gpu-oom.yaml --seed 7")]
+pub struct Args {
+    #[command(flatten)]
+    file: FileArgs,
+    #[arg(long, value_enum, default_value = "text")]
+    format: OutputFormat,
+}
+
+pub fn run(args: Args) -> Exit {
+    let ready = match args.file.ready(args.format) {
+        Ok(ready) => ready,
+        Err(exit) => return exit,
+    };
+    let mut plan = match serde_json::to_value(&ready.plan) {
+        Ok(plan) => plan,
+        Err(error) => return complain(Exit::CannotRun, format!("the plan cannot be written: {error}")),
+    };
+    ready.loaded.redactor.json(&mut plan);
+    match args.format {
+        OutputFormat::Json => print(&format!("{plan:#}\n")),
+        OutputFormat::Text => print(&ready.loaded.redactor.text(&text(&ready.plan))),
+    }
+}
+
+fn text(plan: &Plan) -> String {
+    let mut out = format!("{} (seed {})\n", plan.name, plan.seed.0);
+    let mut line = |text: String| out.push_str(&format!("{text}\n"));
+    let runtime = match &plan.runtime {
+        RuntimePlan::Embedded(b) => format!("embedded reference backend, {}× speed, {} slots, {} of simulated VRAM, queue of {}", b.speed, b.slots, b.vram, b.queue),
+        RuntimePlan::Process(p) => format!("process: {}", p.command.join(" ")),
+        RuntimePlan::None => "nothing that chaos may start or stop".to_owned(),
+    };
+    line(format!("target   {} through driver {}; {runtime}", plan.url, plan.driver.name));
+    if let RuntimePlan::Embedded(b) = &plan.runtime {
+        b.defects.iter().for_each(|d| line(format!("defect   {d}: {}", d.about())));
+    }
+    for (load, forecast) in plan.loads.iter().zip(&plan.forecast.loads) {
+        for stage in &load.stages {
+            let what = stage.rate_per_s.map_or_else(|| format!("{} users, thinking {}", stage.users, load.think), |r| format!("{r} jobs/s, {}", load.arrivals));
+            let until = stage.until_s.map_or_else(|| "until the checks are decided".to_owned(), |u| format!("to {}", seconds(u)));
+            line(format!("load     {}: {what}, from {} {until}, following by {}", load.name, seconds(stage.from_s), load.listen));
+        }
+        if let Some(rate) = forecast.jobs_per_s {
+            let total = forecast.jobs.map_or_else(String::new, |n| format!(", about {n:.0} in all"));
+            line(format!("         about {rate:.2} jobs/s at most{total}"));
+        }
+    }
+    for fault in &plan.faults {
+        let when = match &fault.moment {
+            Moment::At { s } => format!("at {}", seconds(*s)),
+            Moment::After { fault, plus_s } => format!("{} after {fault}", seconds(*plus_s)),
+            Moment::When { trigger, timeout_s, on_timeout } => format!("when {trigger} (within {}, else {on_timeout})", seconds(*timeout_s)),
+        };
+        line(format!("fault    {} ({}) {when}", fault.name, fault.spec.kind()));
+    }
+    plan.touches.iter().for_each(|t| line(format!("touches  {t}")));
+    plan.guards.iter().for_each(|g| line(format!("guard    {}", g.kind())));
+    plan.checks.iter().for_each(|c| line(format!("check    {} ({})", c.name, c.spec.kind())));
+    plan.warnings.iter().for_each(|w| line(format!("warning  {w}")));
+    out
+}

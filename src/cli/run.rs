@@ -1,0 +1,214 @@
+//! `chaos run`: one experiment, one verdict, one exit code.
+
+use std::fs::File;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::load::{FileArgs, Ready};
+use super::{Globals, OutputFormat, backend, complain, logging, print, tokio_runtime};
+use crate::clock::Clock;
+use crate::driver::http::HttpPort;
+use crate::exit::Exit;
+use crate::experiment::{Loaded, with_seed};
+use crate::journal::event::Event;
+use crate::journal::writer::Journal;
+use crate::journal::{FILE, SCHEMA};
+use crate::load::drive::Shop;
+use crate::observe::logs::LogMatcher;
+use crate::observe::nvml::Gpus;
+use crate::observe::process::Meter;
+use crate::observe::sampler::Sampler;
+use crate::plan::{Plan, RuntimePlan};
+use crate::report::terminal::{self, Volume};
+use crate::report::{self, result::RunResult};
+use crate::run::engine::{self, Interrupt};
+use crate::run::folder::Folder;
+use crate::run::world::World;
+use crate::runtime::process::{ProcessRuntime, Spec};
+use crate::runtime::{NoRuntime, Runtime};
+
+/// Run an experiment: load, faults, recovery, verdict. The exit code says how it came out.
+#[derive(clap::Args)]
+#[command(after_help = "Exit codes: 0 passed, 1 a check failed, 2 the file is wrong, 3 a guard stopped it, 4 it could not be run,\n5 something could not be put back, 6 inconclusive, 130 interrupted.\n\nExample: chaos run experiments/gpu-oom.yaml --defect oom-no-retry")]
+pub struct Args {
+    #[command(flatten)]
+    file: FileArgs,
+    /// Where the run's folder is made.
+    #[arg(long, default_value = "reports")]
+    reports: PathBuf,
+    /// What is printed on standard output at the end: a table, or result.json.
+    #[arg(long, value_enum, default_value = "text")]
+    format: OutputFormat,
+}
+
+pub fn run(args: Args, globals: &Globals) -> Exit {
+    logging::start(globals, "warn", false);
+    let ready = match args.file.ready(OutputFormat::Text) {
+        Ok(ready) => ready,
+        Err(exit) => return exit,
+    };
+    logging::mask(&ready.loaded.redactor);
+    let began = jiff::Timestamp::now();
+    let folder = match Folder::create(&args.reports, &ready.plan.name, began) {
+        Ok(folder) => folder,
+        Err(reason) => return complain(Exit::CannotRun, format!("{reason}; nothing was touched. Choose another place with --reports")),
+    };
+    let runtime = match tokio_runtime() {
+        Ok(runtime) => runtime,
+        Err(exit) => return exit,
+    };
+    let volume = match (globals.quiet, globals.verbose) {
+        (true, _) => Volume::Quiet,
+        (false, 0) => Volume::Normal,
+        (false, _) => Volume::Verbose,
+    };
+    let done = runtime.block_on(carry_out(&ready, &folder, began, volume));
+    folder.release_reserve();
+    match done.and_then(|journal| journal.read(|record| report::write_all(record, &folder.path))) {
+        Ok(result) => finish(&result, &folder.path, args.format),
+        Err(reason) => complain(Exit::CannotRun, reason),
+    }
+}
+
+fn finish(result: &RunResult, folder: &Path, format: OutputFormat) -> Exit {
+    let text = match format {
+        OutputFormat::Text => terminal::summary(result, folder, std::io::stdout().is_terminal()),
+        OutputFormat::Json => serde_json::to_string(result).unwrap_or_default() + "\n",
+    };
+    print(&text);
+    if result.exit_code == Exit::Stuck.code() {
+        eprintln!("something could not be put back; try: chaos revert {}", folder.display());
+    }
+    [Exit::Passed, Exit::Failed, Exit::Guard, Exit::CannotRun, Exit::Stuck, Exit::Inconclusive, Exit::Interrupted]
+        .into_iter()
+        .find(|exit| exit.code() == result.exit_code)
+        .unwrap_or(Exit::CannotRun)
+}
+
+/// Writes down what runs, runs it, and returns its journal.
+async fn carry_out(ready: &Ready, folder: &Folder, began: jiff::Timestamp, volume: Volume) -> Result<Journal, String> {
+    let clock = Clock::start();
+    store_experiment(&ready.loaded, &ready.plan, &folder.path)?;
+    let journal = Journal::create(&folder.path.join(FILE), clock, ready.loaded.redactor.clone()).map_err(|e| format!("cannot make the journal: {e}"))?;
+    let (events, shown) = mpsc::unbounded_channel();
+    journal.watch(events);
+    let terminal = tokio::spawn(terminal::show(shown, journal.clone(), volume));
+    journal.emit_synced(Event::RunStarted {
+        schema: SCHEMA,
+        run_id: folder.run_id.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        began: format!("{began:.3}"),
+        overrides: ready.overrides.clone(),
+        host: host(),
+        plan: Box::new(ready.plan.clone()),
+    });
+    let world = world(&ready.plan, &folder.path, &journal, clock)?;
+    let interrupt = Interrupt::default();
+    listen_for_signals(&interrupt, &folder.path).map_err(|e| format!("signals cannot be handled: {e}"))?;
+    let sampler = sampler(&world);
+    engine::run(&world, sampler, &interrupt).await;
+    journal.close_watchers();
+    // The terminal's task ends with its channel; if it has panicked the reports still stand.
+    let _ = terminal.await;
+    match journal.error() {
+        Some(error) => Err(format!("the journal could not be written to its end: {error}; what is there can be read with `chaos report {}`", folder.path.display())),
+        None => Ok(journal),
+    }
+}
+
+fn store_experiment(loaded: &Loaded, plan: &Plan, folder: &Path) -> Result<(), String> {
+    let text = serde_yaml::to_string(&with_seed(&loaded.tree, plan.seed.0)).map_err(|e| format!("the experiment cannot be written: {e}"))?;
+    let path = folder.join("experiment.yaml");
+    std::fs::write(&path, text).map_err(|e| format!("cannot write {}: {e}", path.display()))
+}
+
+fn host() -> String {
+    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    format!("{} {}, {cores} cores", std::env::consts::OS, std::env::consts::ARCH)
+}
+
+fn world(plan: &Plan, folder: &Path, journal: &Journal, clock: Clock) -> Result<World, String> {
+    let tasks = TaskTracker::new();
+    let (runtime, url) = runtime(plan, folder, journal, &tasks)?;
+    let port = Arc::new(HttpPort::new(plan.driver.clone(), url)?);
+    let shop = Shop {
+        port: port.clone(),
+        journal: journal.clone(),
+        clock,
+        seed: plan.seed,
+        stop: CancellationToken::new(),
+        give_up: CancellationToken::new(),
+        tasks,
+        poll_every: plan.driver.status.every.0,
+        unknown_for: plan.driver.status.unknown_for.0,
+    };
+    Ok(World { plan: Arc::new(plan.clone()), port, runtime, journal: journal.clone(), clock, shop })
+}
+
+/// The target's runtime, and where its URL will be.
+fn runtime(plan: &Plan, folder: &Path, journal: &Journal, tasks: &TaskTracker) -> Result<(Arc<dyn Runtime>, Arc<OnceLock<String>>), String> {
+    let fixed = || Arc::new(OnceLock::from(plan.url.clone()));
+    let spec = match &plan.runtime {
+        RuntimePlan::None => return Ok((Arc::new(NoRuntime), fixed())),
+        RuntimePlan::Embedded(settings) => {
+            let program = std::env::current_exe().map_err(|e| format!("this program cannot be found: {e}"))?;
+            let data = folder.join("target");
+            let command = backend::Args::command(&program.to_string_lossy(), settings, &data.to_string_lossy(), plan.seed.0);
+            Spec { command, env: Default::default(), cwd: None, announces: true }
+        }
+        RuntimePlan::Process(p) => Spec { command: p.command.clone(), env: p.env.clone(), cwd: p.cwd.clone().map(PathBuf::from), announces: false },
+    };
+    let announces = spec.announces;
+    let log = File::create_new(folder.join("target.log")).map_err(|e| format!("cannot make target.log: {e}"))?;
+    let matcher = LogMatcher::new(&plan.log_patterns())?;
+    let runtime = ProcessRuntime::new(spec, journal.clone(), matcher, Some(log), tasks.clone());
+    let url = if announces { runtime.address() } else { fixed() };
+    Ok((Arc::new(runtime), url))
+}
+
+fn sampler(world: &World) -> Sampler {
+    let gpus = if world.plan.gpu_is_simulated() {
+        None
+    } else {
+        Gpus::open().inspect_err(|why| world.journal.emit(Event::Note { text: format!("no figures of a GPU of this machine: {why}") })).ok()
+    };
+    Sampler {
+        port: world.port.clone(),
+        runtime: world.runtime.clone(),
+        journal: world.journal.clone(),
+        driver: world.plan.driver.clone(),
+        every: std::time::Duration::from_secs_f64(world.plan.sample_every_s),
+        gpus,
+        meter: Meter::default(),
+        last: Default::default(),
+    }
+}
+
+/// The first signal stops the run and reverts; the third leaves at once and says what is left to do.
+fn listen_for_signals(interrupt: &Interrupt, folder: &Path) -> std::io::Result<()> {
+    let (mut int, mut term, mut hup) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
+    let (interrupt, folder) = (interrupt.clone(), folder.to_owned());
+    tokio::spawn(async move {
+        for count in 1.. {
+            let name = tokio::select! {
+                _ = int.recv() => "SIGINT",
+                _ = term.recv() => "SIGTERM",
+                _ = hup.recv() => "SIGHUP",
+            };
+            // Only the first one is kept: it is what ended the run.
+            let _ = interrupt.signal.set(name.to_owned());
+            interrupt.stop.cancel();
+            if count >= 3 {
+                eprintln!("left without putting everything back; do it with: chaos revert {}", folder.display());
+                std::process::exit(Exit::Stuck.code().into());
+            }
+        }
+    });
+    Ok(())
+}

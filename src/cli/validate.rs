@@ -1,0 +1,31 @@
+//! `chaos validate`: is the file right?
+
+use super::load::FileArgs;
+use super::{OutputFormat, print};
+use crate::exit::Exit;
+
+/// Read an experiment and say everything that is wrong with it. Touches nothing.
+#[derive(clap::Args)]
+#[command(after_help = "Example: chaos validate experiments/gpu-oom.yaml")]
+pub struct Args {
+    #[command(flatten)]
+    file: FileArgs,
+    #[arg(long, value_enum, default_value = "text")]
+    format: OutputFormat,
+}
+
+pub fn run(args: Args) -> Exit {
+    let ready = match args.file.ready(args.format) {
+        Ok(ready) => ready,
+        Err(exit) => return exit,
+    };
+    let plan = &ready.plan;
+    match args.format {
+        OutputFormat::Json => print(&(serde_json::json!({ "valid": true, "errors": [], "warnings": plan.warnings }).to_string() + "\n")),
+        OutputFormat::Text => {
+            let warnings: String = plan.warnings.iter().map(|w| format!("warning: {w}\n")).collect();
+            let (loads, faults, checks) = (plan.loads.len(), plan.faults.len(), plan.checks.len());
+            print(&format!("{warnings}{}: valid ({loads} loads, {faults} faults, {checks} checks)\n", args.file.file.display()))
+        }
+    }
+}

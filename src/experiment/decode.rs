@@ -1,0 +1,400 @@
+//! From nodes to typed values, collecting every error instead of stopping at the first.
+//!
+//! A type that can stand in a file implements [`Decode`]; the [`record!`](crate::record) macro does it for structs, so that
+//! a field, its documentation, its default and its JSON Schema are written once.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json, json};
+
+use super::diagnostic::{Diagnostics, Span};
+use super::node::{Node, Value, unknown_word};
+
+/// A type that can be read from a file.
+pub trait Decode: Sized {
+    /// Reads a value; on failure the reason is in `diags` and `None` comes back.
+    fn decode(node: &Node, diags: &mut Diagnostics) -> Option<Self>;
+    /// The JSON Schema of the values that `decode` accepts.
+    fn schema() -> Json;
+}
+
+/// A struct whose fields are the keys of a mapping.
+pub trait Record: Sized {
+    fn read(fields: &mut Fields<'_>) -> Option<Self>;
+    fn properties(schema: &mut ObjectSchema);
+}
+
+impl<T: Record> Decode for T {
+    fn decode(node: &Node, diags: &mut Diagnostics) -> Option<Self> {
+        let mut fields = Fields::open(node, diags)?;
+        let value = T::read(&mut fields);
+        fields.close();
+        value
+    }
+
+    fn schema() -> Json {
+        let mut object = ObjectSchema::default();
+        T::properties(&mut object);
+        object.into_json()
+    }
+}
+
+/// The entries of one mapping while they are being read. Keys that nobody asked for are errors at the end.
+pub struct Fields<'a> {
+    node: &'a Node,
+    pub diags: &'a mut Diagnostics,
+    asked: Vec<&'static str>,
+}
+
+impl<'a> Fields<'a> {
+    /// Opens a mapping; an empty value counts as an empty mapping.
+    pub fn open(node: &'a Node, diags: &'a mut Diagnostics) -> Option<Self> {
+        if matches!(node.value, Value::Map(_) | Value::Null) {
+            return Some(Self { node, diags, asked: Vec::new() });
+        }
+        diags.error(node.span, format!("expected a mapping, found {}", node.kind()), "expected `key: value` lines or {}");
+        None
+    }
+
+    pub fn span(&self) -> Span {
+        self.node.span
+    }
+
+    pub fn required<T: Decode>(&mut self, name: &'static str) -> Option<T> {
+        let name = plain(name);
+        self.asked.push(name);
+        if let Some(node) = self.node.get(name) {
+            return T::decode(node, self.diags);
+        }
+        self.diags.error(self.node.span, format!("`{name}` is missing"), format!("expected a key `{name}` here"));
+        None
+    }
+
+    /// `Ok(None)` when the key is absent, `Err` when it is there and wrong.
+    pub fn optional<T: Decode>(&mut self, name: &'static str) -> Result<Option<T>, ()> {
+        let name = plain(name);
+        self.asked.push(name);
+        match self.node.get(name) {
+            None => Ok(None),
+            Some(node) => T::decode(node, self.diags).map(Some).ok_or(()),
+        }
+    }
+
+    /// Reports the keys that are not known.
+    pub fn close(self) {
+        let Value::Map(entries) = &self.node.value else { return };
+        for (key, _) in entries {
+            if !self.asked.contains(&key.name.as_str()) {
+                unknown_word(self.diags, key.span, "key", &key.name, &self.asked);
+            }
+        }
+    }
+}
+
+/// A field called `r#for` in Rust is the key `for`.
+fn plain(name: &'static str) -> &'static str {
+    name.strip_prefix("r#").unwrap_or(name)
+}
+
+/// A JSON Schema for a mapping under construction.
+#[derive(Default)]
+pub struct ObjectSchema {
+    pub description: String,
+    properties: Map<String, Json>,
+    required: Vec<&'static str>,
+}
+
+impl ObjectSchema {
+    pub fn field(&mut self, name: &'static str, docs: &[&str], mut schema: Json, default: Option<&str>) {
+        let name = plain(name);
+        let text: Vec<&str> = docs.iter().map(|d| d.trim()).filter(|d| !d.is_empty()).collect();
+        let mut text = text.join(" ");
+        if let Some(default) = default {
+            if default != "None" {
+                text = format!("{text} Default: {default}.");
+            }
+        } else {
+            self.required.push(name);
+        }
+        schema["description"] = json!(text.trim());
+        self.properties.insert(name.to_owned(), schema);
+    }
+
+    pub fn into_json(self) -> Json {
+        json!({
+            "type": ["object", "null"],
+            "description": self.description,
+            "properties": self.properties,
+            "required": self.required,
+            "additionalProperties": false,
+        })
+    }
+}
+
+/// Reads `name: {…}` where the name picks the variant; used by faults, checks and guards.
+pub fn single_entry<'a>(node: &'a Node, what: &str, known: &[&str], diags: &mut Diagnostics) -> Option<(&'a str, Span, &'a Node)> {
+    let Value::Map(entries) = &node.value else {
+        diags.error(node.span, format!("expected a {what}, found {}", node.kind()), format!("expected `name: {{…}}` with one of: {}", known.join(", ")));
+        return None;
+    };
+    if let Some((key, _)) = entries.iter().find(|(k, _)| !known.contains(&k.name.as_str())) {
+        unknown_word(diags, key.span, what, &key.name, known);
+        return None;
+    }
+    match entries.as_slice() {
+        [(key, value)] => Some((&key.name, key.span, value)),
+        _ => {
+            let label = format!("expected exactly one of: {}", known.join(", "));
+            diags.error(node.span, format!("a {what} has one name"), label).help("start each with its own `- `");
+            None
+        }
+    }
+}
+
+/// A value and where it stood in the file. The place is for diagnostics only: it is not stored.
+#[derive(Debug, Clone)]
+pub struct At<T> {
+    pub value: T,
+    pub span: Span,
+}
+
+impl<T: PartialEq> PartialEq for At<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
+}
+
+impl<T> std::ops::Deref for At<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T: Serialize> Serialize for At<T> {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        self.value.serialize(s)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for At<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        T::deserialize(d).map(|value| At { value, span: Span::default() })
+    }
+}
+
+impl<T: Decode> Decode for At<T> {
+    fn decode(node: &Node, diags: &mut Diagnostics) -> Option<Self> {
+        T::decode(node, diags).map(|value| At { value, span: node.span })
+    }
+    fn schema() -> Json {
+        T::schema()
+    }
+}
+
+impl<T: Decode> Decode for Option<T> {
+    fn decode(node: &Node, diags: &mut Diagnostics) -> Option<Self> {
+        T::decode(node, diags).map(Some)
+    }
+    fn schema() -> Json {
+        T::schema()
+    }
+}
+
+/// A list; a single value stands for a list of one.
+impl<T: Decode> Decode for Vec<T> {
+    fn decode(node: &Node, diags: &mut Diagnostics) -> Option<Self> {
+        match &node.value {
+            Value::List(items) => {
+                let read: Vec<Option<T>> = items.iter().map(|item| T::decode(item, diags)).collect();
+                read.into_iter().collect()
+            }
+            _ => T::decode(node, diags).map(|one| vec![one]),
+        }
+    }
+    fn schema() -> Json {
+        json!({ "anyOf": [T::schema(), { "type": "array", "items": T::schema() }] })
+    }
+}
+
+impl<T: Decode> Decode for BTreeMap<String, T> {
+    fn decode(node: &Node, diags: &mut Diagnostics) -> Option<Self> {
+        let Value::Map(entries) = &node.value else {
+            diags.error(node.span, format!("expected a mapping, found {}", node.kind()), "expected `name: value` lines");
+            return None;
+        };
+        let read: Vec<Option<(String, T)>> =
+            entries.iter().map(|(k, v)| T::decode(v, diags).map(|value| (k.name.clone(), value))).collect();
+        read.into_iter().collect()
+    }
+    fn schema() -> Json {
+        json!({ "type": "object", "additionalProperties": T::schema() })
+    }
+}
+
+impl Decode for String {
+    fn decode(node: &Node, diags: &mut Diagnostics) -> Option<Self> {
+        let text = node.scalar();
+        if text.is_none() {
+            diags.error(node.span, format!("expected text, found {}", node.kind()), "expected a text");
+        }
+        text
+    }
+    fn schema() -> Json {
+        json!({ "type": ["string", "number", "boolean"] })
+    }
+}
+
+impl Decode for bool {
+    fn decode(node: &Node, diags: &mut Diagnostics) -> Option<Self> {
+        match (&node.value, node.interpolated) {
+            (Value::Bool(b), _) => Some(*b),
+            (Value::Text(t), true) if t == "true" || t == "false" => Some(t == "true"),
+            _ => {
+                diags.error(node.span, format!("expected true or false, found {}", node.kind()), "expected `true` or `false`");
+                None
+            }
+        }
+    }
+    fn schema() -> Json {
+        json!({ "type": "boolean" })
+    }
+}
+
+/// Whole numbers share one reader; the bounds are the type's own.
+macro_rules! whole_number {
+    ($($ty:ty),*) => {$(
+        impl Decode for $ty {
+            fn decode(node: &Node, diags: &mut Diagnostics) -> Option<Self> {
+                let number = match &node.value {
+                    Value::Int(i) => Some(i128::from(*i)),
+                    Value::Text(t) if node.interpolated => t.trim().parse().ok(),
+                    _ => None,
+                };
+                let fitting = number.and_then(|n| <$ty>::try_from(n).ok());
+                if fitting.is_none() {
+                    let found = node.scalar().unwrap_or_else(|| node.kind().to_owned());
+                    diags.error(node.span, format!("`{found}` is not a fitting whole number"), format!("expected a whole number from {} to {}", <$ty>::MIN, <$ty>::MAX));
+                }
+                fitting
+            }
+            fn schema() -> Json {
+                json!({ "type": "integer", "minimum": <$ty>::MIN })
+            }
+        }
+    )*};
+}
+whole_number!(u16, u32, u64);
+
+impl Decode for f64 {
+    fn decode(node: &Node, diags: &mut Diagnostics) -> Option<Self> {
+        let number = match &node.value {
+            Value::Int(i) => Some(*i as f64),
+            Value::Float(f) => Some(*f),
+            Value::Text(t) if node.interpolated => t.trim().parse().ok(),
+            _ => None,
+        };
+        let number = number.filter(|n| n.is_finite());
+        if number.is_none() {
+            let found = node.scalar().unwrap_or_else(|| node.kind().to_owned());
+            diags.error(node.span, format!("`{found}` is not a number"), "expected a number");
+        }
+        number
+    }
+    fn schema() -> Json {
+        json!({ "type": "number" })
+    }
+}
+
+/// A template of JSON values: kept as it stands, filled in later.
+impl Decode for Json {
+    fn decode(node: &Node, diags: &mut Diagnostics) -> Option<Self> {
+        serde_json::to_value(node)
+            .map_err(|error| {
+                diags.error(node.span, format!("this cannot be written as JSON: {error}"), "here");
+            })
+            .ok()
+    }
+    fn schema() -> Json {
+        json!({})
+    }
+}
+
+/// Defines a struct that can be read from a file: each field with its documentation, its type and, after `=`, its default.
+#[macro_export]
+macro_rules! record {
+    ($(
+        $(#[doc = $sdoc:literal])*
+        pub struct $name:ident {
+            $( $(#[doc = $doc:literal])* $field:ident : $ty:ty $(= $default:expr)? ),* $(,)?
+        }
+    )*) => {$(
+        $(#[doc = $sdoc])*
+        #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+        pub struct $name { $( $(#[doc = $doc])* pub $field: $ty ),* }
+
+        impl $crate::experiment::decode::Record for $name {
+            fn read(fields: &mut $crate::experiment::decode::Fields<'_>) -> Option<Self> {
+                $( let $field = $crate::record!(@read fields, $field, $ty $(, $default)?); )*
+                let _ = &fields;
+                Some(Self { $( $field: $field? ),* })
+            }
+            fn properties(schema: &mut $crate::experiment::decode::ObjectSchema) {
+                schema.description = [$($sdoc),*].map(|line: &str| line.trim().to_owned()).join(" ").trim().to_owned();
+                $( schema.field(stringify!($field), &[$($doc),*], <$ty as $crate::experiment::decode::Decode>::schema(),
+                    $crate::record!(@default $($default)?)); )*
+            }
+        }
+    )*};
+    (@read $fields:ident, $field:ident, $ty:ty) => { $fields.required::<$ty>(stringify!($field)) };
+    (@read $fields:ident, $field:ident, $ty:ty, $default:expr) => {
+        $fields.optional::<$ty>(stringify!($field)).map(|found| found.unwrap_or_else(|| $default)).ok()
+    };
+    (@default) => { None };
+    (@default $default:expr) => { Some(stringify!($default)) };
+}
+
+/// Defines an enum whose values are single words in a file.
+#[macro_export]
+macro_rules! words {
+    ($(#[doc = $edoc:literal])* pub enum $name:ident ($what:literal) { $( $(#[doc = $doc:literal])* $variant:ident = $word:literal ),* $(,)? }) => {
+        $(#[doc = $edoc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+        pub enum $name { $( $(#[doc = $doc])* #[serde(rename = $word)] $variant ),* }
+        impl $name {
+            pub const ALL: &'static [$name] = &[$( $name::$variant ),*];
+            pub const WORDS: &'static [&'static str] = &[$( $word ),*];
+            pub fn word(self) -> &'static str { match self { $( $name::$variant => $word ),* } }
+            /// What this word means, from its definition.
+            pub fn about(self) -> &'static str { match self { $( $name::$variant => concat!($($doc, "\n"),*).trim() ),* } }
+        }
+        impl std::str::FromStr for $name {
+            type Err = String;
+            fn from_str(text: &str) -> Result<Self, String> {
+                match text {
+                    $( $word => Ok($name::$variant), )*
+                    _ => {
+                        let near = $crate::experiment::diagnostic::nearest(text, Self::WORDS.iter().copied());
+                        let hint = near.map_or_else(String::new, |word| format!("; did you mean `{word}`?"));
+                        Err(format!("unknown {} `{text}` (one of: {}){hint}", $what, Self::WORDS.join(", ")))
+                    }
+                }
+            }
+        }
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.pad(self.word()) }
+        }
+        impl $crate::experiment::decode::Decode for $name {
+            fn decode(node: &$crate::experiment::node::Node, diags: &mut $crate::experiment::diagnostic::Diagnostics) -> Option<Self> {
+                let text = node.scalar().unwrap_or_default();
+                let found = text.parse().ok();
+                if found.is_none() {
+                    $crate::experiment::node::unknown_word(diags, node.span, $what, &text, Self::WORDS);
+                }
+                found
+            }
+            fn schema() -> serde_json::Value { serde_json::json!({ "enum": Self::WORDS }) }
+        }
+    };
+}

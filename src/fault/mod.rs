@@ -1,0 +1,175 @@
+//! Ways to break something, and the way back.
+//!
+//! To add a fault: one file beside this one, and one line in `faults!` below.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+use thiserror::Error;
+
+use crate::experiment::decode::{Fields, ObjectSchema, Record};
+use crate::experiment::diagnostic::{Diagnostics, Span};
+use crate::journal::event::When;
+use crate::plan::Plan;
+use crate::run::world::World;
+
+/// Why a fault could not be injected or reverted.
+#[derive(Debug, Error)]
+pub enum FaultError {
+    #[error("there is nothing to break: {0}")]
+    Absent(String),
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// What is seen of a fault's effect, from the outside.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Observation {
+    /// Nothing is broken.
+    Intact { detail: String },
+    /// Broken at this share of the stated strength; 1 is all of it.
+    Broken { strength: f64, detail: String },
+    /// It cannot be told.
+    Unknown { why: String },
+}
+
+/// An effect weaker than this share of what the experiment states did not happen as stated.
+pub const ENOUGH: f64 = 0.9;
+
+impl Observation {
+    pub fn intact(detail: impl Into<String>) -> Self {
+        Self::Intact { detail: detail.into() }
+    }
+    pub fn broken(strength: f64, detail: impl Into<String>) -> Self {
+        Self::Broken { strength, detail: detail.into() }
+    }
+    pub fn unknown(why: impl Into<String>) -> Self {
+        Self::Unknown { why: why.into() }
+    }
+
+    /// Is this what must be seen at that moment?
+    pub fn proves(&self, when: When) -> bool {
+        match when {
+            When::Before | When::After => matches!(self, Self::Intact { .. }),
+            When::During => matches!(self, Self::Broken { strength, .. } if *strength >= ENOUGH),
+        }
+    }
+}
+
+impl fmt::Display for Observation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Intact { detail } => write!(f, "intact ({detail})"),
+            Self::Broken { strength, detail } if *strength >= ENOUGH => write!(f, "broken ({detail})"),
+            Self::Broken { strength, detail } => write!(f, "broken at {:.0} % of the stated strength ({detail})", strength * 100.0),
+            Self::Unknown { why } => write!(f, "cannot be told ({why})"),
+        }
+    }
+}
+
+/// How long a fault is at work.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Lasts {
+    /// Until it is reverted after this time.
+    Held(Duration),
+    /// It is over when the injection returns; the target must then be back by itself.
+    Once,
+    /// It is sent at once and ends as the target works it off; looked at again at the end of the run.
+    WorkedOff,
+}
+
+/// What became of a revert.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reverted(pub String);
+
+/// A way to break something, and the way back. Holds only what the plan says.
+pub trait Fault: Record {
+    /// What `revert` will need, as data: another process may use it, a week later.
+    type Undo: Serialize + DeserializeOwned + Send + Sync;
+    /// Problems with the settings, at the fault's place in the file.
+    fn validate(&self, _place: Span, _diags: &mut Diagnostics) {}
+    /// It stops or starts the target's process.
+    fn needs_process(&self) -> bool;
+    /// What is touched, as sentences, for `chaos plan`.
+    fn touches(&self, plan: &Plan) -> Vec<String>;
+    fn lasts(&self) -> Lasts;
+    /// Reads, changes nothing. The engine syncs the undo to the journal before `inject`.
+    fn prepare(&self, world: &World, name: &str) -> impl Future<Output = Result<Self::Undo, FaultError>> + Send;
+    fn inject(&self, world: &World, name: &str) -> impl Future<Output = Result<(), FaultError>> + Send;
+    /// Looks at the effect from the outside: the process, the socket, the target's own account; never the call's return.
+    fn observe(&self, world: &World, name: &str, when: When) -> impl Future<Output = Observation> + Send;
+    /// Idempotent: right after a full, half or no injection.
+    fn revert(undo: &Self::Undo, world: &World, name: &str) -> impl Future<Output = Result<Reverted, FaultError>> + Send;
+}
+
+macro_rules! faults {
+    ($($(#[doc = $doc:literal])* $module:ident => $ty:ident),* $(,)?) => {
+        $(pub mod $module;)*
+
+        /// One of the faults, with its settings.
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum FaultSpec { $($(#[doc = $doc])* $ty($module::$ty)),* }
+
+        impl FaultSpec {
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($module)),*];
+
+            pub fn kind(&self) -> &'static str {
+                match self { $(Self::$ty(_) => stringify!($module)),* }
+            }
+            /// Reads the settings of the fault with that name.
+            pub fn read(kind: &str, fields: &mut Fields<'_>) -> Option<Self> {
+                match kind { $(stringify!($module) => $module::$ty::read(fields).map(Self::$ty),)* _ => None }
+            }
+            pub fn properties(kind: &str, schema: &mut ObjectSchema) {
+                match kind { $(stringify!($module) => $module::$ty::properties(schema),)* _ => {} }
+            }
+            pub fn validate(&self, place: Span, diags: &mut Diagnostics) {
+                match self { $(Self::$ty(fault) => fault.validate(place, diags)),* }
+            }
+            pub fn needs_process(&self) -> bool {
+                match self { $(Self::$ty(fault) => fault.needs_process()),* }
+            }
+            pub fn touches(&self, plan: &Plan) -> Vec<String> {
+                match self { $(Self::$ty(fault) => fault.touches(plan)),* }
+            }
+            pub fn lasts(&self) -> Lasts {
+                match self { $(Self::$ty(fault) => fault.lasts()),* }
+            }
+            pub async fn prepare(&self, world: &World, name: &str) -> Result<Json, FaultError> {
+                match self { $(Self::$ty(fault) => as_data(&fault.prepare(world, name).await?)),* }
+            }
+            pub async fn inject(&self, world: &World, name: &str) -> Result<(), FaultError> {
+                match self { $(Self::$ty(fault) => fault.inject(world, name).await),* }
+            }
+            pub async fn observe(&self, world: &World, name: &str, when: When) -> Observation {
+                match self { $(Self::$ty(fault) => fault.observe(world, name, when).await),* }
+            }
+            /// Reverts from what the journal holds; the settings are not looked at.
+            pub async fn revert(&self, undo: &Json, world: &World, name: &str) -> Result<Reverted, FaultError> {
+                match self { $(Self::$ty(_) => <$module::$ty as Fault>::revert(&from_data(undo)?, world, name).await),* }
+            }
+        }
+    };
+}
+
+faults! {
+    /// Many jobs at one moment.
+    flood => Flood,
+    /// The target's process is stopped (SIGSTOP) and goes on after a while (SIGCONT).
+    pause => Pause,
+    /// The target's process is ended and started again.
+    restart => Restart,
+}
+
+fn as_data<T: Serialize>(undo: &T) -> Result<Json, FaultError> {
+    serde_json::to_value(undo).map_err(|e| FaultError::Failed(format!("the undo cannot be written: {e}")))
+}
+
+fn from_data<T: DeserializeOwned>(undo: &Json) -> Result<T, FaultError> {
+    serde_json::from_value(undo.clone()).map_err(|e| FaultError::Failed(format!("the undo in the journal cannot be read: {e}")))
+}

@@ -1,0 +1,13 @@
+//! What happened in a run: typed events, the append-only file that holds them, and the record made from them.
+
+pub mod event;
+pub mod facts;
+pub mod reader;
+pub mod record;
+pub mod series;
+pub mod writer;
+
+/// The version of the journal's format. Readers refuse a higher one.
+pub const SCHEMA: u32 = 1;
+/// The journal's name in a run's folder.
+pub const FILE: &str = "events.jsonl";

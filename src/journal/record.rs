@@ -1,0 +1,260 @@
+//! The record: what the journal adds up to. Checks and reports see this and nothing else.
+
+use std::collections::BTreeMap;
+
+use super::event::{Event, JobNo, JobState, JobView, Level, Line, Phase, ProcessEvent, Via};
+use super::facts::{FaultFacts, Generation, JobFacts, LogHit};
+use super::series::Series;
+use crate::plan::Plan;
+
+/// Log lines kept for each pattern; the rest are counted.
+const MOST_HITS: usize = 2_000;
+
+#[derive(Debug, Clone, Default)]
+pub struct Record {
+    pub run_id: String,
+    pub version: String,
+    pub began: String,
+    pub host: String,
+    pub overrides: Vec<String>,
+    pub plan: Option<Box<Plan>>,
+    /// The latest moment that is known of.
+    pub now: f64,
+    pub phases: Vec<(f64, Phase)>,
+    pub preflight: Vec<(String, Level, String)>,
+    pub notes: Vec<String>,
+    pub jobs: Vec<JobFacts>,
+    pub faults: Vec<FaultFacts>,
+    pub generations: Vec<Generation>,
+    pub log_hits: Vec<LogHit>,
+    pub log_counts: BTreeMap<String, u64>,
+    pub series: BTreeMap<String, Series>,
+    pub samples: u64,
+    pub gaps: BTreeMap<String, (u64, String)>,
+    pub listeners_lost: Vec<(f64, String, String)>,
+    pub listeners_back: Vec<(f64, String, f64)>,
+    pub guard: Option<(f64, String, String)>,
+    pub interrupted: Option<(f64, String)>,
+    pub broken: Option<String>,
+    pub load_stopped_t: Option<f64>,
+    pub ended: bool,
+}
+
+impl Record {
+    /// The plan of the run.
+    ///
+    /// # Panics
+    /// Never for a record that `reader::read` returned or whose first event is `RunStarted`: both have one.
+    pub fn plan(&self) -> &Plan {
+        self.plan.as_deref().expect("a record begins with its plan")
+    }
+
+    pub fn phase_start(&self, phase: Phase) -> Option<f64> {
+        self.phases.iter().find(|(_, p)| *p == phase).map(|(t, _)| *t)
+    }
+
+    /// When the baseline ended: the first injection, or the end of the baseline phase where nothing was injected.
+    pub fn baseline_end(&self) -> Option<f64> {
+        self.faults.iter().filter_map(|f| f.injecting_t).reduce(f64::min).or_else(|| self.phase_start(Phase::Recover))
+    }
+
+    /// When the cause of the last fault was gone; `None` while one is still to come or at work.
+    pub fn faults_end(&self) -> Option<f64> {
+        if !self.faults_over() {
+            return None;
+        }
+        let none_planned = self.plan().faults.is_empty().then(|| self.phase_start(Phase::Recover)).flatten();
+        self.faults.iter().filter_map(|f| f.over_t).reduce(f64::max).or(none_planned)
+    }
+
+    /// Every fault has been at work, or will not be.
+    pub fn faults_over(&self) -> bool {
+        let over = |f: &FaultFacts| f.skipped.is_some() || f.over_t.is_some();
+        self.faults.len() >= self.plan().faults.len() && self.faults.iter().all(over)
+    }
+
+    pub fn fault(&self, name: &str) -> Option<&FaultFacts> {
+        self.faults.iter().find(|f| f.name == name)
+    }
+
+    /// Jobs of a load or fault; all with `None`.
+    pub fn jobs_of<'a>(&'a self, load: Option<&'a str>) -> impl Iterator<Item = &'a JobFacts> {
+        self.jobs.iter().filter(move |job| load.is_none_or(|name| job.load == name))
+    }
+
+    pub fn in_flight(&self) -> usize {
+        self.jobs.iter().filter(|job| job.accepted() && !job.settled()).count()
+    }
+
+    /// Adds one line of the journal.
+    pub fn apply(&mut self, line: &Line) {
+        self.now = self.now.max(line.t);
+        let t = line.t;
+        match &line.event {
+            Event::RunStarted { run_id, version, began, overrides, host, plan, .. } => {
+                self.run_id.clone_from(run_id);
+                self.version.clone_from(version);
+                self.began.clone_from(began);
+                self.overrides.clone_from(overrides);
+                self.host.clone_from(host);
+                self.plan = Some(plan.clone());
+            }
+            Event::Phase { phase } => self.phases.push((t, *phase)),
+            Event::Preflight { what, level, detail } => self.preflight.push((what.clone(), *level, detail.clone())),
+            Event::Note { text } => self.notes.push(text.clone()),
+            Event::Process { event } => self.apply_process(t, event),
+            Event::LogLine { pattern, line, .. } => self.apply_log(t, pattern, line),
+            Event::Sample { values } => {
+                self.samples += 1;
+                for (name, value) in values {
+                    self.series.entry(name.clone()).or_default().push(t, *value);
+                }
+            }
+            Event::Gap { source, error } => {
+                let gap = self.gaps.entry(source.clone()).or_insert_with(|| (0, error.clone()));
+                gap.0 += 1;
+            }
+            Event::ListenerLost { listener, why } => self.listeners_lost.push((t, listener.clone(), why.clone())),
+            Event::ListenerBack { listener, after_s } => self.listeners_back.push((t, listener.clone(), *after_s)),
+            Event::GuardTripped { guard, reason } => self.guard = Some((t, guard.clone(), reason.clone())),
+            Event::Interrupted { signal } => self.interrupted = Some((t, signal.clone())),
+            Event::Broken { reason } => self.broken = Some(reason.clone()),
+            Event::LoadStopped {} => self.load_stopped_t = Some(t),
+            Event::RunEnded {} => self.ended = true,
+            Event::Submitting { .. }
+            | Event::Answered { .. }
+            | Event::Progress { .. }
+            | Event::Ended { .. }
+            | Event::ResultSeen { .. }
+            | Event::Missing { .. }
+            | Event::Vanished { .. }
+            | Event::GaveUp { .. } => self.apply_job(t, &line.event),
+            _ => self.apply_fault(t, &line.event),
+        }
+    }
+
+    fn apply_job(&mut self, t: f64, event: &Event) {
+        if let Event::Submitting { job, load, client, shape, mark, intended_t } = event {
+            // Numbers are dense and in order: the writer hands them out under its lock.
+            debug_assert_eq!(*job as usize, self.jobs.len());
+            self.jobs.push(new_job(*job, t, load, *client, shape, mark, *intended_t));
+            return;
+        }
+        let number: JobNo = match event {
+            Event::Answered { job, .. }
+            | Event::Progress { job, .. }
+            | Event::Ended { job, .. }
+            | Event::ResultSeen { job, .. }
+            | Event::Missing { job }
+            | Event::Vanished { job }
+            | Event::GaveUp { job, .. } => *job,
+            _ => return,
+        };
+        let Some(job) = self.jobs.get_mut(number as usize) else { return };
+        match event {
+            Event::Answered { answer, .. } => job.answer = Some((t, answer.clone())),
+            Event::Progress { view, .. } => job.see(t, view),
+            Event::Ended { view, via, .. } => end_job(job, t, view, *via),
+            Event::ResultSeen { look, .. } => job.result = Some(look.clone()),
+            Event::Missing { .. } => job.missing_t = job.missing_t.or(Some(t)),
+            Event::Vanished { .. } => job.vanished_t = Some(t),
+            Event::GaveUp { why, .. } => job.gave_up = Some(why.clone()),
+            _ => {}
+        }
+    }
+
+    fn apply_fault(&mut self, t: f64, event: &Event) {
+        match event {
+            Event::FaultPrepared { fault, undo } => self.fault_mut(fault).prepared = Some(undo.clone()),
+            Event::FaultInjecting { fault, planned_t } => {
+                let facts = self.fault_mut(fault);
+                facts.planned_t = Some(*planned_t);
+                facts.injecting_t = Some(t);
+            }
+            Event::FaultInjected { fault, error } => {
+                let facts = self.fault_mut(fault);
+                facts.injected_t = Some(t);
+                facts.error.clone_from(error);
+            }
+            Event::FaultObserved { fault, when, observation } => {
+                self.fault_mut(fault).observed.insert(*when, (t, observation.clone()));
+            }
+            Event::FaultOver { fault } => self.fault_mut(fault).over_t = Some(t),
+            Event::FaultReverting { fault } => self.fault_mut(fault).reverting_t = Some(t),
+            Event::FaultReverted { fault, how } => self.fault_mut(fault).reverted = Some((t, how.clone())),
+            Event::FaultStuck { fault, error } => self.fault_mut(fault).stuck = Some(error.clone()),
+            Event::FaultSkipped { fault, why } => self.fault_mut(fault).skipped = Some(why.clone()),
+            _ => {}
+        }
+    }
+
+    fn fault_mut(&mut self, name: &str) -> &mut FaultFacts {
+        let at = self.faults.iter().position(|f| f.name == name).unwrap_or_else(|| {
+            self.faults.push(FaultFacts { name: name.to_owned(), ..FaultFacts::default() });
+            self.faults.len() - 1
+        });
+        &mut self.faults[at]
+    }
+
+    fn apply_process(&mut self, t: f64, event: &ProcessEvent) {
+        match event {
+            ProcessEvent::Started { pid, generation } => {
+                self.generations.push(Generation { number: *generation, pid: *pid, started_t: t, ready_after_s: None, exited: None });
+            }
+            ProcessEvent::Ready { generation, after_s } => {
+                if let Some(life) = self.generations.iter_mut().find(|g| g.number == *generation) {
+                    life.ready_after_s = Some(*after_s);
+                }
+            }
+            ProcessEvent::Exited { generation, status, asked } => {
+                if let Some(life) = self.generations.iter_mut().find(|g| g.number == *generation) {
+                    life.exited = Some((t, status.clone(), *asked));
+                }
+            }
+        }
+    }
+
+    fn apply_log(&mut self, t: f64, pattern: &str, line: &str) {
+        let count = self.log_counts.entry(pattern.to_owned()).or_default();
+        *count += 1;
+        if *count as usize <= MOST_HITS {
+            self.log_hits.push(LogHit { t, pattern: pattern.to_owned(), line: line.to_owned() });
+        }
+    }
+}
+
+fn end_job(job: &mut JobFacts, t: f64, view: &JobView, via: Via) {
+    job.see(t, view);
+    match &job.ended {
+        None => job.ended = Some((t, view.clone(), via)),
+        Some((_, first, _)) if first.state != view.state || view.state == JobState::Unknown => job.later_ends.push(view.clone()),
+        Some(_) => {}
+    }
+}
+
+fn new_job(number: JobNo, t: f64, load: &str, client: u32, shape: &crate::experiment::JobShape, mark: &str, intended_t: f64) -> JobFacts {
+    JobFacts {
+        number,
+        load: load.to_owned(),
+        client,
+        shape: shape.clone(),
+        mark: mark.to_owned(),
+        intended_t,
+        submitting_t: t,
+        answer: None,
+        running_t: None,
+        ended: None,
+        later_ends: Vec::new(),
+        last_view: None,
+        highest_progress: 0.0,
+        backwards: None,
+        unknown_state: None,
+        attempts: 0,
+        smallest_batch: None,
+        cold: false,
+        result: None,
+        missing_t: None,
+        vanished_t: None,
+        gave_up: None,
+    }
+}

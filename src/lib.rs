@@ -1,0 +1,25 @@
+//! `chaos` breaks a GPU generation backend on purpose and proves that it recovers.
+//!
+//! ```text
+//! YAML ─▶ experiment ─▶ plan ─▶ run ─▶ events ─▶ journal ─▶ record ─▶ check ─▶ verdicts ─▶ report
+//! ```
+
+pub mod backend;
+pub mod check;
+pub mod cli;
+pub mod clock;
+pub mod driver;
+pub mod exit;
+pub mod experiment;
+pub mod fault;
+pub mod journal;
+pub mod listen;
+pub mod load;
+pub mod observe;
+pub mod plan;
+pub mod report;
+pub mod run;
+pub mod runtime;
+pub mod secret;
+pub mod seed;
+pub mod stats;

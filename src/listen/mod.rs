@@ -1,0 +1,3 @@
+//! How a client hears of its jobs.
+
+pub mod websocket;

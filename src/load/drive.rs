@@ -1,0 +1,206 @@
+//! One job, from before its submission to its end and a look at what came out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::driver::{Ask, Port, Seen};
+use crate::experiment::{JobShape, Listen};
+use crate::journal::event::{Answer, Event, JobNo, JobState, JobView, Via};
+use crate::journal::writer::Journal;
+use crate::listen::websocket::{Listener, Setup, Updates};
+use crate::seed::{Seed, fnv};
+
+/// Behind a WebSocket the job is asked after this often, or as often as the driver polls if that is rarer.
+const SAFETY_NET: Duration = Duration::from_secs(2);
+/// Progress is written down in steps of this many percent.
+const PROGRESS_STEP: f64 = 20.0;
+
+/// What every client shares. Cheap to clone.
+#[derive(Clone)]
+pub struct Shop {
+    pub port: Arc<dyn Port>,
+    pub journal: Journal,
+    pub clock: Clock,
+    pub seed: Seed,
+    /// No new jobs.
+    pub stop: CancellationToken,
+    /// Nobody waits for the old ones any more.
+    pub give_up: CancellationToken,
+    pub tasks: TaskTracker,
+    pub poll_every: Duration,
+    /// A 404 this soon after the acceptance means "not yet".
+    pub unknown_for: Duration,
+}
+
+/// A client: it has a name, and perhaps a socket.
+#[derive(Clone)]
+pub struct Client {
+    pub load: String,
+    pub number: u32,
+    listener: Option<Listener>,
+}
+
+impl Client {
+    pub fn new(shop: &Shop, load: &str, number: u32, listen: Listen) -> Self {
+        let name = format!("{load}/{number}");
+        let listener = (listen == Listen::Websocket).then(|| {
+            let setup = Setup {
+                rng: shop.seed.stream(&format!("listener/{name}")),
+                name,
+                port: shop.port.clone(),
+                journal: shop.journal.clone(),
+                clock: shop.clock,
+                stop: shop.give_up.clone(),
+            };
+            Listener::start(setup, &shop.tasks)
+        });
+        Self { load: load.to_owned(), number, listener }
+    }
+}
+
+/// The mark of a job: the same for the same seed, client and place in the client's sequence.
+pub fn mark(seed: Seed, load: &str, client: u32, index: u64) -> String {
+    format!("chaos-{:016x}", fnv(format!("{}/{load}/{client}/{index}", seed.0).as_bytes()))
+}
+
+/// What a client does next with its time.
+pub enum After {
+    /// The job has ended, well or not.
+    Ended,
+    /// It was not taken; come back after this long.
+    NotTaken(Option<Duration>),
+    /// The run is over.
+    RunOver,
+}
+
+impl Shop {
+    /// Sends one job and follows it to its end.
+    pub async fn drive(&self, client: &Client, shape: &JobShape, mark: &str, intended_t: f64) -> After {
+        let (number, answer) = self.submit(client, shape, mark, intended_t).await;
+        match answer {
+            Answer::Accepted { id } => self.follow(client, number, &id).await,
+            Answer::Refused { retry_after_s, .. } => {
+                After::NotTaken(retry_after_s.and_then(|s| Duration::try_from_secs_f64(s).ok()))
+            }
+            _ => After::NotTaken(None),
+        }
+    }
+
+    /// Sends one job; the answer is in the journal when this returns.
+    pub async fn submit(&self, client: &Client, shape: &JobShape, mark: &str, intended_t: f64) -> (JobNo, Answer) {
+        let number = self.journal.emit_job(|job| Event::Submitting {
+            job,
+            load: client.load.clone(),
+            client: client.number,
+            shape: shape.clone(),
+            mark: mark.to_owned(),
+            intended_t,
+        });
+        let ask = Ask { shape: shape.clone(), mark: mark.to_owned(), seed: fnv(mark.as_bytes()) >> 12 };
+        let answer = self.port.submit(&ask).await;
+        self.journal.emit(Event::Answered { job: number, answer: answer.clone() });
+        (number, answer)
+    }
+
+    /// Follows an accepted job to its end.
+    pub async fn follow(&self, client: &Client, number: JobNo, id: &str) -> After {
+        let mut updates = client.listener.as_ref().map(|listener| listener.follow(id));
+        let every = if updates.is_some() { self.poll_every.max(SAFETY_NET) } else { self.poll_every };
+        let mut asking = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
+        asking.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut job = Following { shop: self, number, accepted_t: self.clock.now_s(), told: None };
+        loop {
+            tokio::select! {
+                () = self.give_up.cancelled() => return job.last_look(id).await,
+                view = next(&mut updates) => if job.hear(&view, Via::Socket) { break },
+                _ = asking.tick() => {
+                    let via = if updates.is_some() { Via::SafetyNet } else { Via::Poll };
+                    if job.ask(id, via).await { break }
+                }
+            }
+        }
+        job.look_at_result(id).await;
+        After::Ended
+    }
+}
+
+/// The next pushed update; never comes where nothing is pushed.
+async fn next(updates: &mut Option<Updates>) -> JobView {
+    if let Some(channel) = updates
+        && let Some(view) = channel.recv().await
+    {
+        return view;
+    }
+    *updates = None;
+    std::future::pending().await
+}
+
+struct Following<'a> {
+    shop: &'a Shop,
+    number: JobNo,
+    accepted_t: f64,
+    told: Option<JobView>,
+}
+
+impl Following<'_> {
+    /// Takes note of what was said; true when the job has ended.
+    fn hear(&mut self, view: &JobView, via: Via) -> bool {
+        let job = self.number;
+        if view.state.is_terminal() {
+            self.shop.journal.emit(Event::Ended { job, view: view.clone(), via });
+            self.told = Some(view.clone());
+            return true;
+        }
+        if self.is_news(view) {
+            self.shop.journal.emit(Event::Progress { job, view: view.clone() });
+            self.told = Some(view.clone());
+        }
+        false
+    }
+
+    fn is_news(&self, view: &JobView) -> bool {
+        let Some(last) = &self.told else { return true };
+        let step = view.progress.unwrap_or(0.0) - last.progress.unwrap_or(0.0);
+        last.word != view.word || last.attempts != view.attempts || last.batch != view.batch || step < 0.0 || step >= PROGRESS_STEP
+    }
+
+    /// Asks the target; true when the job has ended or is gone.
+    async fn ask(&mut self, id: &str, via: Via) -> bool {
+        match self.shop.port.status(id).await {
+            Seen::View(view) => self.hear(&view, via),
+            Seen::Missing => self.missing(),
+            Seen::Unclear(_) => false,
+        }
+    }
+
+    fn missing(&self) -> bool {
+        let (job, journal) = (self.number, &self.shop.journal);
+        journal.emit(Event::Missing { job });
+        let grace_over = self.shop.clock.now_s() - self.accepted_t > self.shop.unknown_for.as_secs_f64();
+        if grace_over {
+            journal.emit(Event::Vanished { job });
+        }
+        grace_over
+    }
+
+    async fn last_look(&mut self, id: &str) -> After {
+        if self.ask(id, Via::SafetyNet).await {
+            self.look_at_result(id).await;
+        } else {
+            self.shop.journal.emit(Event::GaveUp { job: self.number, why: "the run's patience ended".into() });
+        }
+        After::RunOver
+    }
+
+    async fn look_at_result(&self, id: &str) {
+        let completed = self.told.as_ref().is_some_and(|view| view.state == JobState::Completed);
+        if completed && let Some(look) = self.shop.port.result(id).await {
+            self.shop.journal.emit(Event::ResultSeen { job: self.number, look });
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! Load: when jobs are sent, how one is followed to its end, and the account of them all.
+
+pub mod arrivals;
+pub mod drive;
+pub mod ledger;
+pub mod users;

@@ -1,0 +1,96 @@
+//! Sends a load: closed-loop users that wait for their jobs, and open-loop arrivals that wait for nobody.
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use super::arrivals;
+use super::drive::{After, Client, Shop, mark};
+use crate::experiment::JobShape;
+use crate::plan::{LoadPlan, StagePlan};
+use crate::seed::draw;
+
+/// How long a user waits after a refusal that did not say how long, at the least.
+const BACK_OFF: std::time::Duration = std::time::Duration::from_millis(250);
+
+/// Starts every client of a load. `begin` is the moment, on the run's clock, at which the loads start.
+pub fn start(shop: &Shop, load: &LoadPlan, begin: f64) {
+    for (at, stage) in load.stages.iter().enumerate() {
+        for user in 0..stage.users {
+            let (shop, load, stage) = (shop.clone(), load.clone(), stage.clone());
+            // A user of a later stage is somebody else: its own name, and its own chances.
+            let number = at as u32 * 10_000 + user;
+            shop.tasks.clone().spawn(async move { closed_user(shop, load, stage, number, begin).await });
+        }
+        if stage.rate_per_s.is_some() {
+            let (shop, load, stage) = (shop.clone(), load.clone(), stage.clone());
+            shop.tasks.clone().spawn(async move { open_loop(shop, load, stage, at as u32, begin).await });
+        }
+    }
+}
+
+async fn closed_user(shop: Shop, load: LoadPlan, stage: StagePlan, number: u32, begin: f64) {
+    let purpose = format!("load/{}/{number}", load.name);
+    let (mut shapes, mut thoughts) = (shop.seed.stream(&format!("{purpose}/shape")), shop.seed.stream(&format!("{purpose}/think")));
+    let client = Client::new(&shop, &load.name, number, load.listen);
+    let end = stage.until_s.map_or(f64::INFINITY, |s| begin + s);
+    if !wait_until(&shop, begin + stage.from_s).await {
+        return;
+    }
+    for index in 0.. {
+        if shop.stop.is_cancelled() || shop.clock.now_s() >= end {
+            return;
+        }
+        let shape = pick(&load.job, &mut shapes);
+        let mark = mark(shop.seed, &load.name, number, index);
+        let pause = match shop.drive(&client, &shape, &mark, shop.clock.now_s()).await {
+            After::Ended => draw(&mut thoughts, load.think).0,
+            After::NotTaken(wait) => draw(&mut thoughts, load.think).0.max(wait.unwrap_or(BACK_OFF)),
+            After::RunOver => return,
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = shop.stop.cancelled() => return,
+        }
+    }
+}
+
+async fn open_loop(shop: Shop, load: LoadPlan, stage: StagePlan, number: u32, begin: f64) {
+    let purpose = format!("load/{}/open/{number}", load.name);
+    let mut shapes = shop.seed.stream(&format!("{purpose}/shape"));
+    let client = Client::new(&shop, &load.name, number, load.listen);
+    let start = begin + stage.from_s;
+    let end = stage.until_s.map_or(f64::INFINITY, |s| begin + s);
+    let due = arrivals::moments(stage.rate_per_s.unwrap_or(1.0), load.arrivals, shop.seed.stream(&purpose));
+    for (index, offset) in due.enumerate() {
+        let intended = start + offset;
+        if intended >= end || !wait_until(&shop, intended).await {
+            return;
+        }
+        let shape = pick(&load.job, &mut shapes);
+        let mark = mark(shop.seed, &load.name, number, index as u64);
+        let (shop, client) = (shop.clone(), client.clone());
+        shop.tasks.clone().spawn(async move { shop.drive(&client, &shape, &mark, intended).await });
+    }
+}
+
+/// False if the load was stopped first.
+async fn wait_until(shop: &Shop, t: f64) -> bool {
+    tokio::select! {
+        biased;
+        () = shop.stop.cancelled() => false,
+        () = shop.clock.sleep_until(t) => true,
+    }
+}
+
+/// Draws a shape by weight.
+pub fn pick(shapes: &[JobShape], rng: &mut ChaCha8Rng) -> JobShape {
+    let total: u32 = shapes.iter().map(|s| s.weight).sum();
+    let mut left = if total == 0 { 0 } else { rng.random_range(0..total) };
+    for shape in shapes {
+        if left < shape.weight {
+            return shape.clone();
+        }
+        left -= shape.weight;
+    }
+    shapes.first().cloned().unwrap_or_default()
+}

@@ -1,0 +1,127 @@
+//! Reads the Prometheus exposition format. Lines that cannot be read are counted, never dropped in silence.
+
+use std::collections::BTreeMap;
+
+/// The series of one scrape, by canonical name: `name` or `name{a="b",c="d"}` with sorted labels.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Scrape {
+    pub values: BTreeMap<String, f64>,
+    /// The first line that could not be read, and how many there were.
+    pub malformed: Option<(u64, String)>,
+}
+
+/// More series than this are not kept.
+const MOST_SERIES: usize = 20_000;
+
+pub fn parse(text: &str) -> Scrape {
+    let mut scrape = Scrape::default();
+    for line in text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')) {
+        match sample(line) {
+            Some((name, value)) if scrape.values.len() < MOST_SERIES => {
+                scrape.values.insert(name, value);
+            }
+            Some(_) => {}
+            None => {
+                let malformed = scrape.malformed.get_or_insert_with(|| (0, line.chars().take(120).collect()));
+                malformed.0 += 1;
+            }
+        }
+    }
+    scrape
+}
+
+fn sample(line: &str) -> Option<(String, f64)> {
+    let name_end = line.find(|c: char| c == '{' || c.is_whitespace())?;
+    let name = &line[..name_end];
+    let valid = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    if name.is_empty() || !name.chars().all(valid) {
+        return None;
+    }
+    let (labels, rest) = if line[name_end..].starts_with('{') { labels(&line[name_end + 1..])? } else { (Vec::new(), &line[name_end..]) };
+    let value = number(rest.split_whitespace().next()?)?;
+    Some((canonical(name, labels), value))
+}
+
+fn number(text: &str) -> Option<f64> {
+    match text {
+        "+Inf" | "Inf" => Some(f64::INFINITY),
+        "-Inf" => Some(f64::NEG_INFINITY),
+        other => other.parse().ok(),
+    }
+}
+
+/// `a="b",c="d"} …` → the labels and what follows the brace.
+fn labels(text: &str) -> Option<(Vec<(String, String)>, &str)> {
+    let mut labels = Vec::new();
+    let mut rest = text.trim_start();
+    loop {
+        if let Some(after) = rest.strip_prefix('}') {
+            return Some((labels, after));
+        }
+        let (name, after) = rest.split_once('=')?;
+        let (value, after) = quoted(after.trim_start().strip_prefix('"')?)?;
+        labels.push((name.trim().to_owned(), value));
+        rest = after.trim_start();
+        rest = rest.strip_prefix(',').unwrap_or(rest).trim_start();
+    }
+}
+
+fn quoted(text: &str) -> Option<(String, &str)> {
+    let mut value = String::new();
+    let mut chars = text.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => return Some((value, &text[at + 1..])),
+            '\\' => match chars.next()?.1 {
+                'n' => value.push('\n'),
+                other => value.push(other),
+            },
+            other => value.push(other),
+        }
+    }
+    None
+}
+
+fn canonical(name: &str, mut labels: Vec<(String, String)>) -> String {
+    if labels.is_empty() {
+        return name.to_owned();
+    }
+    labels.sort();
+    let inside: Vec<String> = labels.iter().map(|(k, v)| format!("{k}={v:?}")).collect();
+    format!("{name}{{{}}}", inside.join(","))
+}
+
+/// A name as a user may have written it, in canonical form.
+pub fn canonical_name(text: &str) -> String {
+    sample(&format!("{text} 0")).map_or_else(|| text.to_owned(), |(name, _)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn samples_labels_and_escapes() {
+        let text = "# HELP a b\n# TYPE a gauge\na 1\nb{z=\"1\",a=\"x \\\"y\\\"\"} 2.5 1700000000\nc_bucket{le=\"+Inf\"} +Inf\n";
+        let scrape = parse(text);
+        assert_eq!(scrape.values["a"], 1.0);
+        assert_eq!(scrape.values["b{a=\"x \\\"y\\\"\",z=\"1\"}"], 2.5);
+        assert_eq!(scrape.values["c_bucket{le=\"+Inf\"}"], f64::INFINITY);
+        assert_eq!(scrape.malformed, None);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_counted() {
+        let scrape = parse("good 1\nbad\nworse{a=\"b 3\n=4 5\n");
+        assert_eq!(scrape.values.len(), 1);
+        assert_eq!(scrape.malformed, Some((3, "bad".to_owned())));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "(\\PC|\n){0,200}") {
+            parse(&text);
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Takes a sample of every source at equal distances and writes down what has changed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::nvml::Gpus;
+use super::process::Meter;
+use super::prometheus;
+use crate::driver::{Driver, Port};
+use crate::journal::event::Event;
+use crate::journal::writer::Journal;
+use crate::runtime::Runtime;
+
+/// Series of the target's metrics that are kept; buckets of histograms are not among them.
+const MOST_METRICS: usize = 400;
+
+pub struct Sampler {
+    pub port: Arc<dyn Port>,
+    pub runtime: Arc<dyn Runtime>,
+    pub journal: Journal,
+    pub driver: Driver,
+    pub every: Duration,
+    pub gpus: Option<Gpus>,
+    pub meter: Meter,
+    pub last: BTreeMap<String, f64>,
+}
+
+impl Sampler {
+    /// Samples until stopped.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(self.every);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = stop.cancelled() => return,
+            }
+            tokio::select! {
+                () = self.sample() => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// One sample.
+    pub async fn sample(&mut self) {
+        let mut values = BTreeMap::new();
+        let (depth, scrape) = tokio::join!(self.port.depth(), self.port.scrape());
+        match depth {
+            Some(Ok(depth)) => {
+                values.insert("queue.depth".to_owned(), depth.waiting);
+                if let Some(running) = depth.running {
+                    values.insert("queue.running".to_owned(), running);
+                }
+            }
+            Some(Err(error)) => self.gap("queue", error),
+            None => {}
+        }
+        match scrape {
+            Some(Ok(text)) => self.metrics(&text, &mut values),
+            Some(Err(error)) => self.gap("metrics", error),
+            None => {}
+        }
+        self.process_and_gpu(&mut values);
+        values.insert("jobs.in_flight".to_owned(), self.journal.read(|record| record.in_flight()) as f64);
+        self.emit_changes(values);
+    }
+
+    fn metrics(&mut self, text: &str, values: &mut BTreeMap<String, f64>) {
+        let scrape = prometheus::parse(text);
+        if let Some((count, first)) = &scrape.malformed {
+            self.gap("metrics", format!("{count} lines cannot be read, the first: {first}"));
+        }
+        let gpu = &self.driver.gpu;
+        let mapped = [
+            ("gpu.memory_used_bytes", &gpu.memory_used),
+            ("gpu.memory_total_bytes", &gpu.memory_total),
+            ("gpu.utilization_percent", &gpu.utilization),
+            ("gpu.temperature_c", &gpu.temperature),
+        ];
+        for (ours, theirs) in mapped {
+            let found = theirs.as_ref().and_then(|name| scrape.values.get(&prometheus::canonical_name(name)));
+            if let Some(value) = found {
+                values.insert(ours.to_owned(), *value);
+            }
+        }
+        let kept = scrape.values.into_iter().filter(|(name, value)| !name.contains("_bucket") && value.is_finite()).take(MOST_METRICS);
+        values.extend(kept.map(|(name, value)| (format!("metric:{name}"), value)));
+    }
+
+    fn process_and_gpu(&mut self, values: &mut BTreeMap<String, f64>) {
+        if let Some(usage) = self.runtime.pid().and_then(|pid| self.meter.read(pid)) {
+            values.insert("process.rss_bytes".to_owned(), usage.rss_bytes as f64);
+            values.insert("process.cpu_percent".to_owned(), usage.cpu_percent);
+        }
+        // A simulated GPU has no business with the one in this machine.
+        if let Some(gpus) = self.gpus.as_ref().filter(|_| !self.driver.gpu.simulated)
+            && let Err(error) = gpus.read(values)
+        {
+            self.gap("nvml", error);
+        }
+    }
+
+    fn gap(&self, source: &str, error: String) {
+        self.journal.emit(Event::Gap { source: source.to_owned(), error });
+    }
+
+    fn emit_changes(&mut self, values: BTreeMap<String, f64>) {
+        let changed = values.into_iter().filter(|(name, value)| self.last.get(name) != Some(value)).collect::<BTreeMap<_, _>>();
+        self.last.extend(changed.iter().map(|(name, value)| (name.clone(), *value)));
+        self.journal.emit(Event::Sample { values: changed });
+    }
+}

@@ -1,0 +1,126 @@
+//! From an experiment to one explicit timeline: defaults, names, the seed, what will be touched. Pure: touches nothing.
+
+pub mod build;
+pub mod forecast;
+pub mod trigger;
+
+use serde::{Deserialize, Serialize};
+
+use crate::backend::config::Embedded;
+use crate::check::CheckSpec;
+use crate::driver::Driver;
+use crate::experiment::units::TimeRange;
+use crate::experiment::{Arrivals, Baseline, JobShape, Listen, OnTimeout, Process};
+use crate::fault::FaultSpec;
+use crate::run::guard::GuardSpec;
+use crate::seed::Seed;
+use forecast::Forecast;
+use trigger::Trigger;
+
+/// Everything that a run will do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    pub name: String,
+    pub description: String,
+    pub seed: Seed,
+    pub url: String,
+    pub runtime: RuntimePlan,
+    pub driver: Driver,
+    pub baseline: Option<Baseline>,
+    /// When the load ends, from its start; without it, when the checks that need load are decided.
+    pub duration_s: Option<f64>,
+    pub recover_at_most_s: f64,
+    pub sample_every_s: f64,
+    pub loads: Vec<LoadPlan>,
+    pub faults: Vec<FaultPlan>,
+    pub guards: Vec<GuardSpec>,
+    pub checks: Vec<CheckPlan>,
+    /// What will be touched, as sentences.
+    pub touches: Vec<String>,
+    pub forecast: Forecast,
+    /// Worth knowing before the run.
+    pub warnings: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RuntimePlan {
+    /// The reference backend, as a child process of the run.
+    Embedded(Embedded),
+    /// A command of the user's.
+    Process(Process),
+    /// Nothing that may be started or stopped.
+    None,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LoadPlan {
+    pub name: String,
+    pub arrivals: Arrivals,
+    pub think: TimeRange,
+    pub job: Vec<JobShape>,
+    pub listen: Listen,
+    pub stages: Vec<StagePlan>,
+}
+
+/// Users or a rate between two moments, in seconds from the start of the load.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StagePlan {
+    pub users: u32,
+    pub rate_per_s: Option<f64>,
+    pub from_s: f64,
+    pub until_s: Option<f64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FaultPlan {
+    pub name: String,
+    pub moment: Moment,
+    pub spec: FaultSpec,
+}
+
+/// When a fault is injected.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Moment {
+    /// Seconds from the end of the baseline (or from the start of the load).
+    At { s: f64 },
+    After { fault: String, plus_s: f64 },
+    When { trigger: Trigger, timeout_s: f64, on_timeout: OnTimeout },
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CheckPlan {
+    pub name: String,
+    pub spec: CheckSpec,
+}
+
+impl Plan {
+    /// Every pattern that log lines are matched against, by name.
+    pub fn log_patterns(&self) -> Vec<(String, String)> {
+        let driver = self.driver.patterns.all().into_iter().map(|(name, p)| (name.to_owned(), p.to_owned()));
+        let triggers = self.faults.iter().filter_map(|f| match &f.moment {
+            Moment::When { trigger, .. } => trigger.log_pattern().map(|(name, p)| (name, p.to_owned())),
+            _ => None,
+        });
+        let checks = self.checks.iter().flat_map(|c| c.spec.log_patterns());
+        driver.chain(triggers).chain(checks).collect()
+    }
+
+    /// The metrics that triggers, guards and the driver's mapping name.
+    pub fn named_metrics(&self) -> Vec<String> {
+        let gpu = &self.driver.gpu;
+        let counters = &self.driver.counters;
+        let mapped = [&gpu.memory_used, &gpu.memory_total, &gpu.utilization, &gpu.temperature, &counters.completed, &counters.failed, &counters.out_of_memory];
+        let triggers = self.faults.iter().filter_map(|f| match &f.moment {
+            Moment::When { trigger: Trigger { subject: trigger::Subject::Metric(name), .. }, .. } => Some(name.clone()),
+            _ => None,
+        });
+        mapped.into_iter().flatten().cloned().chain(triggers).collect()
+    }
+
+    /// The simulated GPU of the embedded backend, or of a driver that says so.
+    pub fn gpu_is_simulated(&self) -> bool {
+        self.driver.gpu.simulated
+    }
+}

@@ -1,0 +1,156 @@
+//! `report.md`: the report of the load-testing plan, every section filled from measurements.
+
+use askama::Template;
+
+use super::result::{FaultResult, RunResult};
+use super::table::{figure, seconds};
+use super::{Material, facts};
+use crate::check::{Ruling, View};
+
+#[derive(Template)]
+#[template(path = "report.md", escape = "none")]
+struct Page<'a> {
+    r: &'a RunResult,
+    success: String,
+    loads: Vec<LoadRow>,
+    users: String,
+    resources: Vec<[String; 4]>,
+    bottlenecks: Vec<String>,
+    troubled: Vec<[String; 4]>,
+    more_troubled: usize,
+}
+
+struct LoadRow {
+    name: String,
+    phase: String,
+    n: u64,
+    mean: String,
+    p50: String,
+    p95: String,
+    p99: String,
+    max: String,
+}
+
+/// Jobs listed one by one.
+const MOST_JOBS: usize = 50;
+
+pub fn render(material: &Material<'_>) -> Result<String, String> {
+    let (record, r) = (material.record, material.result);
+    let view = View::of(record);
+    let accepted = r.jobs.accepted.max(1) as f64;
+    let troubled: Vec<[String; 4]> = troubled(&view);
+    let page = Page {
+        r,
+        success: format!("{:.1} %", r.jobs.completed as f64 / accepted * 100.0),
+        loads: load_rows(r),
+        users: users(material),
+        resources: r.resources.iter().map(|(name, f)| [name.clone(), figure(name, f.mean), figure(name, f.peak), format!("{} → {}", figure(name, f.first), figure(name, f.last))]).collect(),
+        bottlenecks: bottlenecks(r, &view),
+        more_troubled: troubled.len().saturating_sub(MOST_JOBS),
+        troubled: troubled.into_iter().take(MOST_JOBS).collect(),
+    };
+    page.render().map_err(|e| e.to_string())
+}
+
+fn load_rows(r: &RunResult) -> Vec<LoadRow> {
+    let total = r.latency.parts.iter().filter(|p| p.part == "total");
+    total
+        .map(|p| LoadRow {
+            name: p.load.clone(),
+            phase: p.phase.clone(),
+            n: p.spread.n,
+            mean: seconds(p.spread.mean_s),
+            p50: seconds(p.spread.p50_s),
+            p95: seconds(p.spread.p95_s),
+            p99: seconds(p.spread.p99_s),
+            max: seconds(p.spread.max_s),
+        })
+        .collect()
+}
+
+fn users(material: &Material<'_>) -> String {
+    let stage = |users: u32, rate: Option<f64>| rate.map_or_else(|| users.to_string(), |r| format!("{r}/s"));
+    let loads = material.record.plan().loads.iter().map(|load| {
+        let steps: Vec<String> = load.stages.iter().map(|s| stage(s.users, s.rate_per_s)).collect();
+        steps.join("→")
+    });
+    loads.collect::<Vec<_>>().join(" + ")
+}
+
+/// Where the time and the room go, from the figures alone.
+fn bottlenecks(r: &RunResult, view: &View<'_>) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut stages: Vec<_> = r.stages.iter().collect();
+    stages.sort_by(|a, b| b.1.total_cmp(a.1));
+    if let Some((stage, share)) = stages.first() {
+        let rest: Vec<String> = stages.iter().skip(1).map(|(s, v)| format!("{s} {:.0} %", **v * 100.0)).collect();
+        found.push(format!("Pipeline: {stage} takes {:.0} % of the time ({}).", **share * 100.0, rest.join(", ")));
+    }
+    if let (Some(used), Some(total)) = (r.resources.get("gpu.memory_used_bytes"), r.resources.get("gpu.memory_total_bytes")) {
+        found.push(format!("GPU memory: peak {} of {} ({:.0} %).", figure("_bytes", used.peak), figure("_bytes", total.peak), used.peak / total.peak.max(1.0) * 100.0));
+    }
+    if let Some(gpu) = r.resources.get("gpu.utilization_percent") {
+        found.push(format!("GPU: mean {:.0} %, peak {:.0} %.", gpu.mean, gpu.peak));
+    }
+    let mean = |part: &str| r.latency.parts.iter().find(|p| p.load == "all" && p.phase == "all" && p.part == part).map(|p| p.spread.mean_s);
+    if let (Some(queue), Some(run)) = (mean("queue"), mean("run")) {
+        found.push(format!("Queueing: a job waits {} and is worked on for {} on average.", seconds(queue), seconds(run)));
+    }
+    if found.is_empty() {
+        found.push(format!("The data of {} jobs supports no statement.", view.record.jobs.len()));
+    }
+    found
+}
+
+/// The jobs that are not plainly completed.
+fn troubled(view: &View<'_>) -> Vec<[String; 4]> {
+    use crate::load::ledger::Class;
+    view.jobs(None)
+        .filter(|(_, class, _)| *class != Class::Completed)
+        .map(|(job, class, why)| [job.number.to_string(), job.load.clone(), class.to_string(), cell(why)])
+        .collect()
+}
+
+/// Text of the target's inside a Markdown table.
+pub fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace('`', "'").replace('<', "&lt;").replace('\n', " ")
+}
+
+impl Page<'_> {
+    fn mark(&self, verdict: Ruling) -> &'static str {
+        match verdict {
+            Ruling::Passed => "passed",
+            Ruling::Failed => "**FAILED**",
+            Ruling::Inconclusive | Ruling::Pending => "*inconclusive*",
+        }
+    }
+
+    fn at(&self, t: &Option<f64>) -> String {
+        t.map_or_else(|| "–".to_owned(), |t| format!("{t:.1} s"))
+    }
+
+    fn seen(&self, fault: &FaultResult, when: &str) -> String {
+        fault.seen.get(when).map_or_else(|| "–".to_owned(), |text| cell(text))
+    }
+
+    fn cell(&self, text: &str) -> String {
+        cell(text)
+    }
+
+    fn outcome(&self) -> String {
+        serde_json::to_value(self.r.outcome).ok().and_then(|v| v.as_str().map(str::to_uppercase)).unwrap_or_default()
+    }
+
+    fn lateness(&self) -> String {
+        self.r.dispatch_delay.as_ref().map_or_else(|| "–".to_owned(), |d| format!("p99 {}, at most {}", seconds(d.p99_s), seconds(d.max_s)))
+    }
+
+    fn uptime(&self) -> String {
+        self.r.uptime.map_or_else(|| "not known".to_owned(), |u| format!("{:.2} %", u * 100.0))
+    }
+
+    /// The phases, for the legend.
+    fn phases(&self) -> String {
+        facts::PHASES[1..].join(", ")
+    }
+}

@@ -1,0 +1,55 @@
+//! Reports: each format is one file here, made from the same result and record.
+//!
+//! To add a format: one file beside this one, and one line in `FORMATS`.
+
+pub mod facts;
+pub mod findings;
+pub mod histograms;
+pub mod html;
+pub mod junit;
+pub mod markdown;
+pub mod result;
+pub mod series;
+pub mod table;
+pub mod terminal;
+
+use std::fs;
+use std::path::Path;
+
+use crate::journal::record::Record;
+use result::RunResult;
+
+/// What a format is made from.
+pub struct Material<'a> {
+    pub record: &'a Record,
+    pub result: &'a RunResult,
+}
+
+/// A file's name, and how its content is made.
+type Format = (&'static str, fn(&Material<'_>) -> Result<String, String>);
+
+const FORMATS: &[Format] = &[
+    ("result.json", result::render),
+    ("report.md", markdown::render),
+    ("report.html", html::render),
+    ("junit.xml", junit::render),
+    ("series.csv", series::render),
+    ("histograms.json", histograms::render),
+];
+
+/// Writes every report into the run's folder. Each is made from the record alone, so that it can be made again.
+///
+/// # Errors
+/// When one cannot be made or written; the others are written all the same.
+pub fn write_all(record: &Record, folder: &Path) -> Result<RunResult, String> {
+    let result = result::of(record);
+    let material = Material { record, result: &result };
+    let failures: Vec<String> = FORMATS.iter().filter_map(|(name, render)| write_one(folder, name, render(&material)).err()).collect();
+    if failures.is_empty() { Ok(result) } else { Err(failures.join("; ")) }
+}
+
+fn write_one(folder: &Path, name: &str, content: Result<String, String>) -> Result<(), String> {
+    let path = folder.join(name);
+    let content = content.map_err(|e| format!("{name}: {e}"))?;
+    fs::write(&path, content).map_err(|e| format!("cannot write {}: {e}", path.display()))
+}

@@ -1,0 +1,250 @@
+//! The life of a run, in order: preflight, baseline, inject, recover, drain, revert.
+//!
+//! Whatever stops it (the end, a guard, a signal, a journal that cannot be written) goes the same way: the load stops,
+//! what is open is reverted, the run ends.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::try_join_all;
+use futures_util::stream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::world::World;
+use super::{inject, preflight, steady, undo};
+use crate::check::{self, View};
+use crate::driver::Seen;
+use crate::experiment::Baseline;
+use crate::journal::event::{Event, JobState, Phase, Via};
+use crate::load::users;
+use crate::observe::sampler::Sampler;
+
+const WATCH_EVERY: Duration = Duration::from_millis(50);
+const JUDGE_EVERY: Duration = Duration::from_millis(250);
+/// A target whose process is gone for good is given this long before the run goes on without it.
+const GONE_PATIENCE_S: f64 = 1.0;
+/// How long the clients' tasks may take to end once nobody waits for jobs any more.
+const TASKS_END_WITHIN: Duration = Duration::from_secs(20);
+/// At most so many jobs are asked about once more at the end.
+const MOST_AUDITED: usize = 2_000;
+const AUDITS_AT_ONCE: usize = 16;
+
+/// Who may end a run early.
+#[derive(Clone, Default)]
+pub struct Interrupt {
+    /// Stop and revert.
+    pub stop: CancellationToken,
+    /// Which signal it was.
+    pub signal: std::sync::Arc<std::sync::OnceLock<String>>,
+}
+
+/// Carries a run out. Everything that happens is in the journal, the end of the run too.
+pub async fn run(world: &World, sampler: Sampler, interrupt: &Interrupt) {
+    let emit = |event| world.journal.emit(event);
+    emit(Event::Phase { phase: Phase::Preflight });
+    let samplers = TaskTracker::new();
+    let stop_sampling = CancellationToken::new();
+    let stopped = tokio::select! {
+        stopped = scenario(world, sampler, &samplers, &stop_sampling) => stopped,
+        stopped = early_end(world, interrupt) => Some(stopped),
+    };
+    if let Some(event) = stopped {
+        emit(event);
+    }
+    wind_down(world).await;
+    emit(Event::Phase { phase: Phase::Revert });
+    undo::revert_all(world).await;
+    stop_sampling.cancel();
+    samplers.close();
+    samplers.wait().await;
+    world.shop.tasks.close();
+    if world.runtime.has_process() {
+        shut_target_down(world).await;
+    }
+    // Its log and its holder are read to their ends before the run is over.
+    if tokio::time::timeout(TASKS_END_WITHIN, world.shop.tasks.wait()).await.is_err() {
+        emit(Event::Note { text: "some of chaos' own tasks did not end in time".into() });
+    }
+    emit(Event::RunEnded {});
+}
+
+async fn shut_target_down(world: &World) {
+    let ending = crate::runtime::Ending::Graceful(Duration::from_secs(5));
+    if let Err(error) = world.runtime.end(ending).await {
+        world.journal.emit(Event::Note { text: format!("the target's process: {error}") });
+    }
+}
+
+/// Waits for what may end a run early, and says what it was.
+async fn early_end(world: &World, interrupt: &Interrupt) -> Event {
+    loop {
+        tokio::select! {
+            () = interrupt.stop.cancelled() => {
+                return Event::Interrupted { signal: interrupt.signal.get().cloned().unwrap_or_else(|| "a signal".into()) };
+            }
+            () = world.journal.broken.cancelled() => {
+                return Event::Broken { reason: format!("the journal cannot be written: {}", world.journal.error().unwrap_or_default()) };
+            }
+            () = tokio::time::sleep(WATCH_EVERY) => {}
+        }
+        let tripped = world.journal.read_now(|record| {
+            world.plan.guards.iter().find_map(|g| g.trips(record).map(|reason| (g.kind().to_owned(), reason)))
+        });
+        if let Some((guard, reason)) = tripped {
+            return Event::GuardTripped { guard, reason };
+        }
+    }
+}
+
+/// The run as planned. Returns why it could not be carried out, if it could not.
+async fn scenario(world: &World, sampler: Sampler, samplers: &TaskTracker, stop_sampling: &CancellationToken) -> Option<Event> {
+    if world.runtime.has_process()
+        && let Err(reason) = world.runtime.start().await
+    {
+        return Some(Event::Broken { reason });
+    }
+    if let Err(reason) = preflight::look(world).await {
+        return Some(Event::Broken { reason });
+    }
+    samplers.spawn(sampler.run(stop_sampling.clone()));
+    let begin = world.clock.now_s();
+    world.journal.emit(Event::Phase { phase: Phase::Baseline });
+    for load in &world.plan.loads {
+        users::start(&world.shop, load, begin);
+    }
+    baseline(world, begin).await;
+    let zero = world.clock.now_s().max(begin);
+    let zero = if world.plan.baseline.is_none() { begin } else { zero };
+    world.journal.emit(Event::Phase { phase: Phase::Inject });
+    if let Err(reason) = try_join_all(world.plan.faults.iter().map(|fault| inject::carry_out(world, fault, zero))).await {
+        return Some(Event::Broken { reason });
+    }
+    // Without faults the whole load is the baseline: recovery begins when it has been sent.
+    if world.plan.faults.is_empty() {
+        load_has_lasted(world, begin).await;
+    }
+    world.journal.emit(Event::Phase { phase: Phase::Recover });
+    recover(world, begin).await;
+    stop_load(world);
+    world.journal.emit(Event::Phase { phase: Phase::Drain });
+    drain(world).await;
+    None
+}
+
+async fn baseline(world: &World, begin: f64) {
+    match world.plan.baseline {
+        None => {}
+        Some(Baseline::Lasts(time)) => world.clock.sleep_until(begin + time.as_s()).await,
+        Some(Baseline::Steady) => loop {
+            tokio::time::sleep(JUDGE_EVERY).await;
+            match world.journal.read_now(|record| steady::judge(record, begin)) {
+                steady::Steady::NotYet => {}
+                steady::Steady::Yes => return,
+                steady::Steady::Never => {
+                    let text = "the baseline never became steady: verdicts that compare with it are weak".into();
+                    return world.journal.emit(Event::Note { text });
+                }
+            }
+        },
+    }
+}
+
+/// When the load ends by itself, in seconds from its start.
+fn load_lasts_s(world: &World) -> Option<f64> {
+    let stages = world.plan.loads.iter().flat_map(|l| l.stages.iter().map(|s| s.until_s));
+    let by_stages = stages.collect::<Option<Vec<f64>>>().and_then(|ends| ends.into_iter().reduce(f64::max));
+    world.plan.duration_s.or(by_stages)
+}
+
+async fn load_has_lasted(world: &World, begin: f64) {
+    if let Some(length) = load_lasts_s(world) {
+        world.clock.sleep_until(begin + length).await;
+    }
+}
+
+/// Keeps the load on for its time, and until every check that needs it is decided.
+async fn recover(world: &World, begin: f64) {
+    let began = world.clock.now_s();
+    let mut gone_since: Option<f64> = None;
+    loop {
+        let now = world.clock.now_s();
+        let lasted = load_lasts_s(world).is_none_or(|length| now >= begin + length);
+        // A fixed duration ends the load; otherwise the checks say how long it is needed.
+        let needed = world.journal.read_now(|record| check::load_is_needed(&View::of(record)));
+        let over_time = now - began > world.plan.recover_at_most_s;
+        gone_since = if world.target_is_gone() { gone_since.or(Some(now)) } else { None };
+        let gone = gone_since.is_some_and(|since| now - since > GONE_PATIENCE_S);
+        if (lasted && (!needed || world.plan.duration_s.is_some())) || over_time || gone {
+            return;
+        }
+        tokio::time::sleep(JUDGE_EVERY).await;
+    }
+}
+
+fn stop_load(world: &World) {
+    world.shop.stop.cancel();
+    if world.journal.read(|record| record.load_stopped_t.is_none()) {
+        world.journal.emit(Event::LoadStopped {});
+    }
+}
+
+/// Follows the last jobs to their end, until every check that waits for them is decided.
+async fn drain(world: &World) {
+    let began = world.clock.now_s();
+    loop {
+        let (open, waited_for) = world.journal.read_now(|record| {
+            let view = View::of(record);
+            (record.jobs.iter().any(|job| !job.settled()), patience_s(&view))
+        });
+        let elapsed = world.clock.now_s() - began;
+        let gone = world.target_is_gone() && elapsed > GONE_PATIENCE_S;
+        if !open || gone || elapsed > waited_for {
+            break;
+        }
+        tokio::time::sleep(WATCH_EVERY).await;
+    }
+    if !world.target_is_gone() {
+        audit(world).await;
+    }
+}
+
+/// How long the last jobs may take: the longest that a check allows, half a minute where none says.
+fn patience_s(view: &View<'_>) -> f64 {
+    let allowed = view.record.plan().checks.iter().filter_map(|c| match &c.spec {
+        check::CheckSpec::AllJobsComplete(check) => Some(check.within.as_s()),
+        _ => None,
+    });
+    allowed.reduce(f64::max).unwrap_or(30.0)
+}
+
+/// Asks once more about jobs that have ended: a terminal state must not be left again, and nothing be done twice.
+async fn audit(world: &World) {
+    let ended: Vec<(u32, String, JobState)> = world.journal.read(|record| {
+        let ended = record.jobs.iter().filter_map(|job| Some((job.number, job.id()?.to_owned(), job.state()?)));
+        ended.take(MOST_AUDITED).collect()
+    });
+    stream::iter(ended)
+        .for_each_concurrent(AUDITS_AT_ONCE, |(job, id, state)| async move {
+            if let Seen::View(view) = world.port.status(&id).await
+                && (view.state != state || view.completions.is_some_and(|n| n > 1))
+            {
+                world.journal.emit(Event::Ended { job, view, via: Via::Poll });
+            }
+        })
+        .await;
+}
+
+/// Stops everything that sends or follows jobs; each job is asked about once more.
+async fn wind_down(world: &World) {
+    stop_load(world);
+    world.shop.give_up.cancel();
+    let settled = async {
+        while world.journal.read(|record| record.jobs.iter().any(|job| !job.settled() && job.accepted())) {
+            tokio::time::sleep(WATCH_EVERY).await;
+        }
+    };
+    if tokio::time::timeout(TASKS_END_WITHIN, settled).await.is_err() {
+        world.journal.emit(Event::Note { text: "some jobs could not be asked about a last time".into() });
+    }
+}

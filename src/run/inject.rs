@@ -1,0 +1,124 @@
+//! One fault, from its moment to its end, with its three proofs.
+
+use std::time::Duration;
+
+use super::undo;
+use super::world::World;
+use crate::experiment::OnTimeout;
+use crate::fault::{Lasts, Observation};
+use crate::journal::event::{Event, When};
+use crate::plan::{FaultPlan, Moment};
+
+/// An effect may take this long to show, and to go.
+const SHOWS_WITHIN: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+const PREPARE_WITHIN: Duration = Duration::from_secs(10);
+const WATCH_EVERY: Duration = Duration::from_millis(20);
+
+/// Waits for the fault's moment and carries it out. `zero` is the moment, on the run's clock, from which it counts.
+///
+/// # Errors
+/// When the run cannot be carried out as written: a trigger with `on_timeout: fail` never fired.
+pub async fn carry_out(world: &World, fault: &FaultPlan, zero: f64) -> Result<(), String> {
+    let planned_t = match wait_for_moment(world, fault, zero).await {
+        Due::At(t) => t,
+        Due::Skip(why) => {
+            world.journal.emit(Event::FaultSkipped { fault: fault.name.clone(), why });
+            return Ok(());
+        }
+        Due::Fail(why) => {
+            world.journal.emit(Event::FaultSkipped { fault: fault.name.clone(), why: why.clone() });
+            return Err(format!("{}: {why}", fault.name));
+        }
+    };
+    inject(world, fault, planned_t).await;
+    Ok(())
+}
+
+enum Due {
+    At(f64),
+    Skip(String),
+    Fail(String),
+}
+
+async fn wait_for_moment(world: &World, fault: &FaultPlan, zero: f64) -> Due {
+    match &fault.moment {
+        Moment::At { s } => {
+            world.clock.sleep_until(zero + s).await;
+            Due::At(zero + s)
+        }
+        Moment::After { fault: other, plus_s } => loop {
+            let (over, skipped) = world.journal.read(|r| r.fault(other).map_or((None, false), |f| (f.over_t, f.skipped.is_some())));
+            if skipped {
+                return Due::Skip(format!("`{other}`, which it follows, was not injected"));
+            }
+            if let Some(t) = over {
+                world.clock.sleep_until(t + plus_s).await;
+                return Due::At(t + plus_s);
+            }
+            tokio::time::sleep(WATCH_EVERY).await;
+        },
+        Moment::When { trigger, timeout_s, on_timeout } => {
+            world.clock.sleep_until(zero).await;
+            loop {
+                let now = world.clock.now_s();
+                if world.journal.read(|record| trigger.holds(record, zero)) {
+                    return Due::At(now);
+                }
+                if now > zero + timeout_s {
+                    let why = format!("`{trigger}` did not happen within {timeout_s} s");
+                    return match on_timeout {
+                        OnTimeout::Fire => Due::At(now),
+                        OnTimeout::Skip => Due::Skip(why),
+                        OnTimeout::Fail => Due::Fail(why),
+                    };
+                }
+                tokio::time::sleep(WATCH_EVERY).await;
+            }
+        }
+    }
+}
+
+async fn inject(world: &World, fault: &FaultPlan, planned_t: f64) {
+    let name = fault.name.clone();
+    let emit = |event| world.journal.emit(event);
+    look(world, fault, When::Before).await;
+    let prepared = tokio::time::timeout(PREPARE_WITHIN, fault.spec.prepare(world, &name)).await;
+    let undo = match prepared {
+        Ok(Ok(undo)) => undo,
+        Ok(Err(error)) => return emit(Event::FaultSkipped { fault: name, why: error.to_string() }),
+        Err(_) => return emit(Event::FaultSkipped { fault: name, why: "the target could not be looked at in time".into() }),
+    };
+    world.journal.emit_synced(Event::FaultPrepared { fault: name.clone(), undo });
+    emit(Event::FaultInjecting { fault: name.clone(), planned_t });
+    let result = fault.spec.inject(world, &name).await;
+    emit(Event::FaultInjected { fault: name.clone(), error: result.err().map(|e| e.to_string()) });
+    look(world, fault, When::During).await;
+    match fault.spec.lasts() {
+        Lasts::Held(time) => {
+            tokio::time::sleep(time).await;
+            undo::revert_one(world, &name).await;
+            look(world, fault, When::After).await;
+        }
+        Lasts::Once => {
+            look(world, fault, When::After).await;
+            undo::revert_one(world, &name).await;
+        }
+        Lasts::WorkedOff => {}
+    }
+    emit(Event::FaultOver { fault: name });
+}
+
+/// Looks until what must be seen is seen, or for as long as an effect may take to show.
+pub async fn look(world: &World, fault: &FaultPlan, when: When) {
+    let deadline = world.clock.now_s() + SHOWS_WITHIN.as_secs_f64();
+    let observation = loop {
+        let seen = tokio::time::timeout(SHOWS_WITHIN, fault.spec.observe(world, &fault.name, when)).await;
+        let seen = seen.unwrap_or_else(|_| Observation::unknown("looking took too long"));
+        if seen.proves(when) || world.clock.now_s() >= deadline {
+            break seen;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    };
+    world.journal.emit(Event::FaultObserved { fault: fault.name.clone(), when, observation });
+}

@@ -1,0 +1,11 @@
+//! The engine: the life of a run from preflight to the last revert.
+
+pub mod engine;
+pub mod folder;
+pub mod guard;
+pub mod inject;
+pub mod outcome;
+pub mod preflight;
+pub mod steady;
+pub mod undo;
+pub mod world;
