@@ -29,14 +29,14 @@ impl Check for RetriedSmaller {
         if met.is_empty() {
             return Verdict::inconclusive(EXPECTED, "no job is known to have run out of memory");
         }
-        let (smaller, not): (Vec<&JobFacts>, Vec<&JobFacts>) = met.iter().copied().partition(|job| was_retried(job, record));
+        let (smaller, others): (Vec<&JobFacts>, Vec<&JobFacts>) = met.iter().copied().partition(|job| was_retried(job, record));
         let name = |job: &&JobFacts| {
             let batches = job.smallest_batch.map_or_else(String::new, |b| format!(", batch {} → {b}", job.shape.batch));
             format!("job {} ({}): {} attempts{batches}, {}", job.number, job.id().unwrap_or("?"), job.attempts, job.error().unwrap_or("no error"))
         };
         let observed = format!("{} of {} were", smaller.len(), met.len());
-        if not.is_empty() {
-            return Verdict::failed(EXPECTED, observed).with(not.iter().take(SHOWN).map(name));
+        if !others.is_empty() {
+            return Verdict::failed(EXPECTED, observed).with(others.iter().take(SHOWN).map(name));
         }
         Verdict::passed(EXPECTED, observed).with(smaller.iter().take(SHOWN).map(name))
     }
@@ -54,6 +54,28 @@ fn was_retried(job: &JobFacts, record: &Record) -> bool {
 
 /// A log line that matches the pattern names the job.
 fn named_in(job: &JobFacts, pattern: &str, record: &Record) -> bool {
-    let Some(id) = job.id() else { return false };
-    record.log_hits.iter().any(|hit| hit.pattern == pattern && hit.line.contains(id))
+    let Some(id) = job.id().filter(|id| !id.is_empty()) else { return false };
+    record.log_hits.iter().any(|hit| hit.pattern == pattern && names(&hit.line, id))
+}
+
+/// The id stands in the line as a word of its own: `job-1` is not named by `job-12`.
+fn names(line: &str, id: &str) -> bool {
+    let part_of_word = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
+    line.match_indices(id).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        let after = line[at + id.len()..].chars().next();
+        !before.is_some_and(part_of_word) && !after.is_some_and(part_of_word)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::names;
+
+    #[test]
+    fn an_id_is_a_whole_word() {
+        assert!(names("{\"job\":\"job-1\"}", "job-1"));
+        assert!(!names("job-12 failed", "job-1"));
+        assert!(names("job-12 failed, then job-1", "job-1"));
+    }
 }
