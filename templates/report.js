@@ -95,13 +95,22 @@
     var max = 0;
     if (panel.jobs) data.jobs.forEach(function (job) { if (job[3] !== null) max = Math.max(max, job[3] - job[2]); });
     panel.lines.forEach(function (line) { line.points.forEach(function (p) { max = Math.max(max, p[1]); }); });
-    return max > 0 ? max * 1.06 : 1;
+    return max > 0 ? max : 1;
+  }
+  // The next round number, in the panel's own unit.
+  function round(max, unit) {
+    if (unit === "percent") return max <= 100 ? 100 : Math.ceil(max / 100) * 100;
+    var base = unit === "bytes" ? Math.pow(1024, Math.floor(Math.log(max) / Math.log(1024))) : 1;
+    var scaled = max / base, power = Math.pow(10, Math.floor(Math.log10(scaled)));
+    var steps = [1, 1.2, 1.6, 2, 2.4, 3, 4, 5, 6, 8, 10];
+    for (var i = 0; i < steps.length; i++) if (steps[i] * power >= scaled) return steps[i] * power * base;
+    return max;
   }
   var faults = data.bands.map(function (b) { return b.name; });
   panels.forEach(function (panel, at) {
     var top = T + at * (H + T + GAP) + T;
     panel.top = top;
-    panel.max = panel.unit === "percent" ? Math.max(100, peak(panel)) : peak(panel);
+    panel.max = round(peak(panel), panel.unit);
     svg.appendChild(el("text", { class: "title", x: L, y: top - 7 }, panel.title));
     axes(top, panel.max, panel.unit);
     function y(v) { return top + H - H * v / panel.max; }
@@ -112,7 +121,7 @@
         svg.appendChild(el("circle", { class: cls, cx: x(ended ? job[3] : job[2]), cy: ended ? y(job[3] - job[2]) : top + 4, r: bad || job[5] > 1 ? 3 : 2.2 }));
       });
     }
-    var offset = L + 8 + panel.title.length * 6.6;
+    var offset = L + 24 + panel.title.length * 7;
     panel.lines.forEach(function (line, index) {
       var d = "", last = null;
       line.points.forEach(function (p) {
@@ -122,17 +131,17 @@
       if (last !== null) d += "H" + x(end).toFixed(1);
       svg.appendChild(el("path", { class: "line l" + index % 3, d: d }));
       if (panel.lines.length > 1) {
-        svg.appendChild(el("text", { class: "k" + index % 3, x: offset, y: top - 7 }, line.name));
-        offset += line.name.length * 6.2 + 14;
+        svg.appendChild(el("text", { class: "k" + index % 3, x: offset, y: top - 7 }, line.label));
+        offset += line.label.length * 6 + 18;
       }
     });
   });
   data.marks.forEach(function (m) {
     svg.appendChild(el("line", { class: "mark " + m.kind, x1: x(m.t), x2: x(m.t), y1: T - 6, y2: T + 5 }));
   });
-  for (var k = 0; k <= 10; k++) {
-    var t = end * k / 10;
-    svg.appendChild(el("text", { x: x(t), y: height - 6, "text-anchor": k === 0 ? "start" : k === 10 ? "end" : "middle" }, t.toFixed(end < 20 ? 1 : 0) + " s"));
+  var step = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600].filter(function (s) { return end / s <= 14; })[0] || end;
+  for (var t = 0; t <= end; t += step) {
+    svg.appendChild(el("text", { x: x(t), y: height - 6, "text-anchor": t === 0 ? "start" : "middle" }, (step < 1 ? t.toFixed(1) : t.toFixed(0)) + " s"));
   }
   card.appendChild(el("p", { class: "legend" }, "Blue: the load's jobs. Orange: a fault's own jobs. Ringed: tried more than once. Red: not completed as it should be. Shaded: a fault is at work or being worked off. Red ticks at the top: out-of-memory, the end of a process, a guard."));
 
@@ -159,7 +168,7 @@
     panels.forEach(function (panel) {
       panel.lines.forEach(function (line) {
         var v = valueAt(line.points, t);
-        if (v !== null) tip.appendChild(el("div", {}, line.name + ": " + shown(v, panel.unit)));
+        if (v !== null) tip.appendChild(el("div", {}, line.label + ": " + shown(v, panel.unit)));
       });
     });
     var near = data.jobs.filter(function (job) { return job[3] !== null && Math.abs(job[3] - t) < end / 250; }).slice(0, 4);

@@ -59,6 +59,8 @@ pub struct Inner {
     pub next: u64,
     pub started: u64,
     pub vram_used: u64,
+    /// Under `vram-kept-after-oom`: what was taken is never given back.
+    pub vram_kept: bool,
     pub model_loaded: bool,
     pub store: Option<Store>,
 }
@@ -240,7 +242,7 @@ impl Core {
     pub fn allocate(&self, bytes: u64) -> Result<(), String> {
         let mut inner = self.lock();
         let total = self.config.vram.0;
-        if inner.vram_used + bytes <= total {
+        if !inner.vram_kept && inner.vram_used + bytes <= total {
             inner.vram_used += bytes;
             return Ok(());
         }
@@ -256,7 +258,9 @@ impl Core {
 
     pub fn free(&self, bytes: u64) {
         let mut inner = self.lock();
-        inner.vram_used = inner.vram_used.saturating_sub(bytes);
+        if !inner.vram_kept {
+            inner.vram_used = inner.vram_used.saturating_sub(bytes);
+        }
         drop(inner);
         self.freed.notify_waiters();
     }

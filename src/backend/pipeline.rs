@@ -146,7 +146,7 @@ async fn out_of_memory(core: &Core, job: &Job, batch: u32, message: String) -> N
         return Next::Never;
     }
     if config.has(Defect::VramKeptAfterOom) {
-        core.lock().vram_used = config.vram.0;
+        core.lock().vram_kept = true;
         return Next::End(State::Failed, Some(message));
     }
     if config.has(Defect::OomNoRetry) {

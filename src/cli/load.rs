@@ -56,7 +56,7 @@ impl FileArgs {
         let mut loaded = experiment::load(&self.file, &self.overrides(), &environment).map_err(|diags| show(&diags, format))?;
         let seed = loaded.experiment.seed.map_or_else(Seed::from_entropy, Seed);
         let beside = self.file.parent().map_or_else(|| Path::new(".").to_owned(), Path::to_owned);
-        match build::build(&loaded.experiment, seed, &beside, &mut loaded.diags) {
+        match build::build(&mut loaded, seed, &beside) {
             Some(plan) => Ok(Ready { loaded, plan, overrides: self.spelled_out() }),
             None => Err(show(&loaded.diags, format)),
         }

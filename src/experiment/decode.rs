@@ -202,14 +202,12 @@ impl<T: Decode> Decode for Option<T> {
     }
 }
 
-/// A list; a single value stands for a list of one.
+/// A list; a single value stands for a list of one. Wrong items are left out, so that what is wrong with the others and
+/// between them is found too: their errors are in `diags`, and nothing runs while there are any.
 impl<T: Decode> Decode for Vec<T> {
     fn decode(node: &Node, diags: &mut Diagnostics) -> Option<Self> {
         match &node.value {
-            Value::List(items) => {
-                let read: Vec<Option<T>> = items.iter().map(|item| T::decode(item, diags)).collect();
-                read.into_iter().collect()
-            }
+            Value::List(items) => Some(items.iter().filter_map(|item| T::decode(item, diags)).collect()),
             _ => T::decode(node, diags).map(|one| vec![one]),
         }
     }
@@ -349,7 +347,8 @@ macro_rules! record {
     )*};
     (@read $fields:ident, $field:ident, $ty:ty) => { $fields.required::<$ty>(stringify!($field)) };
     (@read $fields:ident, $field:ident, $ty:ty, $default:expr) => {
-        $fields.optional::<$ty>(stringify!($field)).map(|found| found.unwrap_or_else(|| $default)).ok()
+        // A wrong value is an error by now; with the default in its place more errors can be found.
+        Some($fields.optional::<$ty>(stringify!($field)).ok().flatten().unwrap_or_else(|| $default))
     };
     (@default) => { None };
     (@default $default:expr) => { Some(stringify!($default)) };

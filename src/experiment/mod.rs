@@ -348,14 +348,17 @@ pub struct Overrides {
     pub defects: Vec<String>,
 }
 
-/// A file that was read without an error, with all that is needed to store and explain it.
+/// A file that was read, with all that is needed to store and explain it.
 #[derive(Debug)]
 pub struct Loaded {
     pub experiment: Experiment,
     /// The tree as it ran: with overrides, before the environment was filled in.
     pub tree: Node,
     pub redactor: Redactor,
+    /// What is wrong so far; planning adds to it, and nothing runs while there is anything.
     pub diags: Diagnostics,
+    /// Entries of lists could not be read: names that seem unknown may be theirs.
+    pub incomplete: bool,
 }
 
 /// Reads an experiment. On failure every problem found comes back at once.
@@ -385,9 +388,13 @@ pub fn load_text(name: &str, text: String, overrides: &Overrides, lookup: interp
     if let Some(experiment) = &experiment {
         basic_rules(experiment, &mut diags);
     }
+    let count = |key: &str| filled.get(key).map_or(0, |n| if let Value::List(items) = &n.value { items.len() } else { 1 });
     match experiment {
-        Some(experiment) if diags.is_empty() => Ok(Loaded { experiment, tree, redactor, diags }),
-        _ => Err(diags),
+        Some(experiment) => {
+            let incomplete = experiment.load.len() < count("load") || experiment.faults.len() < count("faults");
+            Ok(Loaded { experiment, tree, redactor, diags, incomplete })
+        }
+        None => Err(diags),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::driver;
 use crate::experiment::decode::At;
 use crate::experiment::diagnostic::{Diagnostics, Span, nearest};
 use crate::experiment::units::Time;
-use crate::experiment::{Baseline, Experiment, FaultEntry, Load, Runtime, Stage};
+use crate::experiment::{Baseline, Experiment, FaultEntry, Load, Loaded, Runtime, Stage};
 use crate::seed::{Seed, draw};
 
 /// Nobody floods a backend with more than this by mistake.
@@ -18,12 +18,15 @@ const MOST_USERS: u32 = 10_000;
 const MOST_TIMES: u32 = 1_000;
 
 /// Builds the plan of an experiment whose file lies in the folder `beside`. Same experiment and seed, same plan.
-pub fn build(experiment: &Experiment, seed: Seed, beside: &Path, diags: &mut Diagnostics) -> Option<Plan> {
+/// `None` means that `loaded.diags` says what is wrong.
+pub fn build(loaded: &mut Loaded, seed: Seed, beside: &Path) -> Option<Plan> {
+    let Loaded { experiment, diags, incomplete, .. } = loaded;
+    let (experiment, incomplete) = (&*experiment, *incomplete);
     let driver = driver::find(&experiment.target.driver, beside, diags);
     let runtime = runtime(experiment, diags);
     let loads = loads(experiment, diags);
-    let faults = faults(experiment, seed, diags);
-    let checks = checks(experiment, &loads, &faults, diags);
+    let faults = faults(experiment, seed, incomplete, diags);
+    let checks = checks(experiment, &loads, &faults, incomplete, diags);
     cross_rules(experiment, &runtime, &faults, diags);
     if !diags.is_empty() {
         return None;
@@ -56,7 +59,8 @@ pub fn build(experiment: &Experiment, seed: Seed, beside: &Path, diags: &mut Dia
 fn runtime(experiment: &Experiment, diags: &mut Diagnostics) -> RuntimePlan {
     let target = &experiment.target;
     if target.url.value == "embedded" {
-        if target.driver.value != "reference" {
+        // A name without a path that is not `reference` is misspelt, and reported as that.
+        if target.driver.contains(['/', '.']) {
             diags.error(target.url.span, "only the reference backend can be embedded", "expected a URL for this driver");
         }
         if !matches!(target.runtime, Runtime::Auto) {
@@ -139,7 +143,7 @@ fn bounded_users(users: &At<u32>, diags: &mut Diagnostics) -> u32 {
     users.value
 }
 
-fn faults(experiment: &Experiment, seed: Seed, diags: &mut Diagnostics) -> Vec<FaultPlan> {
+fn faults(experiment: &Experiment, seed: Seed, incomplete: bool, diags: &mut Diagnostics) -> Vec<FaultPlan> {
     let mut plans: Vec<FaultPlan> = Vec::new();
     for entry in &experiment.faults {
         entry.spec.validate(entry.span, diags);
@@ -148,7 +152,7 @@ fn faults(experiment: &Experiment, seed: Seed, diags: &mut Diagnostics) -> Vec<F
         if entry.timing.name.is_some() && taken(&wanted, &plans) {
             diags.error(entry.span, format!("the name `{wanted}` is taken"), "expected different names for faults and loads");
         }
-        let first = moment(entry, seed, &wanted, &plans, diags);
+        let first = moment(entry, seed, &wanted, &plans, incomplete, diags);
         let times = repetitions(entry, diags);
         for index in 0..times {
             let name = (0..).map(|n| if n == 0 { wanted.clone() } else { format!("{wanted}-{}", n + 1) }).find(|n| !taken(n, &plans)).unwrap_or_default();
@@ -187,7 +191,7 @@ fn repetitions(entry: &FaultEntry, diags: &mut Diagnostics) -> u32 {
     }
 }
 
-fn moment(entry: &FaultEntry, seed: Seed, name: &str, before: &[FaultPlan], diags: &mut Diagnostics) -> Moment {
+fn moment(entry: &FaultEntry, seed: Seed, name: &str, before: &[FaultPlan], incomplete: bool, diags: &mut Diagnostics) -> Moment {
     let timing = &entry.timing;
     let given = [timing.at.is_some(), timing.after.is_some(), timing.between.is_some(), timing.when.is_some()];
     if given.iter().filter(|g| **g).count() != 1 {
@@ -202,7 +206,7 @@ fn moment(entry: &FaultEntry, seed: Seed, name: &str, before: &[FaultPlan], diag
         return Moment::At { s: draw(&mut seed.stream(&format!("fault/{name}/between")), range.value).as_s() };
     }
     if let Some(after) = &timing.after {
-        return after_moment(after, before, diags);
+        return after_moment(after, before, incomplete, diags);
     }
     if let Some(when) = &timing.when {
         match when.parse::<Trigger>() {
@@ -215,9 +219,9 @@ fn moment(entry: &FaultEntry, seed: Seed, name: &str, before: &[FaultPlan], diag
     Moment::At { s: 0.0 }
 }
 
-fn after_moment(after: &At<String>, before: &[FaultPlan], diags: &mut Diagnostics) -> Moment {
+fn after_moment(after: &At<String>, before: &[FaultPlan], incomplete: bool, diags: &mut Diagnostics) -> Moment {
     let (name, plus) = after.split_once('+').map_or((after.trim(), None), |(name, plus)| (name.trim(), Some(plus.trim())));
-    if !before.iter().any(|p| p.name == name) {
+    if !incomplete && !before.iter().any(|p| p.name == name) {
         let known: Vec<&str> = before.iter().map(|p| p.name.as_str()).collect();
         let label = if known.is_empty() { "there is no fault before this one".to_owned() } else { format!("expected one of: {}", known.join(", ")) };
         let error = diags.error(after.span, format!("there is no earlier fault `{name}`"), label);
@@ -236,15 +240,15 @@ fn after_moment(after: &At<String>, before: &[FaultPlan], diags: &mut Diagnostic
     Moment::After { fault: name.to_owned(), plus_s }
 }
 
-fn checks(experiment: &Experiment, loads: &[LoadPlan], faults: &[FaultPlan], diags: &mut Diagnostics) -> Vec<CheckPlan> {
-    if experiment.checks.is_empty() {
+fn checks(experiment: &Experiment, loads: &[LoadPlan], faults: &[FaultPlan], incomplete: bool, diags: &mut Diagnostics) -> Vec<CheckPlan> {
+    if experiment.checks.is_empty() && diags.is_empty() {
         diags.error(experiment.name.span, "there is no check", "an experiment without a check proves nothing").help("add `checks:` with at least one entry");
     }
     let known: Vec<&str> = loads.iter().map(|l| l.name.as_str()).chain(faults.iter().map(|f| f.name.as_str())).collect();
     let mut plans: Vec<CheckPlan> = Vec::new();
     for entry in &experiment.checks {
         entry.spec.validate(entry.span, diags);
-        if let Some(load) = entry.spec.load().filter(|load| !known.contains(&load.as_str())) {
+        if let Some(load) = entry.spec.load().filter(|load| !incomplete && !known.contains(&load.as_str())) {
             let error = diags.error(load.span, format!("there is no load `{}`", load.value), format!("expected one of: {}", known.join(", ")));
             if let Some(word) = nearest(load, known.iter().copied()) {
                 error.help(format!("did you mean `{word}`?"));

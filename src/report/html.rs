@@ -83,15 +83,17 @@ fn ledger(view: &View<'_>) -> Vec<Json> {
 
 /// The plots, from top to bottom; one without data is left out.
 fn panels(record: &Record) -> Vec<Json> {
-    let wanted: &[(&str, &str, &[&str])] = &[
-        ("Load and queue", "jobs", &["jobs.in_flight", "queue.running", "queue.depth"]),
-        ("GPU memory", "bytes", &["gpu.memory_used_bytes", "gpu.memory_total_bytes"]),
-        ("GPU", "percent", &["gpu.utilization_percent"]),
-        ("Process memory", "bytes", &["process.rss_bytes"]),
-        ("Process CPU", "percent", &["process.cpu_percent"]),
+    /// A title, a unit, and each series with its label.
+    type Panel = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+    let wanted: &[Panel] = &[
+        ("Load and queue", "jobs", &[("jobs.in_flight", "in flight"), ("queue.running", "running"), ("queue.depth", "waiting")]),
+        ("GPU memory", "bytes", &[("gpu.memory_used_bytes", "used"), ("gpu.memory_total_bytes", "total")]),
+        ("GPU utilisation", "percent", &[("gpu.utilization_percent", "GPU")]),
+        ("Process memory (RSS)", "bytes", &[("process.rss_bytes", "RSS")]),
+        ("Process CPU (of one core)", "percent", &[("process.cpu_percent", "CPU")]),
     ];
-    let panel = |(title, unit, names): &(&str, &str, &[&str])| {
-        let lines: Vec<Json> = names.iter().filter_map(|name| Some(json!({ "name": name, "points": thinned(record.series.get(*name)?) }))).collect();
+    let panel = |(title, unit, names): &Panel| {
+        let lines: Vec<Json> = names.iter().filter_map(|(name, label)| Some(json!({ "label": label, "points": thinned(record.series.get(*name)?) }))).collect();
         (!lines.is_empty()).then(|| json!({ "title": title, "unit": unit, "lines": lines }))
     };
     wanted.iter().filter_map(panel).collect()

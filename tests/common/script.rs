@@ -1,0 +1,90 @@
+//! Records made by hand, so that a check can be shown each case without a run.
+
+use chaos::experiment::JobShape;
+use chaos::journal::event::{Answer, Event, JobState, JobView, Line, Phase, ProcessEvent, ResultLook, Via};
+use chaos::journal::record::Record;
+
+use super::sim;
+
+/// A record under construction.
+pub struct Script {
+    pub record: Record,
+}
+
+pub fn view(state: JobState) -> JobView {
+    let word = format!("{state:?}").to_lowercase();
+    JobView { state, word, progress: None, stage: None, attempts: Some(1), batch: Some(4), cold: None, error: None, completions: None }
+}
+
+impl Script {
+    /// A run with one check, a flood at second 20, and a load called `users`.
+    pub fn new(check: &str) -> Self {
+        Self::from(&format!("version: 1\nname: script\ntarget: {{ url: embedded }}\nload: [{{ name: users, users: 1 }}]\nfaults: [{{ flood: {{ at: 20s, jobs: 1 }} }}]\nchecks: [{check}]\n"))
+    }
+
+    pub fn from(yaml: &str) -> Self {
+        let mut script = Self { record: Record::default() };
+        let plan = Box::new(sim::plan(yaml, 1));
+        script.at(0.0, Event::RunStarted { schema: 1, run_id: "r".into(), version: "t".into(), began: "2026-01-01T00:00:00Z".into(), overrides: vec![], host: "h".into(), plan });
+        script.at(0.0, Event::Process { event: ProcessEvent::Started { pid: 7, generation: 1 } });
+        script.at(0.0, Event::Phase { phase: Phase::Baseline });
+        script
+    }
+
+    pub fn at(&mut self, t: f64, event: Event) -> &mut Self {
+        self.record.apply(&Line { t, event });
+        self
+    }
+
+    /// The fault begins at 20 and its cause is gone at 25.
+    pub fn fault(&mut self) -> &mut Self {
+        self.at(20.0, Event::FaultInjecting { fault: "flood".into(), planned_t: 20.0 });
+        self.at(25.0, Event::FaultInjected { fault: "flood".into(), error: None });
+        self.at(25.0, Event::FaultOver { fault: "flood".into() })
+    }
+
+    pub fn submitted(&mut self, t: f64, answer: Answer) -> u32 {
+        let job = self.record.jobs.len() as u32;
+        let mark = format!("chaos-{job:016x}");
+        self.at(t, Event::Submitting { job, load: "users".into(), client: 0, shape: JobShape::default(), mark, intended_t: t });
+        self.at(t, Event::Answered { job, answer });
+        job
+    }
+
+    pub fn accepted(&mut self, t: f64) -> u32 {
+        let id = format!("job-{}", self.record.jobs.len());
+        self.submitted(t, Answer::Accepted { id })
+    }
+
+    /// A job that goes well, from `t` on.
+    pub fn completed(&mut self, t: f64, seconds: f64) -> u32 {
+        let job = self.accepted(t);
+        self.ends(job, t + seconds, view(JobState::Completed));
+        self.result(job, t + seconds, 10_000, Some(job));
+        job
+    }
+
+    pub fn ends(&mut self, job: u32, t: f64, view: JobView) -> &mut Self {
+        self.at(t, Event::Ended { job, view, via: Via::Socket })
+    }
+
+    pub fn result(&mut self, job: u32, t: f64, bytes: u64, of: Option<u32>) -> &mut Self {
+        let mark = of.map(|n| format!("chaos-{n:016x}"));
+        let digest = of.map_or(1, |n| u64::from(n) + 100);
+        self.at(t, Event::ResultSeen { job, look: ResultLook { status: 200, bytes, digest, kind: "png".into(), mark, error: None } })
+    }
+
+    /// Ends the load and the run.
+    pub fn end(&mut self, t: f64) -> &mut Self {
+        self.at(t, Event::LoadStopped {});
+        self.at(t, Event::Phase { phase: Phase::Drain });
+        self.at(t, Event::RunEnded {})
+    }
+
+    /// The verdict of the one check of the script.
+    pub fn verdict(&self) -> chaos::check::Verdict {
+        let view = chaos::check::View::of(&self.record);
+        let all = chaos::check::judge_all(&view);
+        all.into_iter().find(|(_, kind, _)| kind != "fault_proven").expect("the script has a check").2
+    }
+}
