@@ -10,7 +10,7 @@ use common::sim::{Sabotage, run};
 /// The plan's own times: 82 s for a warm job, on a virtual clock.
 fn experiment(faults: &str, backend: &str, checks: &str) -> String {
     format!(
-        "version: 1\nname: simulated\ntarget:\n  url: embedded\n  backend: {{ speed: 10{backend} }}\nsample_every: 1s\nload:\n  - name: users\n    users: 3\n    think: 1s..3s\nfaults:\n{faults}\nchecks:\n{checks}\n"
+        "version: 1\nname: simulated\ntarget:\n  url: embedded\n  backend: {{ speed: 10{backend} }}\nsample_every: 1s\nrecover_at_most: 20m\nload:\n  - name: users\n    users: 3\n    think: 1s..3s\nfaults:\n{faults}\nchecks:\n{checks}\n"
     )
 }
 

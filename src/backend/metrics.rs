@@ -10,6 +10,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use super::job::State;
+use super::pipeline::STAGES;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Http {
@@ -128,6 +129,9 @@ impl Metrics {
         r.register("websocket_errors", "WebSocket errors", self.socket_errors.clone());
         r.register("quality_overall_score", "Score of the last result, 0 to 1", self.quality.clone());
         r.register("quality_validation_failures", "Results below the limit", self.quality_failures.clone());
+        for (stage, _) in STAGES {
+            let _ = self.stage_seconds.get_or_create(&Stage { stage: (*stage).into() });
+        }
         for kind in ["out_of_memory", "job_failed"] {
             let _ = self.errors.get_or_create(&Kind { r#type: kind.into() });
         }

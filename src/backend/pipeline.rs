@@ -12,7 +12,7 @@ use super::defect::Defect;
 use super::job::State;
 
 /// The stages of a job and their shares of its time; the volume decoder is the bottleneck, as in the real backend.
-const STAGES: &[(&str, f64)] =
+pub const STAGES: &[(&str, f64)] =
     &[("preprocess", 0.05), ("shape_encoder", 0.08), ("diffusion", 0.17), ("volume_decoder", 0.63), ("export", 0.07)];
 /// Memory is taken after the first stage.
 const STAGES_BEFORE_MEMORY: usize = 1;

@@ -31,7 +31,7 @@ macro_rules! quantity {
                 }
             }
             fn schema() -> Json {
-                json!({ "anyOf": [{ "type": "string", "pattern": concat!("^(", $pattern, "|.*\\$\\{.*)$") }, { "type": "number", "const": 0 }] })
+                json!({ "anyOf": [{ "type": "string", "pattern": concat!("^(", $pattern, r"|.*\$\{.*)$") }, { "type": "number", "const": 0 }] })
             }
         }
         impl serde::Serialize for $name {
@@ -143,7 +143,7 @@ impl fmt::Display for Time {
         f.pad(&format!("{value}{unit}"))
     }
 }
-quantity!(Time, "a time such as 500ms, 90s, 1.5m or 2h", r"\\s*[0-9.]+ ?(us|µs|ms|s|m|min|h|d)([0-9. ]+(ms|s|m|min|h))*\\s*");
+quantity!(Time, "a time such as 500ms, 90s, 1.5m or 2h", r"\s*[0-9.]+ ?(us|µs|ms|s|m|min|h|d)([0-9. ]+(ms|s|m|min|h))*\s*");
 
 /// A number of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -194,7 +194,7 @@ impl fmt::Display for Bytes {
         f.pad(&text)
     }
 }
-quantity!(Bytes, "a size such as 512MiB or 24GiB", r"\\s*[0-9.]+ ?([kKmMgGtT]i?)?[bB]\\s*");
+quantity!(Bytes, "a size such as 512MiB or 24GiB", r"\s*[0-9.]+ ?([kKmMgGtT]i?)?[bB]\s*");
 
 /// A share of a whole, 0 to 1 inside, `0%` to `100%` outside.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
@@ -219,7 +219,7 @@ impl fmt::Display for Share {
         f.pad(&format!("{}%", (self.0 * 1e8).round() / 1e6))
     }
 }
-quantity!(Share, "a percentage from 0% to 100%", r"\\s*[0-9.]+ ?%\\s*");
+quantity!(Share, "a percentage from 0% to 100%", r"\s*[0-9.]+ ?%\s*");
 
 /// So many in a time, as events per second.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
@@ -252,7 +252,7 @@ impl fmt::Display for Rate {
         f.pad(&format!("{}/s", self.0))
     }
 }
-quantity!(Rate, "a rate such as 5/s or 30/m", r"\\s*[0-9.]+ ?/ ?(s|m|min|h)\\s*");
+quantity!(Rate, "a rate such as 5/s or 30/m", r"\s*[0-9.]+ ?/ ?(s|m|min|h)\s*");
 
 /// A time between two bounds, both included; a single time is a range of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -289,7 +289,7 @@ impl fmt::Display for TimeRange {
         if self.from == self.to { self.from.fmt(f) } else { f.pad(&format!("{}..{}", self.from, self.to)) }
     }
 }
-quantity!(TimeRange, "a time or a range such as 30s..90s", r"\\s*[0-9.]+ ?(us|µs|ms|s|m|min|h|d).*");
+quantity!(TimeRange, "a time or a range such as 30s..90s", r"\s*[0-9.]+ ?(us|µs|ms|s|m|min|h|d).*");
 
 #[cfg(test)]
 mod tests {
