@@ -3,8 +3,8 @@
 mod common;
 
 use chaos::check::Ruling::{self, Failed, Inconclusive, Passed, Pending};
-use chaos::journal::event::{Answer, Event, JobState, ProcessEvent, When};
 use chaos::fault::Observation;
+use chaos::journal::event::{Answer, Event, JobState, ProcessEvent, When};
 use common::script::{Script, view};
 
 fn ruling(script: &Script) -> Ruling {
@@ -129,19 +129,35 @@ fn all_jobs_complete() {
 fn every_bad_class_fails_all_jobs_complete() {
     type Story = fn(&mut Script, u32);
     let stories: [(&str, Story); 9] = [
-        ("failed", |s, job| { s.ends(job, 3.0, failed_with("boom")); }),
-        ("shed", |s, job| { s.ends(job, 3.0, failed_with("Cannot allocate job: insufficient resources")); }),
-        ("lost", |s, job| { s.at(5.0, Event::Vanished { job }); }),
-        ("lost", |s, job| { s.at(5.0, Event::GaveUp { job, why: "patience".into() }); }),
-        ("mismatched", |s, job| { s.ends(job, 3.0, view(JobState::Completed)).result(job, 3.0, 10_000, Some(0)); }),
-        ("mismatched", |s, job| { s.ends(job, 3.0, view(JobState::Completed)).result(job, 3.0, 272, None); }),
-        ("mismatched", |s, job| { s.ends(job, 3.0, view(JobState::Completed)).result(job, 3.0, 0, None); }),
+        ("failed", |s, job| {
+            s.ends(job, 3.0, failed_with("boom"));
+        }),
+        ("shed", |s, job| {
+            s.ends(job, 3.0, failed_with("Cannot allocate job: insufficient resources"));
+        }),
+        ("lost", |s, job| {
+            s.at(5.0, Event::Vanished { job });
+        }),
+        ("lost", |s, job| {
+            s.at(5.0, Event::GaveUp { job, why: "patience".into() });
+        }),
+        ("mismatched", |s, job| {
+            s.ends(job, 3.0, view(JobState::Completed)).result(job, 3.0, 10_000, Some(0));
+        }),
+        ("mismatched", |s, job| {
+            s.ends(job, 3.0, view(JobState::Completed)).result(job, 3.0, 272, None);
+        }),
+        ("mismatched", |s, job| {
+            s.ends(job, 3.0, view(JobState::Completed)).result(job, 3.0, 0, None);
+        }),
         ("duplicated", |s, job| {
             let mut twice = view(JobState::Completed);
             twice.completions = Some(2);
             s.ends(job, 3.0, twice);
         }),
-        ("duplicated", |s, job| { s.ends(job, 3.0, view(JobState::Completed)).ends(job, 4.0, view(JobState::Running)); }),
+        ("duplicated", |s, job| {
+            s.ends(job, 3.0, view(JobState::Completed)).ends(job, 4.0, view(JobState::Running));
+        }),
     ];
     for (class, story) in stories {
         let mut script = Script::new("all_jobs_complete: {}");
@@ -205,8 +221,12 @@ fn queue_drains() {
 fn latency() {
     let with = |good: usize, slow: usize| {
         let mut script = Script::new("latency: { percentile: 90, below: 2s }");
-        (0..good).for_each(|i| { script.completed(i as f64, 1.0); });
-        (0..slow).for_each(|i| { script.completed(i as f64, 3.0); });
+        (0..good).for_each(|i| {
+            script.completed(i as f64, 1.0);
+        });
+        (0..slow).for_each(|i| {
+            script.completed(i as f64, 3.0);
+        });
         script.end(500.0);
         script
     };
@@ -217,7 +237,9 @@ fn latency() {
     assert_eq!(ruling(&with(0, 0)), Inconclusive);
     // A job that never ends is slower than any limit.
     let mut lost = with(20, 0);
-    (0..20).for_each(|_| { lost.accepted(5.0); });
+    (0..20).for_each(|_| {
+        lost.accepted(5.0);
+    });
     assert_eq!(ruling(&lost), Failed);
 }
 
@@ -237,10 +259,16 @@ fn latency_recovers() {
     // 100 jobs before the fault, `slow` slow ones after it, then fast ones.
     let with = |before: usize, slow: usize, fast: usize, slow_s: f64| {
         let mut script = Script::new("latency_recovers: { percentile: 95, within: 30s, to_within: 20% }");
-        (0..before).for_each(|i| { script.completed(i as f64 * 0.19, 0.1); });
+        (0..before).for_each(|i| {
+            script.completed(i as f64 * 0.19, 0.1);
+        });
         script.fault();
-        (0..slow).for_each(|i| { script.completed(25.0 + i as f64 * 0.2, slow_s); });
-        (0..fast).for_each(|i| { script.completed(25.0 + (slow + i) as f64 * 0.2, 0.105); });
+        (0..slow).for_each(|i| {
+            script.completed(25.0 + i as f64 * 0.2, slow_s);
+        });
+        (0..fast).for_each(|i| {
+            script.completed(25.0 + (slow + i) as f64 * 0.2, 0.105);
+        });
         script.end(500.0);
         script
     };
@@ -256,7 +284,9 @@ fn latency_recovers() {
 fn error_rate() {
     let with = |good: usize, bad: usize| {
         let mut script = Script::new("error_rate: { below: 5% }");
-        (0..good).for_each(|i| { script.completed(i as f64, 1.0); });
+        (0..good).for_each(|i| {
+            script.completed(i as f64, 1.0);
+        });
         for i in 0..bad {
             let job = script.accepted(i as f64);
             script.ends(job, i as f64 + 1.0, failed_with("boom"));
@@ -306,7 +336,11 @@ fn fault_proven() {
     assert_eq!(prove(&[before.clone(), during(0.5), after.clone()]).ruling, Inconclusive, "too weak");
     assert_eq!(prove(&[before.clone(), after.clone()]).ruling, Inconclusive, "nobody saw it broken");
     assert_eq!(prove(&[before.clone(), during(1.0)]).ruling, Inconclusive, "nobody saw it put back");
-    assert_eq!(prove(&[(When::Before, Observation::broken(1.0, "x")), during(1.0), after]).ruling, Inconclusive, "broken already");
+    assert_eq!(
+        prove(&[(When::Before, Observation::broken(1.0, "x")), during(1.0), after]).ruling,
+        Inconclusive,
+        "broken already"
+    );
     let missing = prove(&[before, (When::During, Observation::unknown("dark"))]);
     assert!(missing.observed.contains("dark"), "{}", missing.observed);
 }

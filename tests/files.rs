@@ -9,7 +9,12 @@ use serde_json::Value as Json;
 
 fn experiments() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments");
-    let files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "yaml")).collect();
+    let files: Vec<PathBuf> = std::fs::read_dir(folder)
+        .unwrap()
+        .flatten()
+        .map(|e| e.path())
+        .filter(|p| p.extension().is_some_and(|e| e == "yaml"))
+        .collect();
     assert!(!files.is_empty());
     files
 }
@@ -39,7 +44,9 @@ fn every_error_is_told_at_once_and_at_its_place() {
 
 #[test]
 fn relations_between_fields_are_checked() {
-    let yaml = format!("{HEAD}duration: 30s\nload:\n  - {{ name: users, users: 3 }}\n  - {{ name: odd, users: 1, rate: 5/s }}\nfaults:\n  - flood: {{ after: flod + 5s, jobs: 2 }}\n  - flood: {{ at: 50s, jobs: 2 }}\n  - flood: {{ at: 1s, between: 1s..2s, jobs: 2 }}\n  - flood: {{ at: 1s, every: 2s, jobs: 0 }}\n  - pause: {{ when: queue_dept > 5, for: 0 }}\nchecks:\n  - latency: {{ below: 5s, load: user }}\n  - logs: {{ matching: \"(\", at_most: 0 }}\n  - logs: {{ matching: x }}\n");
+    let yaml = format!(
+        "{HEAD}duration: 30s\nload:\n  - {{ name: users, users: 3 }}\n  - {{ name: odd, users: 1, rate: 5/s }}\nfaults:\n  - flood: {{ after: flod + 5s, jobs: 2 }}\n  - flood: {{ at: 50s, jobs: 2 }}\n  - flood: {{ at: 1s, between: 1s..2s, jobs: 2 }}\n  - flood: {{ at: 1s, every: 2s, jobs: 0 }}\n  - pause: {{ when: queue_dept > 5, for: 0 }}\nchecks:\n  - latency: {{ below: 5s, load: user }}\n  - logs: {{ matching: \"(\", at_most: 0 }}\n  - logs: {{ matching: x }}\n"
+    );
     insta::assert_snapshot!(complaint(&yaml));
 }
 
@@ -56,9 +63,15 @@ fn bad_files_end_in_exit_2_without_a_panic() {
         (&format!("{HEAD}checks: []\n"), "no check"),
         (&format!("{HEAD}checks: [{{ no_crash: {{}} }}]\n"), "neither load nor a fault"),
         (&format!("{HEAD}load: [{{ users: 1 }}]\nchecks: [{{ no_crash: {{}}, oom_seen: {{}} }}]\n"), "has one name"),
-        ("version: 2\nname: x\ntarget: { url: embedded }\nload: [{ users: 1 }]\nchecks: [{ no_crash: {} }]\n", "version 2 is not known"),
+        (
+            "version: 2\nname: x\ntarget: { url: embedded }\nload: [{ users: 1 }]\nchecks: [{ no_crash: {} }]\n",
+            "version 2 is not known",
+        ),
         ("version: 1\nname: x\ntarget: { url: 'ftp://x' }\nload: [{ users: 1 }]\nchecks: [{ no_crash: {} }]\n", "no URL"),
-        ("version: 1\nname: x\ntarget: { url: 'http://127.0.0.1:1' }\nfaults: [{ pause: { at: 1s, for: 1s } }]\nchecks: [{ no_crash: {} }]\n", "needs a runtime"),
+        (
+            "version: 1\nname: x\ntarget: { url: 'http://127.0.0.1:1' }\nfaults: [{ pause: { at: 1s, for: 1s } }]\nchecks: [{ no_crash: {} }]\n",
+            "needs a runtime",
+        ),
         ("version: 1\nname: ${CHAOS_TEST_UNSET}\n", "is not set in the environment"),
     ];
     for (yaml, expected) in cases {
@@ -90,7 +103,8 @@ fn every_experiment_follows_the_schema_and_is_valid() {
         assert!(errors.is_empty(), "{}: {errors:#?}", file.display());
         stdout(&["validate", file.to_str().unwrap()]);
     }
-    let misspelt: Json = serde_yaml::from_str(&format!("{HEAD}load: [{{ usres: 1 }}]\nchecks: [{{ no_crash: {{}} }}]\n")).unwrap();
+    let misspelt: Json =
+        serde_yaml::from_str(&format!("{HEAD}load: [{{ usres: 1 }}]\nchecks: [{{ no_crash: {{}} }}]\n")).unwrap();
     assert!(!validator.is_valid(&misspelt), "a schema that takes everything helps nobody");
 }
 
@@ -147,7 +161,9 @@ fn overrides_are_checked_like_the_file() {
 
 #[test]
 fn plan_warns_of_what_cannot_be_judged() {
-    let yaml = format!("{HEAD}duration: 10s\nload: [{{ users: 1, think: 2s }}]\nchecks: [{{ latency: {{ percentile: 95, below: 5s }} }}]\n");
+    let yaml = format!(
+        "{HEAD}duration: 10s\nload: [{{ users: 1, think: 2s }}]\nchecks: [{{ latency: {{ percentile: 95, below: 5s }} }}]\n"
+    );
     let plan = common::sim::plan(&yaml, 1);
     assert!(plan.warnings[0].contains("needs at least 90"), "{:?}", plan.warnings);
 }

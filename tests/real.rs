@@ -13,11 +13,20 @@ fn a_browser_opens_the_report_without_an_error() {
     if !real("chromium", "opening the report in a browser") {
         return;
     }
-    let done = run(&["experiments/gpu-oom.yaml", "--set", "faults.0.flood.at=2s", "--set", "checks.5.latency_recovers.percentile=50"]);
+    let done =
+        run(&["experiments/gpu-oom.yaml", "--set", "faults.0.flood.at=2s", "--set", "checks.5.latency_recovers.percentile=50"]);
     let page = format!("file://{}", done.folder.join("report.html").display());
     let profile = tempfile::tempdir().unwrap();
     let output = Command::new("chromium")
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0", "--virtual-time-budget=3000", "--dump-dom"])
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--enable-logging=stderr",
+            "--v=0",
+            "--virtual-time-budget=3000",
+            "--dump-dom",
+        ])
         .arg(format!("--user-data-dir={}", profile.path().display()))
         .arg(page)
         .stdin(Stdio::null())
@@ -44,7 +53,13 @@ fn a_hostile_target_text_stays_text() {
     let done = run(&[file.to_str().unwrap()]);
     let profile = tempfile::tempdir().unwrap();
     let page = format!("file://{}", done.folder.join("report.html").display());
-    let output = Command::new("chromium").args(["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=2000", "--dump-dom"]).arg(format!("--user-data-dir={}", profile.path().display())).arg(page).stdin(Stdio::null()).output().unwrap();
+    let output = Command::new("chromium")
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=2000", "--dump-dom"])
+        .arg(format!("--user-data-dir={}", profile.path().display()))
+        .arg(page)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
     let dom = String::from_utf8_lossy(&output.stdout);
     assert!(!dom.contains("<title>owned") && !dom.contains("<img src=\"x\""), "the text became markup");
     assert!(dom.contains("&lt;/script&gt;"), "the text is shown as it is");
@@ -55,7 +70,8 @@ fn prometheus_can_read_the_metrics() {
     if !real("promtool", "Prometheus' own linter over /metrics") {
         return;
     }
-    let mut backend = chaos().args(["backend", "--speed", "1000", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut backend =
+        chaos().args(["backend", "--speed", "1000", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(backend.stdout.take().unwrap()));
     let address = lines.find_map(|l| l.unwrap().split_once("listening on http://").map(|(_, a)| a.trim().to_owned())).unwrap();
     let get = |path: &str| {
@@ -70,7 +86,13 @@ fn prometheus_can_read_the_metrics() {
     let text = get("/metrics");
     backend.kill().unwrap();
     backend.wait().unwrap();
-    let mut linter = Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut linter = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     std::io::Write::write_all(&mut linter.stdin.take().unwrap(), text.as_bytes()).unwrap();
     let output = linter.wait_with_output().unwrap();
     let complaints = String::from_utf8_lossy(&output.stderr);
@@ -86,8 +108,17 @@ fn a_full_disk_is_noticed_before_anything_is_broken() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let script = format!("mount -t tmpfs -o size=2m none {0} && exec {1} run experiments/gpu-oom.yaml --reports {0}", folder.path().display(), env!("CARGO_BIN_EXE_chaos"));
-    let output = Command::new("unshare").args(["-r", "-m", "sh", "-c", &script]).current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null()).output().unwrap();
+    let script = format!(
+        "mount -t tmpfs -o size=2m none {0} && exec {1} run experiments/gpu-oom.yaml --reports {0}",
+        folder.path().display(),
+        env!("CARGO_BIN_EXE_chaos")
+    );
+    let output = Command::new("unshare")
+        .args(["-r", "-m", "sh", "-c", &script])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     if text.contains("unshare failed") || text.contains("mount:") {
         println!("left out: this machine allows no mount namespace ({text})");

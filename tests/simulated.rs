@@ -44,7 +44,8 @@ async fn defects_are_found_at_every_seed() {
     ];
     for (defect, check) in found_by {
         for seed in 0..3 {
-            let done = run(&experiment(FLOOD, &format!(", defects: [{defect}]"), OOM_CHECKS), seed, Sabotage::default(), None).await;
+            let done =
+                run(&experiment(FLOOD, &format!(", defects: [{defect}]"), OOM_CHECKS), seed, Sabotage::default(), None).await;
             assert_eq!(done.result.exit_code, 1, "{defect}, seed {seed}: {}", done.trouble());
             assert_eq!(done.verdict(check), "failed", "{defect}, seed {seed}: {}", done.trouble());
             assert!(!done.left_broken);
@@ -99,7 +100,8 @@ async fn a_sabotaged_fault_is_inconclusive() {
 
 #[tokio::test(start_paused = true)]
 async fn whenever_it_is_interrupted_everything_is_put_back() {
-    let faults = "  - pause: { at: 10s, for: 20s }\n  - restart: { after: pause + 5s, down: 3s }\n  - flood: { at: 50s, jobs: 6 }";
+    let faults =
+        "  - pause: { at: 10s, for: 20s }\n  - restart: { after: pause + 5s, down: 3s }\n  - flood: { at: 50s, jobs: 6 }";
     for quarter in 0..320 {
         let after = Duration::from_millis(quarter * 250);
         let done = run(&experiment(faults, "", "  - no_crash: {}"), 3, Sabotage::default(), Some(after)).await;
@@ -115,10 +117,12 @@ async fn triggers_fire_on_what_happens_and_give_up_as_told() {
     let on_progress = "  - flood: { when: \"job.progress >= 50%\", jobs: 6 }";
     let done = run(&experiment(on_progress, "", "  - all_jobs_complete: { within: 300s }"), 1, Sabotage::default(), None).await;
     assert_eq!(done.result.exit_code, 0, "{}", done.trouble());
-    let never = |answer: &str| format!("  - flood: {{ when: \"queue_depth > 900\", timeout: 20s, on_timeout: {answer}, jobs: 6 }}");
+    let never =
+        |answer: &str| format!("  - flood: {{ when: \"queue_depth > 900\", timeout: 20s, on_timeout: {answer}, jobs: 6 }}");
     let expected = [("skip", 6), ("fail", 4), ("fire", 0)];
     for (answer, code) in expected {
-        let done = run(&experiment(&never(answer), "", "  - all_jobs_complete: { within: 300s }"), 1, Sabotage::default(), None).await;
+        let done =
+            run(&experiment(&never(answer), "", "  - all_jobs_complete: { within: 300s }"), 1, Sabotage::default(), None).await;
         assert_eq!(done.result.exit_code, code, "{answer}: {}", done.trouble());
     }
 }
@@ -133,7 +137,8 @@ async fn repeated_faults_happen_as_often_as_asked() {
 
 #[tokio::test(start_paused = true)]
 async fn a_guard_stops_the_run_within_a_sample_and_puts_everything_back() {
-    let yaml = experiment("  - flood: { at: 20s, jobs: 30 }\n  - pause: { at: 900s, for: 10s }", "", "  - no_crash: {}") + "guards:\n  - queue_depth: { above: 10 }\n";
+    let yaml = experiment("  - flood: { at: 20s, jobs: 30 }\n  - pause: { at: 900s, for: 10s }", "", "  - no_crash: {}")
+        + "guards:\n  - queue_depth: { above: 10 }\n";
     let done = run(&yaml, 1, Sabotage::default(), None).await;
     assert_eq!(done.result.exit_code, 3, "{}", done.trouble());
     let (t, ..) = done.record.guard.clone().unwrap();
@@ -145,7 +150,9 @@ async fn a_guard_stops_the_run_within_a_sample_and_puts_everything_back() {
 #[tokio::test(start_paused = true)]
 async fn the_same_seed_gives_the_same_run() {
     let yaml = experiment(FLOOD, "", OOM_CHECKS);
-    let marks = |r: &chaos::journal::record::Record| r.jobs.iter().map(|j| (j.mark.clone(), (j.intended_t * 1e3) as u64)).take(60).collect::<Vec<_>>();
+    let marks = |r: &chaos::journal::record::Record| {
+        r.jobs.iter().map(|j| (j.mark.clone(), (j.intended_t * 1e3) as u64)).take(60).collect::<Vec<_>>()
+    };
     let (first, second) = (run(&yaml, 5, Sabotage::default(), None).await, run(&yaml, 5, Sabotage::default(), None).await);
     assert_eq!(marks(&first.record), marks(&second.record));
     assert_ne!(marks(&first.record), marks(&run(&yaml, 6, Sabotage::default(), None).await.record));
@@ -159,7 +166,8 @@ async fn open_loop_and_stages_send_what_is_asked() {
     let count = |load: &str| done.record.jobs_of(Some(load)).count();
     assert_eq!(count("steady"), 120);
     assert!((85..160).contains(&count("random")), "{}", count("random"));
-    let in_step = |from: f64| done.record.jobs_of(Some("steps")).filter(|j| j.intended_t >= from && j.intended_t < from + 20.0).count();
+    let in_step =
+        |from: f64| done.record.jobs_of(Some("steps")).filter(|j| j.intended_t >= from && j.intended_t < from + 20.0).count();
     let begin = done.record.phase_start(chaos::journal::event::Phase::Baseline).unwrap();
     assert!(in_step(begin + 20.0) > 3 * in_step(begin), "{} {}", in_step(begin + 20.0), in_step(begin));
 }

@@ -11,11 +11,11 @@ use tokio_util::task::TaskTracker;
 
 use super::config::{Embedded, MODEL_BYTES};
 use super::defect::Defect;
+use super::image;
 use super::job::{Refusal, Request, State, View};
 use super::metrics::Metrics;
 use super::pipeline;
 use super::store::{Entry, Store};
-use super::image;
 
 /// One job of the backend.
 pub struct Job {
@@ -220,7 +220,13 @@ impl Core {
             let mut inner = self.lock();
             inner.running.retain(|n| *n != job.number);
             if let Some(store) = &mut inner.store {
-                let entry = Entry::Ended { number: job.number, state, error: error.clone(), attempts: view.attempts, batch: view.batch_size };
+                let entry = Entry::Ended {
+                    number: job.number,
+                    state,
+                    error: error.clone(),
+                    attempts: view.attempts,
+                    batch: view.batch_size,
+                };
                 if let Err(error) = store.append(&entry) {
                     tracing::error!(%error, "the end of a job could not be written");
                 }
@@ -350,4 +356,3 @@ async fn shed(core: Core, job: Arc<Job>) {
     let id = job.view.borrow().id.clone();
     core.end(&job, State::Failed, Some(format!("Cannot allocate job {id}: insufficient resources")));
 }
-

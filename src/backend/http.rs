@@ -164,7 +164,11 @@ async fn health() -> Json<Value> {
 
 /// Ready means that a job sent now would be worked on: the worker lives and nothing is being shut down.
 async fn ready(Shared(core): Shared<Core>) -> Response {
-    if core.stop.is_cancelled() { busy(StatusCode::SERVICE_UNAVAILABLE, "shutting down", 1) } else { Json(json!({ "ready": true })).into_response() }
+    if core.stop.is_cancelled() {
+        busy(StatusCode::SERVICE_UNAVAILABLE, "shutting down", 1)
+    } else {
+        Json(json!({ "ready": true })).into_response()
+    }
 }
 
 async fn metrics(Shared(core): Shared<Core>) -> Response {

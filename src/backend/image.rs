@@ -11,7 +11,10 @@ const STAND_IN_BYTES: usize = 272;
 
 /// A PNG of the given size with a text chunk that holds `mark`.
 pub fn png(width: u32, height: u32, seed: u64, mark: &str) -> Vec<u8> {
-    (0..).map(|salt| encode(width, height, seed.wrapping_add(salt), mark)).find(|bytes| !looks_executable(bytes)).unwrap_or_default()
+    (0..)
+        .map(|salt| encode(width, height, seed.wrapping_add(salt), mark))
+        .find(|bytes| !looks_executable(bytes))
+        .unwrap_or_default()
 }
 
 fn encode(width: u32, height: u32, seed: u64, mark: &str) -> Vec<u8> {

@@ -176,7 +176,10 @@ pub mod fault_proven;
 /// Judges every check of the plan, and whether every fault was proven.
 pub fn judge_all(view: &View<'_>) -> Vec<(String, String, Verdict)> {
     let plan = view.record.plan();
-    let proofs = plan.faults.iter().map(|fault| (format!("fault {}", fault.name), "fault_proven".to_owned(), fault_proven::judge(fault, view)));
+    let proofs = plan
+        .faults
+        .iter()
+        .map(|fault| (format!("fault {}", fault.name), "fault_proven".to_owned(), fault_proven::judge(fault, view)));
     let checks = plan.checks.iter().map(|check| (check.name.clone(), check.spec.kind().to_owned(), check.spec.judge(view)));
     proofs.chain(checks).map(|(name, kind, verdict)| (name, kind, settle(verdict, view.record))).collect()
 }

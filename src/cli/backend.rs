@@ -51,7 +51,8 @@ fn defects_help() -> String {
 impl Args {
     /// The command line that starts a backend with these settings; `{port}` is filled in by the runtime.
     pub fn command(program: &str, settings: &Embedded, data: &str, seed: u64) -> Vec<String> {
-        let mut command: Vec<String> = [program, "--log-format", "json", "backend", "--listen", "127.0.0.1:{port}"].map(str::to_owned).to_vec();
+        let mut command: Vec<String> =
+            [program, "--log-format", "json", "backend", "--listen", "127.0.0.1:{port}"].map(str::to_owned).to_vec();
         let mut option = |name: &str, value: String| command.extend([name.to_owned(), value]);
         option("--speed", settings.speed.to_string());
         option("--slots", settings.slots.to_string());

@@ -62,7 +62,9 @@ fn reports(folder: &std::path::Path) -> Item {
         std::fs::write(&probe, "x")?;
         std::fs::remove_file(probe)
     });
-    let found = tried.map(|()| format!("{} can be written", folder.display())).map_err(|e| format!("{} cannot be written: {e}; choose another with --reports", folder.display()));
+    let found = tried
+        .map(|()| format!("{} can be written", folder.display()))
+        .map_err(|e| format!("{} cannot be written: {e}; choose another with --reports", folder.display()));
     item("reports", true, found)
 }
 

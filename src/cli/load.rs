@@ -65,7 +65,12 @@ impl FileArgs {
 
 fn show(diags: &Diagnostics, format: OutputFormat) -> Exit {
     match format {
-        OutputFormat::Text => eprintln!("{}\n\n{} problem{} found", diags.render(std::io::stderr().is_terminal()), diags.found.len(), if diags.found.len() == 1 { "" } else { "s" }),
+        OutputFormat::Text => eprintln!(
+            "{}\n\n{} problem{} found",
+            diags.render(std::io::stderr().is_terminal()),
+            diags.found.len(),
+            if diags.found.len() == 1 { "" } else { "s" }
+        ),
         OutputFormat::Json => {
             super::print(&(serde_json::json!({ "valid": false, "errors": diags.located() }).to_string() + "\n"));
         }

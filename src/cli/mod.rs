@@ -105,14 +105,19 @@ fn complain(exit: Exit, text: impl std::fmt::Display) -> Exit {
 
 /// The runtime for commands that wait for something.
 fn tokio_runtime() -> Result<tokio::runtime::Runtime, Exit> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| complain(Exit::CannotRun, format!("the runtime cannot start: {e}")))
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| complain(Exit::CannotRun, format!("the runtime cannot start: {e}")))
 }
 
 /// Writes to standard output; a reader that has gone away (`| head`) is no error.
 fn print(text: &str) -> Exit {
     use std::io::Write;
     match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => complain(Exit::CannotRun, format!("cannot write the output: {error}")),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            complain(Exit::CannotRun, format!("cannot write the output: {error}"))
+        }
         _ => Exit::Passed,
     }
 }

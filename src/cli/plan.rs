@@ -36,7 +36,10 @@ fn text(plan: &Plan) -> String {
     let mut out = format!("{} (seed {})\n", plan.name, plan.seed.0);
     let mut line = |text: String| out.push_str(&format!("{text}\n"));
     let runtime = match &plan.runtime {
-        RuntimePlan::Embedded(b) => format!("embedded reference backend, {}× speed, {} slots, {} of simulated VRAM, queue of {}", b.speed, b.slots, b.vram, b.queue),
+        RuntimePlan::Embedded(b) => format!(
+            "embedded reference backend, {}× speed, {} slots, {} of simulated VRAM, queue of {}",
+            b.speed, b.slots, b.vram, b.queue
+        ),
         RuntimePlan::Process(p) => format!("process: {}", p.command.join(" ")),
         RuntimePlan::None => "nothing that chaos may start or stop".to_owned(),
     };
@@ -46,7 +49,10 @@ fn text(plan: &Plan) -> String {
     }
     for (load, forecast) in plan.loads.iter().zip(&plan.forecast.loads) {
         for stage in &load.stages {
-            let what = stage.rate_per_s.map_or_else(|| format!("{} users, thinking {}", stage.users, load.think), |r| format!("{r} jobs/s, {}", load.arrivals));
+            let what = stage.rate_per_s.map_or_else(
+                || format!("{} users, thinking {}", stage.users, load.think),
+                |r| format!("{r} jobs/s, {}", load.arrivals),
+            );
             let until = stage.until_s.map_or_else(|| "until the checks are decided".to_owned(), |u| format!("to {}", seconds(u)));
             line(format!("load     {}: {what}, from {} {until}, following by {}", load.name, seconds(stage.from_s), load.listen));
         }
@@ -59,7 +65,9 @@ fn text(plan: &Plan) -> String {
         let when = match &fault.moment {
             Moment::At { s } => format!("at {}", seconds(*s)),
             Moment::After { fault, plus_s } => format!("{} after {fault}", seconds(*plus_s)),
-            Moment::When { trigger, timeout_s, on_timeout } => format!("when {trigger} (within {}, else {on_timeout})", seconds(*timeout_s)),
+            Moment::When { trigger, timeout_s, on_timeout } => {
+                format!("when {trigger} (within {}, else {on_timeout})", seconds(*timeout_s))
+            }
         };
         line(format!("fault    {} ({}) {when}", fault.name, fault.spec.kind()));
     }

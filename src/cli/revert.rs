@@ -39,7 +39,9 @@ pub fn run(args: Args, globals: &Globals) -> Exit {
     }
     // A target that was a process of the run's own ended with it, and what was done to it went with it.
     if !matches!(record.plan().runtime, RuntimePlan::None) {
-        return print(&format!("{open} faults were open; the target was a process of the run and ended with it: nothing is left to put back\n"));
+        return print(&format!(
+            "{open} faults were open; the target was a process of the run and ended with it: nothing is left to put back\n"
+        ));
     }
     match tokio_runtime() {
         Ok(runtime) => runtime.block_on(revert(record)),
@@ -54,7 +56,9 @@ async fn revert(record: Record) -> Exit {
         Err(reason) => return complain(Exit::CannotRun, reason),
     };
     undo::revert_all(&world).await;
-    let stuck: Vec<String> = world.journal.read(|r| r.faults.iter().filter(|f| f.is_open()).map(|f| format!("{}: {}", f.name, f.stuck.clone().unwrap_or_default())).collect());
+    let stuck: Vec<String> = world.journal.read(|r| {
+        r.faults.iter().filter(|f| f.is_open()).map(|f| format!("{}: {}", f.name, f.stuck.clone().unwrap_or_default())).collect()
+    });
     if stuck.is_empty() { print("everything is put back\n") } else { complain(Exit::Stuck, stuck.join("; ")) }
 }
 

@@ -35,7 +35,9 @@ use crate::runtime::{NoRuntime, Runtime};
 
 /// Run an experiment: load, faults, recovery, verdict. The exit code says how it came out.
 #[derive(clap::Args)]
-#[command(after_help = "Exit codes: 0 passed, 1 a check failed, 2 the file is wrong, 3 a guard stopped it, 4 it could not be run,\n5 something could not be put back, 6 inconclusive, 130 interrupted.\n\nExample: chaos run experiments/gpu-oom.yaml --defect oom-no-retry")]
+#[command(
+    after_help = "Exit codes: 0 passed, 1 a check failed, 2 the file is wrong, 3 a guard stopped it, 4 it could not be run,\n5 something could not be put back, 6 inconclusive, 130 interrupted.\n\nExample: chaos run experiments/gpu-oom.yaml --defect oom-no-retry"
+)]
 pub struct Args {
     #[command(flatten)]
     file: FileArgs,
@@ -57,7 +59,9 @@ pub fn run(args: Args, globals: &Globals) -> Exit {
     let began = jiff::Timestamp::now();
     let folder = match Folder::create(&args.reports, &ready.plan.name, began) {
         Ok(folder) => folder,
-        Err(reason) => return complain(Exit::CannotRun, format!("{reason}; nothing was touched. Choose another place with --reports")),
+        Err(reason) => {
+            return complain(Exit::CannotRun, format!("{reason}; nothing was touched. Choose another place with --reports"));
+        }
     };
     let runtime = match tokio_runtime() {
         Ok(runtime) => runtime,
@@ -95,7 +99,8 @@ fn finish(result: &RunResult, folder: &Path, format: OutputFormat) -> Exit {
 async fn carry_out(ready: &Ready, folder: &Folder, began: jiff::Timestamp, volume: Volume) -> Result<Journal, String> {
     let clock = Clock::start();
     store_experiment(&ready.loaded, &ready.plan, &folder.path)?;
-    let journal = Journal::create(&folder.path.join(FILE), clock, ready.loaded.redactor.clone()).map_err(|e| format!("cannot make the journal: {e}"))?;
+    let journal = Journal::create(&folder.path.join(FILE), clock, ready.loaded.redactor.clone())
+        .map_err(|e| format!("cannot make the journal: {e}"))?;
     let (events, shown) = mpsc::unbounded_channel();
     journal.watch(events);
     let terminal = tokio::spawn(terminal::show(shown, journal.clone(), volume));
@@ -117,13 +122,17 @@ async fn carry_out(ready: &Ready, folder: &Folder, began: jiff::Timestamp, volum
     // The terminal's task ends with its channel; if it has panicked the reports still stand.
     let _ = terminal.await;
     match journal.error() {
-        Some(error) => Err(format!("the journal could not be written to its end: {error}; what is there can be read with `chaos report {}`", folder.path.display())),
+        Some(error) => Err(format!(
+            "the journal could not be written to its end: {error}; what is there can be read with `chaos report {}`",
+            folder.path.display()
+        )),
         None => Ok(journal),
     }
 }
 
 fn store_experiment(loaded: &Loaded, plan: &Plan, folder: &Path) -> Result<(), String> {
-    let text = serde_yaml::to_string(&with_seed(&loaded.tree, plan.seed.0)).map_err(|e| format!("the experiment cannot be written: {e}"))?;
+    let text = serde_yaml::to_string(&with_seed(&loaded.tree, plan.seed.0))
+        .map_err(|e| format!("the experiment cannot be written: {e}"))?;
     let path = folder.join("experiment.yaml");
     std::fs::write(&path, text).map_err(|e| format!("cannot write {}: {e}", path.display()))
 }
@@ -151,8 +160,11 @@ fn world(plan: &Plan, folder: &Path, journal: &Journal, clock: Clock) -> Result<
     Ok(World { plan: Arc::new(plan.clone()), port, runtime, journal: journal.clone(), clock, shop })
 }
 
+/// A URL that may be known only once the target has started.
+type Url = Arc<OnceLock<String>>;
+
 /// The target's runtime, and where its URL will be.
-fn runtime(plan: &Plan, folder: &Path, journal: &Journal, tasks: &TaskTracker) -> Result<(Arc<dyn Runtime>, Arc<OnceLock<String>>), String> {
+fn runtime(plan: &Plan, folder: &Path, journal: &Journal, tasks: &TaskTracker) -> Result<(Arc<dyn Runtime>, Url), String> {
     let fixed = || Arc::new(OnceLock::from(plan.url.clone()));
     let spec = match &plan.runtime {
         RuntimePlan::None => return Ok((Arc::new(NoRuntime), fixed())),
@@ -162,7 +174,9 @@ fn runtime(plan: &Plan, folder: &Path, journal: &Journal, tasks: &TaskTracker) -
             let command = backend::Args::command(&program.to_string_lossy(), settings, &data.to_string_lossy(), plan.seed.0);
             Spec { command, env: Default::default(), cwd: None, announces: true }
         }
-        RuntimePlan::Process(p) => Spec { command: p.command.clone(), env: p.env.clone(), cwd: p.cwd.clone().map(PathBuf::from), announces: false },
+        RuntimePlan::Process(p) => {
+            Spec { command: p.command.clone(), env: p.env.clone(), cwd: p.cwd.clone().map(PathBuf::from), announces: false }
+        }
     };
     let announces = spec.announces;
     let log = File::create_new(folder.join("target.log")).map_err(|e| format!("cannot make target.log: {e}"))?;
@@ -176,7 +190,9 @@ fn sampler(world: &World) -> Sampler {
     let gpus = if world.plan.gpu_is_simulated() {
         None
     } else {
-        Gpus::open().inspect_err(|why| world.journal.emit(Event::Note { text: format!("no figures of a GPU of this machine: {why}") })).ok()
+        Gpus::open()
+            .inspect_err(|why| world.journal.emit(Event::Note { text: format!("no figures of a GPU of this machine: {why}") }))
+            .ok()
     };
     Sampler {
         port: world.port.clone(),
@@ -192,7 +208,8 @@ fn sampler(world: &World) -> Sampler {
 
 /// The first signal stops the run and reverts; the third leaves at once and says what is left to do.
 fn listen_for_signals(interrupt: &Interrupt, folder: &Path) -> std::io::Result<()> {
-    let (mut int, mut term, mut hup) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
+    let (mut int, mut term, mut hup) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
     let (interrupt, folder) = (interrupt.clone(), folder.to_owned());
     tokio::spawn(async move {
         for count in 1.. {

@@ -7,7 +7,9 @@ use crate::report::result::RunResult;
 
 /// Print the JSON Schema of a file format.
 #[derive(clap::Args)]
-#[command(after_help = "Example: chaos schema > chaos.schema.json, and in the experiment: # yaml-language-server: $schema=chaos.schema.json")]
+#[command(
+    after_help = "Example: chaos schema > chaos.schema.json, and in the experiment: # yaml-language-server: $schema=chaos.schema.json"
+)]
 pub struct Args {
     /// Which format.
     #[arg(value_enum, default_value = "experiment")]

@@ -21,7 +21,9 @@ pub fn run(args: Args) -> Exit {
     };
     let plan = &ready.plan;
     match args.format {
-        OutputFormat::Json => print(&(serde_json::json!({ "valid": true, "errors": [], "warnings": plan.warnings }).to_string() + "\n")),
+        OutputFormat::Json => {
+            print(&(serde_json::json!({ "valid": true, "errors": [], "warnings": plan.warnings }).to_string() + "\n"))
+        }
         OutputFormat::Text => {
             let warnings: String = plan.warnings.iter().map(|w| format!("warning: {w}\n")).collect();
             let (loads, faults, checks) = (plan.loads.len(), plan.faults.len(), plan.checks.len());

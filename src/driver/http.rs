@@ -80,7 +80,8 @@ impl HttpPort {
         let request = self.request(Method::Post, &path).timeout(submit.timeout.0);
         let Some(field) = submit.image_field.clone().filter(|_| ask.shape.image) else { return Ok(request.json(&body)) };
         let picture = image::png(ask.shape.width, ask.shape.height, ask.seed, &ask.mark);
-        let part = Part::bytes(picture).file_name(format!("{}.png", ask.mark)).mime_str("image/png").map_err(|e| e.to_string())?;
+        let part =
+            Part::bytes(picture).file_name(format!("{}.png", ask.mark)).mime_str("image/png").map_err(|e| e.to_string())?;
         let mut form = Form::new().part(field, part);
         for (name, value) in body.as_object().into_iter().flatten() {
             form = form.text(name.clone(), template::as_text(value));
@@ -132,7 +133,14 @@ impl HttpPort {
         } else {
             None
         };
-        Ok(ResultLook { status, bytes: body.len() as u64, digest: fnv(&body), kind: magic(&body).to_owned(), mark: find_mark(&body), error })
+        Ok(ResultLook {
+            status,
+            bytes: body.len() as u64,
+            digest: fnv(&body),
+            kind: magic(&body).to_owned(),
+            mark: find_mark(&body),
+            error,
+        })
     }
 }
 

@@ -144,6 +144,7 @@ record! {
     }
 
     /// Metrics that hold the figures of the GPU, as `name` or `name{label="value"}`.
+    #[derive(Default)]
     pub struct Gpu {
         /// The figures are simulated, and reports say so.
         simulated: bool = false,
@@ -158,6 +159,7 @@ record! {
     }
 
     /// The target's own account, to be held against the ledger.
+    #[derive(Default)]
     pub struct Counters {
         /// Jobs completed.
         completed: Option<String> = None,
@@ -168,6 +170,7 @@ record! {
     }
 
     /// Regular expressions over log lines and error texts.
+    #[derive(Default)]
     pub struct Patterns {
         /// An out-of-memory.
         oom: Option<String> = None,
@@ -182,26 +185,11 @@ record! {
     }
 }
 
-impl Default for Gpu {
-    fn default() -> Self {
-        Self { simulated: false, memory_used: None, memory_total: None, utilization: None, temperature: None }
-    }
-}
-impl Default for Counters {
-    fn default() -> Self {
-        Self { completed: None, failed: None, out_of_memory: None }
-    }
-}
-impl Default for Patterns {
-    fn default() -> Self {
-        Self { oom: None, retry: None, cold: None, shed: None, fatal: None }
-    }
-}
-
 impl Patterns {
     /// Every pattern that is set, with its name.
     pub fn all(&self) -> Vec<(&'static str, &str)> {
-        let named = [("oom", &self.oom), ("retry", &self.retry), ("cold", &self.cold), ("shed", &self.shed), ("fatal", &self.fatal)];
+        let named =
+            [("oom", &self.oom), ("retry", &self.retry), ("cold", &self.cold), ("shed", &self.shed), ("fatal", &self.fatal)];
         named.into_iter().filter_map(|(name, pattern)| pattern.as_deref().map(|p| (name, p))).collect()
     }
 
@@ -257,7 +245,9 @@ pub fn find(name: &At<String>, beside: &Path, diags: &mut Diagnostics) -> Option
     match read_text(&path) {
         Ok(text) => parse(&path.display().to_string(), text, diags),
         Err(reason) => {
-            diags.error(name.span, reason, "this driver").help("give a path relative to the experiment, or the name of a built-in driver");
+            diags
+                .error(name.span, reason, "this driver")
+                .help("give a path relative to the experiment, or the name of a built-in driver");
             None
         }
     }

@@ -95,7 +95,10 @@ pub fn bounded(text: &str) -> String {
 /// # Errors
 /// When the state is not where the driver says.
 pub fn view(status: &Status, body: &Json) -> Result<JobView, String> {
-    let word = body.pointer(&status.state).map(as_text).ok_or_else(|| format!("no state at {} in {}", status.state, bounded(&body.to_string())))?;
+    let word = body
+        .pointer(&status.state)
+        .map(as_text)
+        .ok_or_else(|| format!("no state at {} in {}", status.state, bounded(&body.to_string())))?;
     let at = |pointer: &Option<String>| pointer.as_ref().and_then(|p| body.pointer(p)).filter(|v| !v.is_null());
     let number = |pointer: &Option<String>| at(pointer).and_then(|v| v.as_f64().or_else(|| v.as_str()?.parse().ok()));
     let count = |pointer: &Option<String>| number(pointer).filter(|n| *n >= 0.0).map(|n| n as u32);
@@ -128,7 +131,10 @@ mod tests {
     #[test]
     fn a_whole_placeholder_keeps_its_type() {
         let fill = |name: &str| (name == "width").then(|| json!(512));
-        assert_eq!(json(&json!({ "w": "{{width}}", "t": "{{width}} px", "u": "{{other}}" }), &fill), json!({ "w": 512, "t": "512 px", "u": "{{other}}" }));
+        assert_eq!(
+            json(&json!({ "w": "{{width}}", "t": "{{width}} px", "u": "{{other}}" }), &fill),
+            json!({ "w": 512, "t": "512 px", "u": "{{other}}" })
+        );
     }
 
     #[test]

@@ -40,6 +40,10 @@ impl<T: Record> Decode for T {
     }
 }
 
+/// Something was wrong, and the diagnostics say what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reported;
+
 /// The entries of one mapping while they are being read. Keys that nobody asked for are errors at the end.
 pub struct Fields<'a> {
     node: &'a Node,
@@ -72,12 +76,15 @@ impl<'a> Fields<'a> {
     }
 
     /// `Ok(None)` when the key is absent, `Err` when it is there and wrong.
-    pub fn optional<T: Decode>(&mut self, name: &'static str) -> Result<Option<T>, ()> {
+    ///
+    /// # Errors
+    /// The reason is in the diagnostics.
+    pub fn optional<T: Decode>(&mut self, name: &'static str) -> Result<Option<T>, Reported> {
         let name = plain(name);
         self.asked.push(name);
         match self.node.get(name) {
             None => Ok(None),
-            Some(node) => T::decode(node, self.diags).map(Some).ok_or(()),
+            Some(node) => T::decode(node, self.diags).map(Some).ok_or(Reported),
         }
     }
 
@@ -133,9 +140,18 @@ impl ObjectSchema {
 }
 
 /// Reads `name: {…}` where the name picks the variant; used by faults, checks and guards.
-pub fn single_entry<'a>(node: &'a Node, what: &str, known: &[&str], diags: &mut Diagnostics) -> Option<(&'a str, Span, &'a Node)> {
+pub fn single_entry<'a>(
+    node: &'a Node,
+    what: &str,
+    known: &[&str],
+    diags: &mut Diagnostics,
+) -> Option<(&'a str, Span, &'a Node)> {
     let Value::Map(entries) = &node.value else {
-        diags.error(node.span, format!("expected a {what}, found {}", node.kind()), format!("expected `name: {{…}}` with one of: {}", known.join(", ")));
+        diags.error(
+            node.span,
+            format!("expected a {what}, found {}", node.kind()),
+            format!("expected `name: {{…}}` with one of: {}", known.join(", ")),
+        );
         return None;
     };
     if let Some((key, _)) = entries.iter().find(|(k, _)| !known.contains(&k.name.as_str())) {
@@ -324,12 +340,13 @@ impl Decode for Json {
 macro_rules! record {
     ($(
         $(#[doc = $sdoc:literal])*
+        $(#[derive($extra:ident)])?
         pub struct $name:ident {
             $( $(#[doc = $doc:literal])* $field:ident : $ty:ty $(= $default:expr)? ),* $(,)?
         }
     )*) => {$(
         $(#[doc = $sdoc])*
-        #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+        #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize $(, $extra)?)]
         pub struct $name { $( $(#[doc = $doc])* pub $field: $ty ),* }
 
         impl $crate::experiment::decode::Record for $name {

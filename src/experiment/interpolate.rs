@@ -54,7 +54,11 @@ fn resolve(inside: &str, span: Span, lookup: Lookup<'_>, redactor: &mut Redactor
     let (secret, inside) = inside.strip_prefix("secret:").map_or((false, inside), |tail| (true, tail));
     let (name, default) = inside.split_once(":-").map_or((inside, None), |(name, default)| (name, Some(default)));
     if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-        diags.error(span, format!("`{name}` is not a name of the environment"), "expected ${NAME}, ${NAME:-default} or ${secret:NAME}");
+        diags.error(
+            span,
+            format!("`{name}` is not a name of the environment"),
+            "expected ${NAME}, ${NAME:-default} or ${secret:NAME}",
+        );
         return None;
     }
     let value = lookup(name).filter(|v| !v.is_empty() || default.is_none()).or_else(|| default.map(str::to_owned));
@@ -66,7 +70,11 @@ fn resolve(inside: &str, span: Span, lookup: Lookup<'_>, redactor: &mut Redactor
     };
     if secret {
         if value.len() < SHORTEST_SECRET {
-            diags.error(span, format!("the secret `{name}` is too short to be kept out of logs"), format!("expected at least {SHORTEST_SECRET} characters"));
+            diags.error(
+                span,
+                format!("the secret `{name}` is too short to be kept out of logs"),
+                format!("expected at least {SHORTEST_SECRET} characters"),
+            );
             return None;
         }
         redactor.add(&value);

@@ -376,7 +376,12 @@ pub fn load(path: &Path, overrides: &Overrides, lookup: interpolate::Lookup<'_>)
 }
 
 /// Reads an experiment that is already in memory.
-pub fn load_text(name: &str, text: String, overrides: &Overrides, lookup: interpolate::Lookup<'_>) -> Result<Loaded, Diagnostics> {
+pub fn load_text(
+    name: &str,
+    text: String,
+    overrides: &Overrides,
+    lookup: interpolate::Lookup<'_>,
+) -> Result<Loaded, Diagnostics> {
     let mut diags = Diagnostics::default();
     let source = diags.add_source(name, text);
     let Some(mut tree) = node::parse(source, &mut diags) else { return Err(diags) };
@@ -417,7 +422,11 @@ fn basic_rules(experiment: &Experiment, diags: &mut Diagnostics) {
     let fitting = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_' || c == '.';
     let name = &experiment.name;
     if name.is_empty() || name.len() > 64 || !name.chars().all(fitting) || name.starts_with('.') {
-        diags.error(name.span, "this name cannot be part of a folder's name", "expected 1 to 64 of: letters, digits, `-`, `_`, `.`");
+        diags.error(
+            name.span,
+            "this name cannot be part of a folder's name",
+            "expected 1 to 64 of: letters, digits, `-`, `_`, `.`",
+        );
     }
 }
 

@@ -93,7 +93,9 @@ impl Node {
             }
             Value::List(items) => {
                 let count = items.len();
-                let index: usize = step.parse().map_err(|_| format!("`{step}` is not the number of an item (0 to {})", count.saturating_sub(1)))?;
+                let index: usize = step
+                    .parse()
+                    .map_err(|_| format!("`{step}` is not the number of an item (0 to {})", count.saturating_sub(1)))?;
                 let child = items.get_mut(index).ok_or_else(|| format!("there is no item {index}: the list has {count}"))?;
                 child.set(rest, new)
             }

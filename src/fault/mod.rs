@@ -65,7 +65,9 @@ impl fmt::Display for Observation {
         match self {
             Self::Intact { detail } => write!(f, "intact ({detail})"),
             Self::Broken { strength, detail } if *strength >= ENOUGH => write!(f, "broken ({detail})"),
-            Self::Broken { strength, detail } => write!(f, "broken at {:.0} % of the stated strength ({detail})", strength * 100.0),
+            Self::Broken { strength, detail } => {
+                write!(f, "broken at {:.0} % of the stated strength ({detail})", strength * 100.0)
+            }
             Self::Unknown { why } => write!(f, "cannot be told ({why})"),
         }
     }

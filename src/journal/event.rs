@@ -67,17 +67,34 @@ words! {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
-    Accepted { id: String },
+    Accepted {
+        id: String,
+    },
     /// An open refusal; honest when it is backpressure that says when to come back.
-    Refused { status: u16, retry_after_s: Option<f64>, reason: String },
+    Refused {
+        status: u16,
+        retry_after_s: Option<f64>,
+        reason: String,
+    },
     /// The target says that our input is wrong.
-    Invalid { status: u16, reason: String },
+    Invalid {
+        status: u16,
+        reason: String,
+    },
     /// The target answered with an error of its own, or a proxy did.
-    Error { status: u16, proxy: bool, reason: String },
+    Error {
+        status: u16,
+        proxy: bool,
+        reason: String,
+    },
     /// No connection: the target has not seen the job.
-    Unreachable { reason: String },
+    Unreachable {
+        reason: String,
+    },
     /// Sent, but no whole answer came: the target may or may not have the job.
-    NoAnswer { reason: String },
+    NoAnswer {
+        reason: String,
+    },
 }
 
 /// A job's state in our words.
@@ -153,53 +170,156 @@ words! {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProcessEvent {
-    Started { pid: u32, generation: u32 },
-    Ready { generation: u32, after_s: f64 },
+    Started {
+        pid: u32,
+        generation: u32,
+    },
+    Ready {
+        generation: u32,
+        after_s: f64,
+    },
     /// `asked` when we made it end.
-    Exited { generation: u32, status: String, asked: bool },
+    Exited {
+        generation: u32,
+        status: String,
+        asked: bool,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
-    RunStarted { schema: u32, run_id: String, version: String, began: String, overrides: Vec<String>, host: String, plan: Box<Plan> },
-    Phase { phase: Phase },
-    Preflight { what: String, level: Level, detail: String },
+    RunStarted {
+        schema: u32,
+        run_id: String,
+        version: String,
+        began: String,
+        overrides: Vec<String>,
+        host: String,
+        plan: Box<Plan>,
+    },
+    Phase {
+        phase: Phase,
+    },
+    Preflight {
+        what: String,
+        level: Level,
+        detail: String,
+    },
     /// Something that a reader of the report should know.
-    Note { text: String },
-    Submitting { job: JobNo, load: String, client: u32, shape: JobShape, mark: String, intended_t: f64 },
-    Answered { job: JobNo, answer: Answer },
-    Progress { job: JobNo, view: JobView },
-    Ended { job: JobNo, view: JobView, via: Via },
-    ResultSeen { job: JobNo, look: ResultLook },
+    Note {
+        text: String,
+    },
+    Submitting {
+        job: JobNo,
+        load: String,
+        client: u32,
+        shape: JobShape,
+        mark: String,
+        intended_t: f64,
+    },
+    Answered {
+        job: JobNo,
+        answer: Answer,
+    },
+    Progress {
+        job: JobNo,
+        view: JobView,
+    },
+    Ended {
+        job: JobNo,
+        view: JobView,
+        via: Via,
+    },
+    ResultSeen {
+        job: JobNo,
+        look: ResultLook,
+    },
     /// The target does not know a job that it accepted.
-    Missing { job: JobNo },
+    Missing {
+        job: JobNo,
+    },
     /// It still does not know it after the grace time.
-    Vanished { job: JobNo },
+    Vanished {
+        job: JobNo,
+    },
     /// The client stopped following.
-    GaveUp { job: JobNo, why: String },
-    ListenerLost { listener: String, why: String },
-    ListenerBack { listener: String, after_s: f64 },
-    FaultPrepared { fault: String, undo: Json },
-    FaultInjecting { fault: String, planned_t: f64 },
-    FaultInjected { fault: String, error: Option<String> },
-    FaultObserved { fault: String, when: When, observation: Observation },
+    GaveUp {
+        job: JobNo,
+        why: String,
+    },
+    ListenerLost {
+        listener: String,
+        why: String,
+    },
+    ListenerBack {
+        listener: String,
+        after_s: f64,
+    },
+    FaultPrepared {
+        fault: String,
+        undo: Json,
+    },
+    FaultInjecting {
+        fault: String,
+        planned_t: f64,
+    },
+    FaultInjected {
+        fault: String,
+        error: Option<String>,
+    },
+    FaultObserved {
+        fault: String,
+        when: When,
+        observation: Observation,
+    },
     /// Its cause is gone: the flood has been sent, the process goes on, the restarted target is ready.
-    FaultOver { fault: String },
-    FaultReverting { fault: String },
-    FaultReverted { fault: String, how: String },
-    FaultStuck { fault: String, error: String },
-    FaultSkipped { fault: String, why: String },
-    Process { event: ProcessEvent },
-    LogLine { pattern: String, line: String, generation: u32 },
+    FaultOver {
+        fault: String,
+    },
+    FaultReverting {
+        fault: String,
+    },
+    FaultReverted {
+        fault: String,
+        how: String,
+    },
+    FaultStuck {
+        fault: String,
+        error: String,
+    },
+    FaultSkipped {
+        fault: String,
+        why: String,
+    },
+    Process {
+        event: ProcessEvent,
+    },
+    LogLine {
+        pattern: String,
+        line: String,
+        generation: u32,
+    },
     /// Only what changed since the last sample.
-    Sample { values: BTreeMap<String, f64> },
+    Sample {
+        values: BTreeMap<String, f64>,
+    },
     /// A source of figures did not answer.
-    Gap { source: String, error: String },
-    GuardTripped { guard: String, reason: String },
-    Interrupted { signal: String },
+    Gap {
+        source: String,
+        error: String,
+    },
+    GuardTripped {
+        guard: String,
+        reason: String,
+    },
+    Interrupted {
+        signal: String,
+    },
     /// The run itself could not go on.
-    Broken { reason: String },
+    Broken {
+        reason: String,
+    },
     LoadStopped {},
     RunEnded {},
 }

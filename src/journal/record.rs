@@ -199,7 +199,13 @@ impl Record {
     fn apply_process(&mut self, t: f64, event: &ProcessEvent) {
         match event {
             ProcessEvent::Started { pid, generation } => {
-                self.generations.push(Generation { number: *generation, pid: *pid, started_t: t, ready_after_s: None, exited: None });
+                self.generations.push(Generation {
+                    number: *generation,
+                    pid: *pid,
+                    started_t: t,
+                    ready_after_s: None,
+                    exited: None,
+                });
             }
             ProcessEvent::Ready { generation, after_s } => {
                 if let Some(life) = self.generations.iter_mut().find(|g| g.number == *generation) {
@@ -232,7 +238,15 @@ fn end_job(job: &mut JobFacts, t: f64, view: &JobView, via: Via) {
     }
 }
 
-fn new_job(number: JobNo, t: f64, load: &str, client: u32, shape: &crate::experiment::JobShape, mark: &str, intended_t: f64) -> JobFacts {
+fn new_job(
+    number: JobNo,
+    t: f64,
+    load: &str,
+    client: u32,
+    shape: &crate::experiment::JobShape,
+    mark: &str,
+    intended_t: f64,
+) -> JobFacts {
     JobFacts {
         number,
         load: load.to_owned(),

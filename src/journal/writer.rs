@@ -132,12 +132,11 @@ impl Inner {
         let written = if self.redactor.is_empty() {
             serde_json::to_vec(&line)
         } else {
-            let masked = serde_json::to_value(&line).and_then(|mut value| {
+            serde_json::to_value(&line).and_then(|mut value| {
                 self.redactor.json(&mut value);
                 line = serde_json::from_value(value.clone())?;
                 serde_json::to_vec(&value)
-            });
-            masked
+            })
         };
         let result = written.map_err(io::Error::from).and_then(|mut bytes| {
             bytes.push(b'\n');

@@ -166,7 +166,10 @@ impl Following<'_> {
     fn is_news(&self, view: &JobView) -> bool {
         let Some(last) = &self.told else { return true };
         let step = view.progress.unwrap_or(0.0) - last.progress.unwrap_or(0.0);
-        last.word != view.word || last.attempts != view.attempts || last.batch != view.batch || step < 0.0 || step >= PROGRESS_STEP
+        last.word != view.word
+            || last.attempts != view.attempts
+            || last.batch != view.batch
+            || !(0.0..PROGRESS_STEP).contains(&step)
     }
 
     /// Asks the target; true when the job has ended or is gone.

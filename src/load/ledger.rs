@@ -109,14 +109,19 @@ fn classify(job: &JobFacts, record: &Record, driver: &Driver, scale: &Scale) -> 
         None if record.ended => (Class::Lost, "submitted, and the run ended before an answer came".into()),
         None => (Class::Open, "being submitted".into()),
         Some((_, Answer::Refused { status, retry_after_s, .. })) => {
-            let when = retry_after_s.map_or_else(|| "without saying when to come back".to_owned(), |s| format!("come back in {s} s"));
+            let when =
+                retry_after_s.map_or_else(|| "without saying when to come back".to_owned(), |s| format!("come back in {s} s"));
             (Class::Rejected, format!("refused with {status}, {when}"))
         }
         Some((_, Answer::Invalid { status, reason })) => (Class::Invalid, format!("refused as invalid with {status}: {reason}")),
-        Some((_, Answer::Error { status, proxy: true, .. })) => (Class::Rejected, format!("a proxy answered {status}: the backend was not reached")),
+        Some((_, Answer::Error { status, proxy: true, .. })) => {
+            (Class::Rejected, format!("a proxy answered {status}: the backend was not reached"))
+        }
         Some((_, Answer::Error { status, reason, .. })) => (Class::Rejected, format!("error {status}: {reason}")),
         Some((_, Answer::Unreachable { reason })) => (Class::Rejected, format!("unreachable: {reason}")),
-        Some((_, Answer::NoAnswer { reason })) => (Class::Rejected, format!("no answer, so it is unknown whether it was taken: {reason}")),
+        Some((_, Answer::NoAnswer { reason })) => {
+            (Class::Rejected, format!("no answer, so it is unknown whether it was taken: {reason}"))
+        }
         Some((_, Answer::Accepted { .. })) => accepted(job, record, driver, scale),
     }
 }
@@ -135,10 +140,17 @@ fn accepted(job: &JobFacts, record: &Record, driver: &Driver, scale: &Scale) -> 
     }
     if let Some(t) = job.vanished_t {
         let restarted = record.generations.iter().any(|g| g.number > 0 && job.submitting_t < g.started_t && g.started_t <= t);
-        let why = if restarted { "lost by the restart: accepted before it, unknown after it" } else { "accepted, then unknown to the target (404)" };
+        let why = if restarted {
+            "lost by the restart: accepted before it, unknown after it"
+        } else {
+            "accepted, then unknown to the target (404)"
+        };
         return (Class::Lost, why.to_owned());
     }
-    let last = job.last_view.as_ref().map_or_else(|| "never seen".to_owned(), |v| format!("last seen {} at {:.0} %", v.word, v.progress.unwrap_or(0.0)));
+    let last = job
+        .last_view
+        .as_ref()
+        .map_or_else(|| "never seen".to_owned(), |v| format!("last seen {} at {:.0} %", v.word, v.progress.unwrap_or(0.0)));
     if job.gave_up.is_some() || record.ended {
         return (Class::Lost, format!("accepted, and never ended ({last})"));
     }
@@ -178,7 +190,10 @@ fn implausible(job: &JobFacts, result: &ResultLook, driver: &Driver, scale: &Sca
     }
     let short = scale.bytes_per_pixel.is_some_and(|usual| (result.bytes as f64) < PLAUSIBLE_SHARE * usual * pixels(job));
     if short {
-        return Some(format!("its result is a stand-in: {} bytes of {} for {}x{}", result.bytes, result.kind, job.shape.width, job.shape.height));
+        return Some(format!(
+            "its result is a stand-in: {} bytes of {} for {}x{}",
+            result.bytes, result.kind, job.shape.width, job.shape.height
+        ));
     }
     if driver.result.as_ref().is_some_and(|r| r.carries_mark) && result.mark.is_none() {
         return Some(format!("its result does not carry its mark: {} bytes of {}", result.bytes, result.kind));

@@ -30,7 +30,8 @@ pub fn start(shop: &Shop, load: &LoadPlan, begin: f64) {
 
 async fn closed_user(shop: Shop, load: LoadPlan, stage: StagePlan, number: u32, begin: f64) {
     let purpose = format!("load/{}/{number}", load.name);
-    let (mut shapes, mut thoughts) = (shop.seed.stream(&format!("{purpose}/shape")), shop.seed.stream(&format!("{purpose}/think")));
+    let (mut shapes, mut thoughts) =
+        (shop.seed.stream(&format!("{purpose}/shape")), shop.seed.stream(&format!("{purpose}/think")));
     let client = Client::new(&shop, &load.name, number, load.listen);
     let end = stage.until_s.map_or(f64::INFINITY, |s| begin + s);
     if !wait_until(&shop, begin + stage.from_s).await {

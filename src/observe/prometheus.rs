@@ -37,7 +37,8 @@ fn sample(line: &str) -> Option<(String, f64)> {
     if name.is_empty() || !name.chars().all(valid) {
         return None;
     }
-    let (labels, rest) = if line[name_end..].starts_with('{') { labels(&line[name_end + 1..])? } else { (Vec::new(), &line[name_end..]) };
+    let (labels, rest) =
+        if line[name_end..].starts_with('{') { labels(&line[name_end + 1..])? } else { (Vec::new(), &line[name_end..]) };
     let value = number(rest.split_whitespace().next()?)?;
     Some((canonical(name, labels), value))
 }

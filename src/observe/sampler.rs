@@ -87,7 +87,8 @@ impl Sampler {
                 values.insert(ours.to_owned(), *value);
             }
         }
-        let kept = scrape.values.into_iter().filter(|(name, value)| !name.contains("_bucket") && value.is_finite()).take(MOST_METRICS);
+        let kept =
+            scrape.values.into_iter().filter(|(name, value)| !name.contains("_bucket") && value.is_finite()).take(MOST_METRICS);
         values.extend(kept.map(|(name, value)| (format!("metric:{name}"), value)));
     }
 

@@ -25,9 +25,9 @@ pub fn build(loaded: &mut Loaded, seed: Seed, beside: &Path) -> Option<Plan> {
     let driver = driver::find(&experiment.target.driver, beside, diags);
     let runtime = runtime(experiment, diags);
     let loads = loads(experiment, diags);
-    let faults = faults(experiment, seed, incomplete, diags);
+    let (faults, places): (Vec<FaultPlan>, Vec<Span>) = faults(experiment, seed, incomplete, diags).into_iter().unzip();
     let checks = checks(experiment, &loads, &faults, incomplete, diags);
-    cross_rules(experiment, &runtime, &faults, diags);
+    cross_rules(experiment, &runtime, faults.iter().zip(places), diags);
     if !diags.is_empty() {
         return None;
     }
@@ -50,7 +50,8 @@ pub fn build(loaded: &mut Loaded, seed: Seed, beside: &Path) -> Option<Plan> {
         forecast: forecast::Forecast::default(),
         warnings: Vec::new(),
     };
-    plan.touches = plan.faults.iter().flat_map(|f| f.spec.touches(&plan).into_iter().map(|what| format!("{}: {what}", f.name))).collect();
+    plan.touches =
+        plan.faults.iter().flat_map(|f| f.spec.touches(&plan).into_iter().map(|what| format!("{}: {what}", f.name))).collect();
     plan.forecast = forecast::of(&plan);
     plan.warnings = forecast::warnings(&plan);
     Some(plan)
@@ -68,7 +69,11 @@ fn runtime(experiment: &Experiment, diags: &mut Diagnostics) -> RuntimePlan {
         }
         let backend = &target.backend;
         if !(0.01..=100_000.0).contains(&backend.speed) || backend.slots == 0 {
-            diags.error(target.url.span, "the embedded backend cannot run like this", "expected a speed from 0.01 to 100000 and at least one slot");
+            diags.error(
+                target.url.span,
+                "the embedded backend cannot run like this",
+                "expected a speed from 0.01 to 100000 and at least one slot",
+            );
         }
         return RuntimePlan::Embedded(backend.clone());
     }
@@ -97,10 +102,21 @@ fn loads(experiment: &Experiment, diags: &mut Diagnostics) -> Vec<LoadPlan> {
             diags.error(experiment.name.span, format!("two loads are called `{name}`"), "expected different names");
         }
         if load.job.is_empty() || load.job.iter().any(|j| j.width == 0 || j.height == 0 || j.batch == 0) {
-            diags.error(experiment.name.span, format!("load `{name}` asks for jobs without pixels"), "expected a width, height and batch of at least 1");
+            diags.error(
+                experiment.name.span,
+                format!("load `{name}` asks for jobs without pixels"),
+                "expected a width, height and batch of at least 1",
+            );
         }
         let stages = stages(load, &name, experiment.name.span, diags);
-        plans.push(LoadPlan { name, arrivals: load.arrivals, think: load.think, job: load.job.clone(), listen: load.listen, stages });
+        plans.push(LoadPlan {
+            name,
+            arrivals: load.arrivals,
+            think: load.think,
+            job: load.job.clone(),
+            listen: load.listen,
+            stages,
+        });
     }
     plans
 }
@@ -143,24 +159,29 @@ fn bounded_users(users: &At<u32>, diags: &mut Diagnostics) -> u32 {
     users.value
 }
 
-fn faults(experiment: &Experiment, seed: Seed, incomplete: bool, diags: &mut Diagnostics) -> Vec<FaultPlan> {
-    let mut plans: Vec<FaultPlan> = Vec::new();
+fn faults(experiment: &Experiment, seed: Seed, incomplete: bool, diags: &mut Diagnostics) -> Vec<(FaultPlan, Span)> {
+    let mut plans: Vec<(FaultPlan, Span)> = Vec::new();
     for entry in &experiment.faults {
         entry.spec.validate(entry.span, diags);
         let wanted = entry.timing.name.as_ref().map_or_else(|| entry.spec.kind().to_owned(), |n| n.value.clone());
-        let taken = |name: &str, plans: &[FaultPlan]| plans.iter().any(|p| p.name == name) || experiment.load.iter().any(|l| l.name.as_deref() == Some(name));
+        let taken = |name: &str, plans: &[(FaultPlan, Span)]| {
+            plans.iter().any(|(p, _)| p.name == name) || experiment.load.iter().any(|l| l.name.as_deref() == Some(name))
+        };
         if entry.timing.name.is_some() && taken(&wanted, &plans) {
             diags.error(entry.span, format!("the name `{wanted}` is taken"), "expected different names for faults and loads");
         }
         let first = moment(entry, seed, &wanted, &plans, incomplete, diags);
         let times = repetitions(entry, diags);
         for index in 0..times {
-            let name = (0..).map(|n| if n == 0 { wanted.clone() } else { format!("{wanted}-{}", n + 1) }).find(|n| !taken(n, &plans)).unwrap_or_default();
+            let name = (0..)
+                .map(|n| if n == 0 { wanted.clone() } else { format!("{wanted}-{}", n + 1) })
+                .find(|n| !taken(n, &plans))
+                .unwrap_or_default();
             let moment = match (&first, &entry.timing.every) {
                 (Moment::At { s }, Some(every)) => Moment::At { s: s + f64::from(index) * every.as_s() },
                 (first, _) => first.clone(),
             };
-            plans.push(FaultPlan { name, moment, spec: entry.spec.clone() });
+            plans.push((FaultPlan { name, moment, spec: entry.spec.clone() }, entry.span));
         }
     }
     plans
@@ -191,7 +212,14 @@ fn repetitions(entry: &FaultEntry, diags: &mut Diagnostics) -> u32 {
     }
 }
 
-fn moment(entry: &FaultEntry, seed: Seed, name: &str, before: &[FaultPlan], incomplete: bool, diags: &mut Diagnostics) -> Moment {
+fn moment(
+    entry: &FaultEntry,
+    seed: Seed,
+    name: &str,
+    before: &[(FaultPlan, Span)],
+    incomplete: bool,
+    diags: &mut Diagnostics,
+) -> Moment {
     let timing = &entry.timing;
     let given = [timing.at.is_some(), timing.after.is_some(), timing.between.is_some(), timing.when.is_some()];
     if given.iter().filter(|g| **g).count() != 1 {
@@ -219,11 +247,15 @@ fn moment(entry: &FaultEntry, seed: Seed, name: &str, before: &[FaultPlan], inco
     Moment::At { s: 0.0 }
 }
 
-fn after_moment(after: &At<String>, before: &[FaultPlan], incomplete: bool, diags: &mut Diagnostics) -> Moment {
+fn after_moment(after: &At<String>, before: &[(FaultPlan, Span)], incomplete: bool, diags: &mut Diagnostics) -> Moment {
     let (name, plus) = after.split_once('+').map_or((after.trim(), None), |(name, plus)| (name.trim(), Some(plus.trim())));
-    if !incomplete && !before.iter().any(|p| p.name == name) {
-        let known: Vec<&str> = before.iter().map(|p| p.name.as_str()).collect();
-        let label = if known.is_empty() { "there is no fault before this one".to_owned() } else { format!("expected one of: {}", known.join(", ")) };
+    if !incomplete && !before.iter().any(|(p, _)| p.name == name) {
+        let known: Vec<&str> = before.iter().map(|(p, _)| p.name.as_str()).collect();
+        let label = if known.is_empty() {
+            "there is no fault before this one".to_owned()
+        } else {
+            format!("expected one of: {}", known.join(", "))
+        };
         let error = diags.error(after.span, format!("there is no earlier fault `{name}`"), label);
         if let Some(word) = nearest(name, known) {
             error.help(format!("did you mean `{word}`?"));
@@ -240,16 +272,28 @@ fn after_moment(after: &At<String>, before: &[FaultPlan], incomplete: bool, diag
     Moment::After { fault: name.to_owned(), plus_s }
 }
 
-fn checks(experiment: &Experiment, loads: &[LoadPlan], faults: &[FaultPlan], incomplete: bool, diags: &mut Diagnostics) -> Vec<CheckPlan> {
+fn checks(
+    experiment: &Experiment,
+    loads: &[LoadPlan],
+    faults: &[FaultPlan],
+    incomplete: bool,
+    diags: &mut Diagnostics,
+) -> Vec<CheckPlan> {
     if experiment.checks.is_empty() && diags.is_empty() {
-        diags.error(experiment.name.span, "there is no check", "an experiment without a check proves nothing").help("add `checks:` with at least one entry");
+        diags
+            .error(experiment.name.span, "there is no check", "an experiment without a check proves nothing")
+            .help("add `checks:` with at least one entry");
     }
     let known: Vec<&str> = loads.iter().map(|l| l.name.as_str()).chain(faults.iter().map(|f| f.name.as_str())).collect();
     let mut plans: Vec<CheckPlan> = Vec::new();
     for entry in &experiment.checks {
         entry.spec.validate(entry.span, diags);
         if let Some(load) = entry.spec.load().filter(|load| !incomplete && !known.contains(&load.as_str())) {
-            let error = diags.error(load.span, format!("there is no load `{}`", load.value), format!("expected one of: {}", known.join(", ")));
+            let error = diags.error(
+                load.span,
+                format!("there is no load `{}`", load.value),
+                format!("expected one of: {}", known.join(", ")),
+            );
             if let Some(word) = nearest(load, known.iter().copied()) {
                 error.help(format!("did you mean `{word}`?"));
             }
@@ -259,34 +303,46 @@ fn checks(experiment: &Experiment, loads: &[LoadPlan], faults: &[FaultPlan], inc
         if entry.name.is_some() && taken(&wanted) {
             diags.error(entry.span, format!("two checks are called `{wanted}`"), "expected different names");
         }
-        let name = (0..).map(|n| if n == 0 { wanted.clone() } else { format!("{wanted}-{}", n + 1) }).find(|n| !taken(n)).unwrap_or_default();
+        let name = (0..)
+            .map(|n| if n == 0 { wanted.clone() } else { format!("{wanted}-{}", n + 1) })
+            .find(|n| !taken(n))
+            .unwrap_or_default();
         plans.push(CheckPlan { name, spec: entry.spec.clone() });
     }
     plans
 }
 
-fn cross_rules(experiment: &Experiment, runtime: &RuntimePlan, faults: &[FaultPlan], diags: &mut Diagnostics) {
-    for (entry, plan) in experiment.faults.iter().zip(faults) {
-        if plan.spec.needs_process() && matches!(runtime, RuntimePlan::None) {
-            diags
-                .error(entry.span, format!("`{}` needs a runtime that chaos may touch", plan.spec.kind()), "this target's runtime is `none`")
-                .help("use `url: embedded`, or give `runtime: {process: …}`");
-        }
-    }
+/// Rules between the faults, each with its place in the file, and the rest of the experiment.
+fn cross_rules<'a>(
+    experiment: &Experiment,
+    runtime: &RuntimePlan,
+    faults: impl Iterator<Item = (&'a FaultPlan, Span)>,
+    diags: &mut Diagnostics,
+) {
     if experiment.load.is_empty() && experiment.faults.is_empty() {
         diags.error(experiment.name.span, "there is neither load nor a fault", "nothing would be sent to the target");
     }
-    let Some(duration) = &experiment.duration else { return };
     let baseline = match experiment.baseline {
         Some(Baseline::Lasts(time)) => time.as_s(),
         _ => 0.0,
     };
-    for (entry, plan) in experiment.faults.iter().zip(faults) {
-        if let Moment::At { s } = plan.moment
+    for (plan, place) in faults {
+        if plan.spec.needs_process() && matches!(runtime, RuntimePlan::None) {
+            diags
+                .error(
+                    place,
+                    format!("`{}` needs a runtime that chaos may touch", plan.spec.kind()),
+                    "this target's runtime is `none`",
+                )
+                .help("use `url: embedded`, or give `runtime: {process: …}`");
+        }
+        if let (Moment::At { s }, Some(duration)) = (&plan.moment, &experiment.duration)
             && baseline + s > duration.as_s()
         {
             let label = format!("the load ends at {}", duration.value);
-            diags.error(entry.span, format!("`{}` comes after the end of the load", plan.name), label).help("make `duration` longer, or leave it out");
+            diags
+                .error(place, format!("`{}` comes after the end of the load", plan.name), label)
+                .help("make `duration` longer, or leave it out");
         }
     }
 }

@@ -83,14 +83,19 @@ fn service(plan: &Plan, load: &LoadPlan) -> Option<f64> {
 
 /// What a reader of the plan should know before the run.
 pub fn warnings(plan: &Plan) -> Vec<String> {
-    let mut warnings: Vec<String> = plan.checks.iter().filter_map(|check| too_few(plan, &check.name, check.spec.percentile()?)).collect();
+    let mut warnings: Vec<String> =
+        plan.checks.iter().filter_map(|check| too_few(plan, &check.name, check.spec.percentile()?)).collect();
     if let Some(before) = baseline_s(plan)
         && let Some(rate) = plan.forecast.loads.iter().filter_map(|l| l.jobs_per_s).reduce(f64::max)
     {
         for check in plan.checks.iter().filter(|c| c.spec.needs_baseline()) {
             let needed = check.spec.percentile().map_or(0, samples_for_percentile);
             if before * rate < needed as f64 {
-                warnings.push(format!("{}: about {:.0} jobs before the first fault, {needed} are needed for its baseline", check.name, before * rate));
+                warnings.push(format!(
+                    "{}: about {:.0} jobs before the first fault, {needed} are needed for its baseline",
+                    check.name,
+                    before * rate
+                ));
             }
         }
     }
@@ -114,5 +119,6 @@ fn baseline_s(plan: &Plan) -> Option<f64> {
 fn too_few(plan: &Plan, check: &str, percentile: f64) -> Option<String> {
     let jobs: f64 = plan.forecast.loads.iter().map(|l| l.jobs).collect::<Option<Vec<f64>>>()?.into_iter().sum();
     let needed = samples_for_percentile(percentile);
-    (jobs < needed as f64).then(|| format!("{check}: about {jobs:.0} jobs are expected, a p{percentile} needs at least {needed}: it cannot pass"))
+    (jobs < needed as f64)
+        .then(|| format!("{check}: about {jobs:.0} jobs are expected, a p{percentile} needs at least {needed}: it cannot pass"))
 }

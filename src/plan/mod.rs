@@ -84,9 +84,18 @@ pub struct FaultPlan {
 #[serde(rename_all = "snake_case")]
 pub enum Moment {
     /// Seconds from the end of the baseline (or from the start of the load).
-    At { s: f64 },
-    After { fault: String, plus_s: f64 },
-    When { trigger: Trigger, timeout_s: f64, on_timeout: OnTimeout },
+    At {
+        s: f64,
+    },
+    After {
+        fault: String,
+        plus_s: f64,
+    },
+    When {
+        trigger: Trigger,
+        timeout_s: f64,
+        on_timeout: OnTimeout,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -111,7 +120,15 @@ impl Plan {
     pub fn named_metrics(&self) -> Vec<String> {
         let gpu = &self.driver.gpu;
         let counters = &self.driver.counters;
-        let mapped = [&gpu.memory_used, &gpu.memory_total, &gpu.utilization, &gpu.temperature, &counters.completed, &counters.failed, &counters.out_of_memory];
+        let mapped = [
+            &gpu.memory_used,
+            &gpu.memory_total,
+            &gpu.utilization,
+            &gpu.temperature,
+            &counters.completed,
+            &counters.failed,
+            &counters.out_of_memory,
+        ];
         let triggers = self.faults.iter().filter_map(|f| match &f.moment {
             Moment::When { trigger: Trigger { subject: trigger::Subject::Metric(name), .. }, .. } => Some(name.clone()),
             _ => None,

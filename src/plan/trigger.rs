@@ -48,21 +48,30 @@ pub struct Trigger {
 
 const SUBJECTS: [&str; 4] = ["job.progress", "queue_depth", "log", "metric"];
 /// The longer ones first, so that `>=` is not read as `>`.
-const RELATIONS: [(&str, Relation); 5] =
-    [(">=", Relation::AtLeast), ("<=", Relation::AtMost), ("=~", Relation::Matches), (">", Relation::Above), ("<", Relation::Below)];
+const RELATIONS: [(&str, Relation); 5] = [
+    (">=", Relation::AtLeast),
+    ("<=", Relation::AtMost),
+    ("=~", Relation::Matches),
+    (">", Relation::Above),
+    ("<", Relation::Below),
+];
 
 impl FromStr for Trigger {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let found = RELATIONS.iter().filter_map(|(sign, relation)| text.find(sign).map(|at| (at, *sign, *relation))).min_by_key(|(at, sign, _)| (*at, 2 - sign.len()));
+        let found = RELATIONS
+            .iter()
+            .filter_map(|(sign, relation)| text.find(sign).map(|at| (at, *sign, *relation)))
+            .min_by_key(|(at, sign, _)| (*at, 2 - sign.len()));
         let (at, sign, relation) = found.ok_or("has none of >, >=, <, <=, =~")?;
         let (left, right) = (text[..at].trim(), text[at + sign.len()..].trim());
         let subject = subject(left)?;
         match (&subject, relation) {
             (Subject::Log, Relation::Matches) => {
                 let pattern = right.trim_matches('"').to_owned();
-                regex::Regex::new(&pattern).map_err(|e| format!("is no regular expression: {}", e.to_string().replace('\n', " ")))?;
+                regex::Regex::new(&pattern)
+                    .map_err(|e| format!("is no regular expression: {}", e.to_string().replace('\n', " ")))?;
                 Ok(Self { subject, relation, value: 0.0, pattern: Some(pattern) })
             }
             (Subject::Log, _) => Err("a log is matched with =~".to_owned()),
@@ -136,7 +145,9 @@ mod tests {
 
     #[test]
     fn conditions_read_and_print() {
-        for text in ["job.progress >= 50%", "queue_depth > 5", "log =~ \"VAE decode\"", "metric job_queue_size < 3", "queue_depth <= 2"] {
+        for text in
+            ["job.progress >= 50%", "queue_depth > 5", "log =~ \"VAE decode\"", "metric job_queue_size < 3", "queue_depth <= 2"]
+        {
             assert_eq!(text.parse::<Trigger>().unwrap().to_string(), text);
         }
     }

@@ -83,7 +83,12 @@ pub fn latencies(view: &View<'_>) -> Latencies {
         for phase in PHASES {
             for (part, measure) in PARTS {
                 let spread = spread(&histogram(view, &load, phase, measure));
-                parts.extend(spread.map(|spread| Part { load: load.clone(), phase: phase.to_owned(), part: part.to_owned(), spread }));
+                parts.extend(spread.map(|spread| Part {
+                    load: load.clone(),
+                    phase: phase.to_owned(),
+                    part: part.to_owned(),
+                    spread,
+                }));
             }
         }
     }
@@ -113,7 +118,10 @@ pub fn resources(record: &Record) -> BTreeMap<String, Resource> {
     let figures = ours.filter_map(|(name, series)| {
         let (first, last) = (series.points.first()?, series.points.last()?);
         let mean = series.mean(first.t, record.now).unwrap_or(first.value);
-        Some((name.clone(), Resource { mean: (mean * 1e3).round() / 1e3, peak: series.max, first: first.value, last: last.value }))
+        Some((
+            name.clone(),
+            Resource { mean: (mean * 1e3).round() / 1e3, peak: series.max, first: first.value, last: last.value },
+        ))
     });
     figures.collect()
 }

@@ -20,7 +20,12 @@ pub fn of(view: &View<'_>) -> Vec<String> {
         findings.push(format!("{source}: {count} samples are missing, the first because: {first}"));
     }
     if let Some(t) = record.listeners_lost.first() {
-        findings.push(format!("{} WebSocket connections were lost, the first at {:.1} s ({})", record.listeners_lost.len(), t.0, t.2));
+        findings.push(format!(
+            "{} WebSocket connections were lost, the first at {:.1} s ({})",
+            record.listeners_lost.len(),
+            t.0,
+            t.2
+        ));
     }
     if record.generations.len() > 1 {
         findings.push(format!("the target's process was started {} times", record.generations.len()));
@@ -32,7 +37,8 @@ fn jobs(view: &View<'_>, findings: &mut Vec<String>) {
     let record = view.record;
     if let Some((job, (from, to))) = record.jobs.iter().find_map(|j| j.backwards.map(|b| (j, b))) {
         let count = record.jobs.iter().filter(|j| j.backwards.is_some()).count();
-        findings.push(format!("the progress of {count} jobs ran backwards, first of job {} from {from:.0} to {to:.0} %", job.number));
+        findings
+            .push(format!("the progress of {count} jobs ran backwards, first of job {} from {from:.0} to {to:.0} %", job.number));
     }
     if let Some((job, word)) = record.jobs.iter().find_map(|j| j.unknown_state.as_ref().map(|w| (j, w))) {
         findings.push(format!("job {} was in the state `{word}`, which the driver does not know", job.number));
@@ -49,7 +55,8 @@ fn jobs(view: &View<'_>, findings: &mut Vec<String>) {
         let example = view.jobs(None).find(|(_, class, _)| *class == Class::Invalid).map_or("", |(_, _, why)| why);
         findings.push(format!("{} jobs were refused as invalid: the load's own fault ({example})", view.ledger.counts.invalid));
     }
-    let silent = record.jobs.iter().filter(|j| matches!(j.answer, Some((_, Answer::Refused { retry_after_s: None, .. })))).count();
+    let silent =
+        record.jobs.iter().filter(|j| matches!(j.answer, Some((_, Answer::Refused { retry_after_s: None, .. })))).count();
     if silent > 0 {
         findings.push(format!("{silent} refusals did not say when to come back"));
     }
@@ -69,12 +76,17 @@ fn counters(view: &View<'_>, findings: &mut Vec<String>) {
     let names = &record.plan().driver.counters;
     let counts = &view.ledger.counts;
     let completed = counts.completed + counts.mismatched + counts.duplicated;
-    for (what, name, ours) in [("completed", &names.completed, completed), ("failed", &names.failed, counts.failed + counts.shed)] {
+    for (what, name, ours) in [("completed", &names.completed, completed), ("failed", &names.failed, counts.failed + counts.shed)]
+    {
         let Some(name) = name else { continue };
         let Some(series) = record.series.get(&format!("metric:{}", canonical_name(name))) else { continue };
         let theirs = series.max - series.points.first().map_or(0.0, |p| p.value);
         // Jobs that end between the last sample and the end of the run are not in the counter yet.
-        let unseen = record.jobs.iter().filter(|j| j.ended.as_ref().is_some_and(|e| series.points.last().is_some_and(|p| e.0 > p.t))).count();
+        let unseen = record
+            .jobs
+            .iter()
+            .filter(|j| j.ended.as_ref().is_some_and(|e| series.points.last().is_some_and(|p| e.0 > p.t)))
+            .count();
         if (theirs - ours as f64).abs() > unseen as f64 + 0.5 {
             findings.push(format!("the target counts {theirs:.0} jobs {what}, the ledger {ours}"));
         }
@@ -99,19 +111,31 @@ pub fn recommendations(view: &View<'_>, stages: &BTreeMap<String, f64>, resource
         && total > 0.0
         && used / total >= 0.9
     {
-        advice.push(format!("GPU memory reached {:.0} %: admit fewer large jobs at once, or begin them with a smaller batch.", used / total * 100.0));
+        advice.push(format!(
+            "GPU memory reached {:.0} %: admit fewer large jobs at once, or begin them with a smaller batch.",
+            used / total * 100.0
+        ));
     }
     if let Some((stage, share)) = stages.iter().max_by(|a, b| a.1.total_cmp(b.1)).filter(|(_, share)| **share >= 0.4) {
         advice.push(format!("{stage} takes {:.0} % of the pipeline's time: it is the stage to make faster.", share * 100.0));
     }
     if counts.lost > 0 {
-        advice.push(format!("{} accepted jobs were lost: keep the queue on disk and answer an acceptance only after writing it.", counts.lost));
+        advice.push(format!(
+            "{} accepted jobs were lost: keep the queue on disk and answer an acceptance only after writing it.",
+            counts.lost
+        ));
     }
     if counts.shed > 0 {
-        advice.push(format!("{} jobs were accepted and then dropped for want of room: queue them, or refuse them with 429 and Retry-After.", counts.shed));
+        advice.push(format!(
+            "{} jobs were accepted and then dropped for want of room: queue them, or refuse them with 429 and Retry-After.",
+            counts.shed
+        ));
     }
     if counts.mismatched > 0 {
-        advice.push(format!("{} jobs were called completed without their own result: report the failure instead.", counts.mismatched));
+        advice.push(format!(
+            "{} jobs were called completed without their own result: report the failure instead.",
+            counts.mismatched
+        ));
     }
     if counts.failed > 0 {
         advice.push(format!("{} accepted jobs failed: see the ledger for the reasons.", counts.failed));

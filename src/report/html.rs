@@ -55,7 +55,20 @@ fn data(material: &Material<'_>) -> Json {
 
 fn latency_rows(material: &Material<'_>) -> Vec<Json> {
     let total = material.result.latency.parts.iter().filter(|p| p.part == "total");
-    total.map(|p| json!([p.load, p.phase, p.spread.n, seconds(p.spread.mean_s), seconds(p.spread.p50_s), seconds(p.spread.p95_s), seconds(p.spread.p99_s), seconds(p.spread.max_s)])).collect()
+    total
+        .map(|p| {
+            json!([
+                p.load,
+                p.phase,
+                p.spread.n,
+                seconds(p.spread.mean_s),
+                seconds(p.spread.p50_s),
+                seconds(p.spread.p95_s),
+                seconds(p.spread.p99_s),
+                seconds(p.spread.max_s)
+            ])
+        })
+        .collect()
 }
 
 /// Each job: number, load, intended start, end, class.
@@ -75,10 +88,28 @@ fn jobs(view: &View<'_>) -> Vec<Json> {
 /// The jobs that are worth a line of their own.
 fn ledger(view: &View<'_>) -> Vec<Json> {
     let unusual = view.jobs(None).filter(|(job, class, _)| *class != crate::load::ledger::Class::Completed || job.attempts > 1);
-    unusual.take(500).map(|(job, class, why)| {
-        let retried = if job.attempts > 1 { format!("{} attempts, batch {} → {}; ", job.attempts, job.shape.batch, job.smallest_batch.unwrap_or(job.shape.batch)) } else { String::new() };
-        json!([job.number, job.load, format!("{}x{}", job.shape.width, job.shape.height), class.word(), format!("{retried}{why}")])
-    }).collect()
+    unusual
+        .take(500)
+        .map(|(job, class, why)| {
+            let retried = if job.attempts > 1 {
+                format!(
+                    "{} attempts, batch {} → {}; ",
+                    job.attempts,
+                    job.shape.batch,
+                    job.smallest_batch.unwrap_or(job.shape.batch)
+                )
+            } else {
+                String::new()
+            };
+            json!([
+                job.number,
+                job.load,
+                format!("{}x{}", job.shape.width, job.shape.height),
+                class.word(),
+                format!("{retried}{why}")
+            ])
+        })
+        .collect()
 }
 
 /// The plots, from top to bottom; one without data is left out.
@@ -93,7 +124,10 @@ fn panels(record: &Record) -> Vec<Json> {
         ("Process CPU (of one core)", "percent", &[("process.cpu_percent", "CPU")]),
     ];
     let panel = |(title, unit, names): &Panel| {
-        let lines: Vec<Json> = names.iter().filter_map(|(name, label)| Some(json!({ "label": label, "points": thinned(record.series.get(*name)?) }))).collect();
+        let lines: Vec<Json> = names
+            .iter()
+            .filter_map(|(name, label)| Some(json!({ "label": label, "points": thinned(record.series.get(*name)?) })))
+            .collect();
         (!lines.is_empty()).then(|| json!({ "title": title, "unit": unit, "lines": lines }))
     };
     wanted.iter().filter_map(panel).collect()
@@ -126,12 +160,21 @@ fn bands(record: &Record) -> Vec<Json> {
 
 /// Moments worth a mark: out-of-memory errors, ends and starts of the process, a guard, a signal.
 fn marks(record: &Record) -> Vec<Json> {
-    let ooms = record.log_hits.iter().filter(|hit| hit.pattern == "oom").map(|hit| json!({ "t": hit.t, "kind": "oom", "text": hit.line }));
+    let ooms = record
+        .log_hits
+        .iter()
+        .filter(|hit| hit.pattern == "oom")
+        .map(|hit| json!({ "t": hit.t, "kind": "oom", "text": hit.line }));
     let ends = record.generations.iter().filter_map(|g| {
         let (t, status, asked) = g.exited.as_ref()?;
-        (!asked || *t < record.phase_start(crate::journal::event::Phase::Revert).unwrap_or(f64::INFINITY)).then(|| json!({ "t": t, "kind": "exit", "text": format!("process {} ended ({status})", g.pid) }))
+        (!asked || *t < record.phase_start(crate::journal::event::Phase::Revert).unwrap_or(f64::INFINITY))
+            .then(|| json!({ "t": t, "kind": "exit", "text": format!("process {} ended ({status})", g.pid) }))
     });
-    let starts = record.generations.iter().skip(1).map(|g| json!({ "t": g.started_t, "kind": "start", "text": format!("process {} started", g.pid) }));
+    let starts = record
+        .generations
+        .iter()
+        .skip(1)
+        .map(|g| json!({ "t": g.started_t, "kind": "start", "text": format!("process {} started", g.pid) }));
     let stops = record.guard.iter().map(|(t, g, why)| json!({ "t": t, "kind": "guard", "text": format!("guard {g}: {why}") }));
     ooms.chain(ends).chain(starts).chain(stops).take(400).collect()
 }

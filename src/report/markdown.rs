@@ -44,7 +44,18 @@ pub fn render(material: &Material<'_>) -> Result<String, String> {
         success: format!("{:.1} %", r.jobs.completed as f64 / accepted * 100.0),
         loads: load_rows(r),
         users: users(material),
-        resources: r.resources.iter().map(|(name, f)| [name.clone(), figure(name, f.mean), figure(name, f.peak), format!("{} → {}", figure(name, f.first), figure(name, f.last))]).collect(),
+        resources: r
+            .resources
+            .iter()
+            .map(|(name, f)| {
+                [
+                    name.clone(),
+                    figure(name, f.mean),
+                    figure(name, f.peak),
+                    format!("{} → {}", figure(name, f.first), figure(name, f.last)),
+                ]
+            })
+            .collect(),
         bottlenecks: bottlenecks(r, &view),
         more_troubled: troubled.len().saturating_sub(MOST_JOBS),
         troubled: troubled.into_iter().take(MOST_JOBS).collect(),
@@ -87,12 +98,19 @@ fn bottlenecks(r: &RunResult, view: &View<'_>) -> Vec<String> {
         found.push(format!("Pipeline: {stage} takes {:.0} % of the time ({}).", **share * 100.0, rest.join(", ")));
     }
     if let (Some(used), Some(total)) = (r.resources.get("gpu.memory_used_bytes"), r.resources.get("gpu.memory_total_bytes")) {
-        found.push(format!("GPU memory: peak {} of {} ({:.0} %).", figure("_bytes", used.peak), figure("_bytes", total.peak), used.peak / total.peak.max(1.0) * 100.0));
+        found.push(format!(
+            "GPU memory: peak {} of {} ({:.0} %).",
+            figure("_bytes", used.peak),
+            figure("_bytes", total.peak),
+            used.peak / total.peak.max(1.0) * 100.0
+        ));
     }
     if let Some(gpu) = r.resources.get("gpu.utilization_percent") {
         found.push(format!("GPU: mean {:.0} %, peak {:.0} %.", gpu.mean, gpu.peak));
     }
-    let mean = |part: &str| r.latency.parts.iter().find(|p| p.load == "all" && p.phase == "all" && p.part == part).map(|p| p.spread.mean_s);
+    let mean = |part: &str| {
+        r.latency.parts.iter().find(|p| p.load == "all" && p.phase == "all" && p.part == part).map(|p| p.spread.mean_s)
+    };
     if let (Some(queue), Some(run)) = (mean("queue"), mean("run")) {
         found.push(format!("Queueing: a job waits {} and is worked on for {} on average.", seconds(queue), seconds(run)));
     }
@@ -142,7 +160,10 @@ impl Page<'_> {
     }
 
     fn lateness(&self) -> String {
-        self.r.dispatch_delay.as_ref().map_or_else(|| "–".to_owned(), |d| format!("p99 {}, at most {}", seconds(d.p99_s), seconds(d.max_s)))
+        self.r
+            .dispatch_delay
+            .as_ref()
+            .map_or_else(|| "–".to_owned(), |d| format!("p99 {}, at most {}", seconds(d.p99_s), seconds(d.max_s)))
     }
 
     fn uptime(&self) -> String {

@@ -44,7 +44,8 @@ const FORMATS: &[Format] = &[
 pub fn write_all(record: &Record, folder: &Path) -> Result<RunResult, String> {
     let result = result::of(record);
     let material = Material { record, result: &result };
-    let failures: Vec<String> = FORMATS.iter().filter_map(|(name, render)| write_one(folder, name, render(&material)).err()).collect();
+    let failures: Vec<String> =
+        FORMATS.iter().filter_map(|(name, render)| write_one(folder, name, render(&material)).err()).collect();
     if failures.is_empty() { Ok(result) } else { Err(failures.join("; ")) }
 }
 

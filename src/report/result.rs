@@ -157,19 +157,40 @@ pub fn of(record: &Record) -> RunResult {
         latency: facts::latencies(&view),
         dispatch_delay: facts::dispatch_delay(record),
         faults: faults(record),
-        checks: verdicts.into_iter().map(|(name, kind, v)| CheckResult { name, kind, verdict: v.ruling, expected: v.expected, observed: v.observed, evidence: v.evidence }).collect(),
+        checks: verdicts
+            .into_iter()
+            .map(|(name, kind, v)| CheckResult {
+                name,
+                kind,
+                verdict: v.ruling,
+                expected: v.expected,
+                observed: v.observed,
+                evidence: v.evidence,
+            })
+            .collect(),
         uptime: facts::uptime(record),
         findings: findings::of(&view),
         recommendations: findings::recommendations(&view, &stages, &resources),
         resources,
         stages,
-        preflight: record.preflight.iter().map(|(what, level, detail)| PreflightItem { what: what.clone(), level: Level::word(*level).to_owned(), detail: detail.clone() }).collect(),
+        preflight: record
+            .preflight
+            .iter()
+            .map(|(what, level, detail)| PreflightItem {
+                what: what.clone(),
+                level: Level::word(*level).to_owned(),
+                detail: detail.clone(),
+            })
+            .collect(),
         notes: record.notes.clone(),
     }
 }
 
 fn reason(record: &Record) -> Option<String> {
-    let stuck = record.faults.iter().find_map(|f| f.stuck.as_ref().filter(|_| f.is_open()).map(|e| format!("`{}` could not be put back: {e}", f.name)));
+    let stuck = record
+        .faults
+        .iter()
+        .find_map(|f| f.stuck.as_ref().filter(|_| f.is_open()).map(|e| format!("`{}` could not be put back: {e}", f.name)));
     let guard = record.guard.as_ref().map(|(t, guard, why)| format!("the guard `{guard}` stopped it at {t:.1} s: {why}"));
     let signal = record.interrupted.as_ref().map(|(t, signal)| format!("interrupted by {signal} at {t:.1} s"));
     let cut = (!record.ended).then(|| "the journal breaks off: the run did not end by itself".to_owned());

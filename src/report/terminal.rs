@@ -81,7 +81,14 @@ fn describe(event: &Event, volume: Volume) -> Option<String> {
     let verbose = volume == Volume::Verbose;
     Some(match event {
         Event::Phase { phase } => format!("── {phase}: {}", phase.about()),
-        Event::Preflight { what, level, detail } => format!("{} {what}: {detail}", match level { Level::Ok => "ok  ", Level::Warning => "warn", Level::Failed => "FAIL" }),
+        Event::Preflight { what, level, detail } => format!(
+            "{} {what}: {detail}",
+            match level {
+                Level::Ok => "ok  ",
+                Level::Warning => "warn",
+                Level::Failed => "FAIL",
+            }
+        ),
         Event::Note { text } => format!("note: {text}"),
         Event::FaultInjecting { fault, .. } => format!("fault {fault}: injecting"),
         Event::FaultInjected { fault, error: Some(error) } => format!("fault {fault}: failed: {error}"),
@@ -92,8 +99,12 @@ fn describe(event: &Event, volume: Volume) -> Option<String> {
         Event::FaultSkipped { fault, why } => format!("fault {fault}: skipped: {why}"),
         Event::Process { event: ProcessEvent::Started { pid, .. } } => format!("target: process {pid} started"),
         Event::Process { event: ProcessEvent::Ready { after_s, .. } } => format!("target: ready after {}", seconds(*after_s)),
-        Event::Process { event: ProcessEvent::Exited { status, asked, .. } } => format!("target: process ended ({status}){}", if *asked { "" } else { " BY ITSELF" }),
-        Event::LogLine { pattern, line, .. } if verbose || pattern == "oom" || pattern == "fatal" => format!("log [{pattern}] {line}"),
+        Event::Process { event: ProcessEvent::Exited { status, asked, .. } } => {
+            format!("target: process ended ({status}){}", if *asked { "" } else { " BY ITSELF" })
+        }
+        Event::LogLine { pattern, line, .. } if verbose || pattern == "oom" || pattern == "fatal" => {
+            format!("log [{pattern}] {line}")
+        }
         Event::ListenerLost { listener, why } => format!("listener {listener}: lost ({why})"),
         Event::ListenerBack { listener, after_s } => format!("listener {listener}: back after {}", seconds(*after_s)),
         Event::Vanished { job } => format!("job {job}: unknown to the target, though it was accepted"),
@@ -113,14 +124,24 @@ fn status(record: &Record) -> String {
     let phase = record.phases.last().map_or("starting", |(_, p)| p.word());
     let last = |name: &str| record.series.get(name).and_then(|s| s.last());
     let mut recent: Vec<f64> = record.jobs.iter().rev().filter_map(|j| j.total_s()).take(RECENT).collect();
-    let wrong = record.jobs.iter().filter(|j| j.vanished_t.is_some() || j.state().is_some_and(|s| s != crate::journal::event::JobState::Completed)).count();
+    let wrong = record
+        .jobs
+        .iter()
+        .filter(|j| j.vanished_t.is_some() || j.state().is_some_and(|s| s != crate::journal::event::JobState::Completed))
+        .count();
     let ended = record.jobs.iter().filter(|j| j.ended.is_some()).count();
-    let mut parts = vec![format!("{phase} {:.0}s", record.now), left(record), format!("in flight {}", record.in_flight()), format!("ended {ended}")];
+    let mut parts = vec![
+        format!("{phase} {:.0}s", record.now),
+        left(record),
+        format!("in flight {}", record.in_flight()),
+        format!("ended {ended}"),
+    ];
     parts.extend(last("queue.depth").map(|d| format!("queue {d:.0}")));
     parts.extend(last("gpu.memory_used_bytes").map(|m| format!("VRAM {}", figure("_bytes", m))));
     parts.extend(quantile(&mut recent, 0.95).map(|p| format!("p95 {}", seconds(p))));
     parts.push(format!("errors {wrong}"));
-    let at_work: Vec<&str> = record.faults.iter().filter(|f| f.injecting_t.is_some() && f.over_t.is_none()).map(|f| f.name.as_str()).collect();
+    let at_work: Vec<&str> =
+        record.faults.iter().filter(|f| f.injecting_t.is_some() && f.over_t.is_none()).map(|f| f.name.as_str()).collect();
     if !at_work.is_empty() {
         parts.push(format!("FAULT {}", at_work.join(", ")));
     }
@@ -132,13 +153,19 @@ fn status(record: &Record) -> String {
 fn left(record: &Record) -> String {
     let Some(plan) = record.plan.as_deref() else { return String::new() };
     let Some(begin) = record.phase_start(crate::journal::event::Phase::Baseline) else { return String::new() };
-    let next = plan.faults.iter().filter(|f| record.fault(&f.name).is_none_or(|facts| facts.injecting_t.is_none())).find_map(|f| match f.moment {
-        crate::plan::Moment::At { s } => Some((f.name.as_str(), begin + s - record.now)),
-        _ => None,
-    });
+    let next = plan.faults.iter().filter(|f| record.fault(&f.name).is_none_or(|facts| facts.injecting_t.is_none())).find_map(
+        |f| match f.moment {
+            crate::plan::Moment::At { s } => Some((f.name.as_str(), begin + s - record.now)),
+            _ => None,
+        },
+    );
     match next.filter(|(_, s)| *s > 0.0) {
         Some((name, s)) => format!("{name} in {s:.0}s"),
-        None => plan.duration_s.map(|d| begin + d - record.now).filter(|s| *s > 0.0).map_or_else(String::new, |s| format!("{s:.0}s of load left")),
+        None => plan
+            .duration_s
+            .map(|d| begin + d - record.now)
+            .filter(|s| *s > 0.0)
+            .map_or_else(String::new, |s| format!("{s:.0}s of load left")),
     }
 }
 
@@ -153,7 +180,12 @@ pub fn summary(result: &RunResult, folder: &Path, colour: bool) -> String {
             Ruling::Failed => "FAILED",
             Ruling::Inconclusive | Ruling::Pending => "inconclusive",
         };
-        out.push_str(&format!("  {}  {:width$}  {}\n", paint(&format!("{word:<12}"), check.verdict, colour), check.name, safe(&check.observed)));
+        out.push_str(&format!(
+            "  {}  {:width$}  {}\n",
+            paint(&format!("{word:<12}"), check.verdict, colour),
+            check.name,
+            safe(&check.observed)
+        ));
         if check.verdict != Ruling::Passed {
             for evidence in check.evidence.iter().take(3) {
                 out.push_str(&format!("  {:12}  {:width$}    {}\n", "", "", safe(evidence)));
@@ -177,7 +209,14 @@ pub fn summary(result: &RunResult, folder: &Path, colour: bool) -> String {
         _ => Ruling::Inconclusive,
     };
     let word = serde_json::to_value(result.outcome).ok().and_then(|v| v.as_str().map(str::to_uppercase)).unwrap_or_default();
-    out.push_str(&format!("\n  {}  exit code {}, {:.1} s, seed {}\n  report: {}\n", paint(&word, ruling, colour), result.exit_code, result.duration_s, result.seed, folder.join("report.html").display()));
+    out.push_str(&format!(
+        "\n  {}  exit code {}, {:.1} s, seed {}\n  report: {}\n",
+        paint(&word, ruling, colour),
+        result.exit_code,
+        result.duration_s,
+        result.seed,
+        folder.join("report.html").display()
+    ));
     out
 }
 

@@ -138,6 +138,7 @@ impl Memory {
 
     fn trips(&self, record: &Record) -> Option<String> {
         let now = last(record, "process.rss_bytes")?;
-        (now > self.above.0 as f64).then(|| format!("the target's process has {} of memory (limit {})", Bytes(now as u64), self.above))
+        (now > self.above.0 as f64)
+            .then(|| format!("the target's process has {} of memory (limit {})", Bytes(now as u64), self.above))
     }
 }

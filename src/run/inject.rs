@@ -48,7 +48,8 @@ async fn wait_for_moment(world: &World, fault: &FaultPlan, zero: f64) -> Due {
             Due::At(zero + s)
         }
         Moment::After { fault: other, plus_s } => loop {
-            let (over, skipped) = world.journal.read(|r| r.fault(other).map_or((None, false), |f| (f.over_t, f.skipped.is_some())));
+            let (over, skipped) =
+                world.journal.read(|r| r.fault(other).map_or((None, false), |f| (f.over_t, f.skipped.is_some())));
             if skipped {
                 return Due::Skip(format!("`{other}`, which it follows, was not injected"));
             }

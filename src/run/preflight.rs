@@ -77,13 +77,20 @@ fn missing(name: &str, values: &BTreeMap<String, f64>) -> Option<String> {
     if values.contains_key(&canonical) {
         return None;
     }
-    let hint = nearest(&canonical, values.keys().map(String::as_str)).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+    let hint = nearest(&canonical, values.keys().map(String::as_str))
+        .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
     Some(format!("there is no series `{canonical}`{hint}"))
 }
 
 /// A guard that can see nothing protects nobody: the run does not start.
 fn guards(world: &World, scrape: Option<&Scrape>) -> Result<(), String> {
-    let gpu_seen = world.plan.driver.gpu.temperature.as_ref().is_some_and(|name| scrape.is_some_and(|s| s.values.contains_key(&prometheus::canonical_name(name))));
+    let gpu_seen = world
+        .plan
+        .driver
+        .gpu
+        .temperature
+        .as_ref()
+        .is_some_and(|name| scrape.is_some_and(|s| s.values.contains_key(&prometheus::canonical_name(name))));
     let real_gpu = !world.plan.gpu_is_simulated() && crate::observe::nvml::Gpus::open().is_ok();
     for guard in &world.plan.guards {
         let seen = match guard.series() {
@@ -93,7 +100,11 @@ fn guards(world: &World, scrape: Option<&Scrape>) -> Result<(), String> {
             _ => true,
         };
         if !seen {
-            return fail(world, "guards", format!("the guard `{}` has nothing to look at here: remove it, or give its source in the driver", guard.kind()));
+            return fail(
+                world,
+                "guards",
+                format!("the guard `{}` has nothing to look at here: remove it, or give its source in the driver", guard.kind()),
+            );
         }
     }
     if !world.plan.guards.is_empty() {

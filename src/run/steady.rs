@@ -25,7 +25,8 @@ pub fn judge(record: &Record, begin: f64) -> Steady {
     let Some(typical) = median(&mut all) else { return Steady::NotYet };
     let window = WINDOW_S.max(typical * 3.0);
     let whole = ((record.now - begin) / window) as usize;
-    let figures: Vec<(f64, f64)> = (0..whole.min(MOST_WINDOWS)).filter_map(|at| figures(record, begin + at as f64 * window, window)).collect();
+    let figures: Vec<(f64, f64)> =
+        (0..whole.min(MOST_WINDOWS)).filter_map(|at| figures(record, begin + at as f64 * window, window)).collect();
     if figures.windows(AGREEING).any(agree) {
         Steady::Yes
     } else if whole >= MOST_WINDOWS {
@@ -38,7 +39,8 @@ pub fn judge(record: &Record, begin: f64) -> Steady {
 /// Jobs per second and median latency of one window.
 fn figures(record: &Record, from: f64, length: f64) -> Option<(f64, f64)> {
     let inside = |t: f64| t >= from && t < from + length;
-    let mut latencies: Vec<f64> = record.jobs.iter().filter(|j| j.ended.as_ref().is_some_and(|e| inside(e.0))).filter_map(|j| j.total_s()).collect();
+    let mut latencies: Vec<f64> =
+        record.jobs.iter().filter(|j| j.ended.as_ref().is_some_and(|e| inside(e.0))).filter_map(|j| j.total_s()).collect();
     let n = latencies.len();
     (n >= FEWEST_JOBS).then(|| median(&mut latencies)).flatten().map(|latency| (n as f64 / length, latency))
 }

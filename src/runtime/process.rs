@@ -159,7 +159,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Takes note of what the holder says.
-async fn follow_holder(socket: Arc<UnixStream>, life: watch::Sender<Life>, generation: u32, journal: Journal, asked: Arc<Mutex<Option<u32>>>) {
+async fn follow_holder(
+    socket: Arc<UnixStream>,
+    life: watch::Sender<Life>,
+    generation: u32,
+    journal: Journal,
+    asked: Arc<Mutex<Option<u32>>>,
+) {
     let mut text = Vec::new();
     let mut buffer = [0; 512];
     loop {

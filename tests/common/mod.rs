@@ -29,14 +29,28 @@ pub struct Run {
 /// Runs an experiment in a folder of its own.
 pub fn run(arguments: &[&str]) -> Run {
     let reports = tempfile::tempdir().expect("a temporary folder");
-    let output = chaos().arg("run").args(arguments).arg("--reports").arg(reports.path()).args(["--format", "json"]).output().expect("chaos starts");
+    let output = chaos()
+        .arg("run")
+        .args(arguments)
+        .arg("--reports")
+        .arg(reports.path())
+        .args(["--format", "json"])
+        .output()
+        .expect("chaos starts");
     finished(output, reports)
 }
 
 pub fn finished(output: Output, reports: tempfile::TempDir) -> Run {
     let folder = only_folder(reports.path());
-    let result = std::fs::read(folder.join("result.json")).ok().and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or(Json::Null);
-    Run { code: output.status.code(), stderr: String::from_utf8_lossy(&output.stderr).into_owned(), folder, result, _reports: reports }
+    let result =
+        std::fs::read(folder.join("result.json")).ok().and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or(Json::Null);
+    Run {
+        code: output.status.code(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        folder,
+        result,
+        _reports: reports,
+    }
 }
 
 /// The one run in a folder of reports; the folder itself if there is none.
@@ -55,7 +69,11 @@ impl Run {
     /// Everything that did not pass, for the message of an assertion.
     pub fn trouble(&self) -> String {
         let checks = self.result["checks"].as_array().cloned().unwrap_or_default();
-        let bad: Vec<String> = checks.iter().filter(|c| c["verdict"] != "passed").map(|c| format!("{}: {} ({})", c["name"], c["verdict"], c["observed"])).collect();
+        let bad: Vec<String> = checks
+            .iter()
+            .filter(|c| c["verdict"] != "passed")
+            .map(|c| format!("{}: {} ({})", c["name"], c["verdict"], c["observed"]))
+            .collect();
         format!("exit {:?}, {}\n{}\n{}", self.code, self.result["reason"], bad.join("\n"), self.stderr)
     }
 }
@@ -70,13 +88,15 @@ pub fn wait_for(what: &str, within: Duration, mut holds: impl FnMut() -> bool) {
 }
 
 pub fn process_exists(pid: u64) -> bool {
-    Path::new(&format!("/proc/{pid}/stat")).exists() && chaos::runtime::proc_stat(pid as u32).is_some_and(|(state, _)| state != 'Z')
+    Path::new(&format!("/proc/{pid}/stat")).exists()
+        && chaos::runtime::proc_stat(pid as u32).is_some_and(|(state, _)| state != 'Z')
 }
 
 /// Tests of real parts run where `CHAOS_TEST_REAL` is set, and then a missing part is a failure. Elsewhere the test says
 /// what it left out.
 pub fn real(program: &str, why: &str) -> bool {
-    let found = std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()));
+    let found =
+        std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()));
     let wanted = std::env::var_os("CHAOS_TEST_REAL").is_some_and(|v| v == "1");
     assert!(found || !wanted, "CHAOS_TEST_REAL=1, and there is no {program}");
     if !found {

@@ -13,19 +13,42 @@ pub struct Script {
 
 pub fn view(state: JobState) -> JobView {
     let word = format!("{state:?}").to_lowercase();
-    JobView { state, word, progress: None, stage: None, attempts: Some(1), batch: Some(4), cold: None, error: None, completions: None }
+    JobView {
+        state,
+        word,
+        progress: None,
+        stage: None,
+        attempts: Some(1),
+        batch: Some(4),
+        cold: None,
+        error: None,
+        completions: None,
+    }
 }
 
 impl Script {
     /// A run with one check, a flood at second 20, and a load called `users`.
     pub fn new(check: &str) -> Self {
-        Self::from(&format!("version: 1\nname: script\ntarget: {{ url: embedded }}\nload: [{{ name: users, users: 1 }}]\nfaults: [{{ flood: {{ at: 20s, jobs: 1 }} }}]\nchecks: [{check}]\n"))
+        Self::from(&format!(
+            "version: 1\nname: script\ntarget: {{ url: embedded }}\nload: [{{ name: users, users: 1 }}]\nfaults: [{{ flood: {{ at: 20s, jobs: 1 }} }}]\nchecks: [{check}]\n"
+        ))
     }
 
     pub fn from(yaml: &str) -> Self {
         let mut script = Self { record: Record::default() };
         let plan = Box::new(sim::plan(yaml, 1));
-        script.at(0.0, Event::RunStarted { schema: 1, run_id: "r".into(), version: "t".into(), began: "2026-01-01T00:00:00Z".into(), overrides: vec![], host: "h".into(), plan });
+        script.at(
+            0.0,
+            Event::RunStarted {
+                schema: 1,
+                run_id: "r".into(),
+                version: "t".into(),
+                began: "2026-01-01T00:00:00Z".into(),
+                overrides: vec![],
+                host: "h".into(),
+                plan,
+            },
+        );
         script.at(0.0, Event::Process { event: ProcessEvent::Started { pid: 7, generation: 1 } });
         script.at(0.0, Event::Phase { phase: Phase::Baseline });
         script
@@ -71,7 +94,10 @@ impl Script {
     pub fn result(&mut self, job: u32, t: f64, bytes: u64, of: Option<u32>) -> &mut Self {
         let mark = of.map(|n| format!("chaos-{n:016x}"));
         let digest = of.map_or(1, |n| u64::from(n) + 100);
-        self.at(t, Event::ResultSeen { job, look: ResultLook { status: 200, bytes, digest, kind: "png".into(), mark, error: None } })
+        self.at(
+            t,
+            Event::ResultSeen { job, look: ResultLook { status: 200, bytes, digest, kind: "png".into(), mark, error: None } },
+        )
     }
 
     /// Ends the load and the run.

@@ -93,11 +93,19 @@ impl Port for SimPort {
             let n = self.0.swallowed.fetch_add(1, Ordering::Relaxed);
             return Answer::Accepted { id: format!("nobody-{n}") };
         }
-        let request = Request { width: ask.shape.width, height: ask.shape.height, batch: ask.shape.batch, mark: ask.mark.clone(), seed: ask.seed };
+        let request = Request {
+            width: ask.shape.width,
+            height: ask.shape.height,
+            batch: ask.shape.batch,
+            mark: ask.mark.clone(),
+            seed: ask.seed,
+        };
         match core.submit(request) {
             Ok(id) => Answer::Accepted { id },
             Err(Refusal::Invalid(reason)) => Answer::Invalid { status: 422, reason },
-            Err(Refusal::QueueFull { retry_after_s }) => Answer::Refused { status: 429, retry_after_s: Some(retry_after_s as f64), reason: String::new() },
+            Err(Refusal::QueueFull { retry_after_s }) => {
+                Answer::Refused { status: 429, retry_after_s: Some(retry_after_s as f64), reason: String::new() }
+            }
             Err(Refusal::ShuttingDown) => Answer::Refused { status: 503, retry_after_s: Some(1.0), reason: String::new() },
         }
     }
@@ -116,8 +124,17 @@ impl Port for SimPort {
     async fn result(&self, id: &str) -> Option<ResultLook> {
         let body = self.0.answer().await.ok().and_then(|core| core.result(id));
         Some(match body {
-            Some(body) => ResultLook { status: 200, bytes: body.len() as u64, digest: fnv(&body), kind: "png".into(), mark: find_mark(&body), error: None },
-            None => ResultLook { status: 404, bytes: 0, digest: 0, kind: "none".into(), mark: None, error: Some("status 404".into()) },
+            Some(body) => ResultLook {
+                status: 200,
+                bytes: body.len() as u64,
+                digest: fnv(&body),
+                kind: "png".into(),
+                mark: find_mark(&body),
+                error: None,
+            },
+            None => {
+                ResultLook { status: 404, bytes: 0, digest: 0, kind: "none".into(), mark: None, error: Some("status 404".into()) }
+            }
         })
     }
     async fn cancel(&self, id: &str) -> Result<(), String> {
@@ -141,7 +158,15 @@ impl Port for SimPort {
                 let inner = core.lock();
                 (inner.queue.len(), inner.running.len(), inner.vram_used)
             };
-            let now = Now { queue, running, slots: core.config.slots, vram_used, vram_total: core.config.vram.0, rss_bytes: 1 << 26, cpu_percent: 1.0 };
+            let now = Now {
+                queue,
+                running,
+                slots: core.config.slots,
+                vram_used,
+                vram_total: core.config.vram.0,
+                rss_bytes: 1 << 26,
+                cpu_percent: 1.0,
+            };
             core.metrics.render(&now)
         }))
     }
@@ -158,7 +183,8 @@ struct SimChannel {
 impl Channel for SimChannel {
     async fn subscribe(&mut self, id: &str) -> Result<(), String> {
         let Some(job) = self.core.find(id) else { return Ok(()) };
-        let (mut changes, sender, machine, core, id) = (job.view.subscribe(), self.sender.clone(), self.machine.clone(), self.core.clone(), id.to_owned());
+        let (mut changes, sender, machine, core, id) =
+            (job.view.subscribe(), self.sender.clone(), self.machine.clone(), self.core.clone(), id.to_owned());
         tokio::spawn(async move {
             loop {
                 changes.borrow_and_update();
@@ -257,7 +283,8 @@ pub struct Simulated {
 
 /// The plan of an experiment in a text.
 pub fn plan(yaml: &str, seed: u64) -> Plan {
-    let mut loaded = experiment::load_text("test.yaml", yaml.to_owned(), &Overrides::default(), &|_| None).unwrap_or_else(|d| panic!("{}", d.render(false)));
+    let mut loaded = experiment::load_text("test.yaml", yaml.to_owned(), &Overrides::default(), &|_| None)
+        .unwrap_or_else(|d| panic!("{}", d.render(false)));
     build::build(&mut loaded, Seed(seed), Path::new(".")).unwrap_or_else(|| panic!("{}", loaded.diags.render(false)))
 }
 
