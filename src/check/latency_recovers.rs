@@ -12,7 +12,7 @@ use crate::experiment::diagnostic::{Diagnostics, Span};
 use crate::experiment::units::{Share, Time};
 use crate::load::ledger::Class;
 use crate::record;
-use crate::stats::{Against, percentile_against, quantile, samples_for_percentile};
+use crate::stats::{Against, Rule, percentile_against, quantile, samples_for_percentile};
 
 record! {
     /// A percentile of the latency returns to what it was before the first fault.
@@ -27,6 +27,9 @@ record! {
         load: Option<At<String>> = None,
     }
 }
+
+/// A row of consecutive jobs is at most so many times as long as the shortest that can decide.
+const LONGEST_ROW: usize = 20;
 
 /// A job of the load: when it should have been sent and what it took; `None` while it is under way.
 struct Sample {
@@ -104,26 +107,14 @@ impl LatencyRecovers {
 
     fn recovery(&self, after: &[&Sample], limit: f64) -> Option<Recovery> {
         let ended = after.iter().position(|s| s.latency.is_none()).unwrap_or(after.len());
-        let ended = &after[..ended];
-        (0..ended.len()).find_map(|from| {
-            let jobs = self.row_below(&ended[from..], limit)?;
-            let stays = ended[from + jobs..].chunks(jobs).all(|later| self.against(later, limit) != Against::Above);
-            stays.then(|| Recovery { from_t: ended[from].intended_t, jobs })
+        let over: Vec<bool> = after[..ended].iter().map(|s| s.latency.is_some_and(|l| l > limit)).collect();
+        let longest = over.len().min(LONGEST_ROW * samples_for_percentile(self.percentile) as usize);
+        let rule = Rule::new(self.percentile, longest);
+        (0..over.len()).find_map(|from| {
+            let jobs = row_below(&over[from..], &rule)?;
+            let stays = over[from + jobs..].chunks(jobs).all(|later| rule.against(count(later), later.len()) != Against::Above);
+            stays.then(|| Recovery { from_t: after[from].intended_t, jobs })
         })
-    }
-
-    /// How many jobs from here on make it certain that the percentile lies below the limit.
-    fn row_below(&self, samples: &[&Sample], limit: f64) -> Option<usize> {
-        let mut over = 0;
-        for (at, sample) in samples.iter().enumerate() {
-            over += u64::from(sample.latency.is_some_and(|l| l > limit));
-            match percentile_against(self.percentile, over, at as u64 + 1) {
-                Against::Below => return Some(at + 1),
-                Against::Above => return None,
-                Against::Undecided => {}
-            }
-        }
-        None
     }
 
     /// The verdict while no recovery is certain.
@@ -145,4 +136,22 @@ impl LatencyRecovers {
             _ => Verdict::inconclusive(expected, observed),
         }
     }
+}
+
+fn count(over: &[bool]) -> u64 {
+    over.iter().filter(|o| **o).count() as u64
+}
+
+/// How many jobs from here on make it certain that the percentile lies below the limit.
+fn row_below(over: &[bool], rule: &Rule) -> Option<usize> {
+    let mut seen = 0;
+    for (at, over) in over.iter().enumerate() {
+        seen += u64::from(*over);
+        match rule.against(seen, at + 1) {
+            Against::Below => return Some(at + 1),
+            Against::Above => return None,
+            Against::Undecided => {}
+        }
+    }
+    None
 }

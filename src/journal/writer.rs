@@ -77,9 +77,11 @@ impl Journal {
     }
 
     fn append(&self, event: impl FnOnce(&Record) -> Event) {
+        // Taken before the lock: a reader who holds it must not make a job look slower than it was.
+        let t = self.clock.now_s();
         let mut inner = self.lock();
         let event = event(&inner.record);
-        let line = Line { t: self.clock.now_s(), event };
+        let line = Line { t, event };
         let line = inner.write(line);
         inner.record.apply(&line);
         inner.watchers.retain(|watcher| watcher.send(line.clone()).is_ok());

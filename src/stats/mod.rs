@@ -62,6 +62,41 @@ pub fn percentile_against(percentile: f64, over: u64, n: u64) -> Against {
     }
 }
 
+/// The decisions of [`percentile_against`] for rows of up to so many samples, worked out once.
+pub struct Rule {
+    /// For each row length the most samples over the limit with which it is still certain to lie below; none for short rows.
+    below: Vec<Option<u64>>,
+    /// For each row length the fewest over the limit with which it is certain to lie above.
+    above: Vec<u64>,
+}
+
+impl Rule {
+    pub fn new(percentile: f64, longest: usize) -> Self {
+        let (mut below, mut above) = (vec![None], vec![1]);
+        let (mut fits, mut too_many) = (None, 1);
+        for n in 1..=longest as u64 {
+            while percentile_against(percentile, fits.map_or(0, |k: u64| k + 1), n) == Against::Below {
+                fits = Some(fits.map_or(0, |k| k + 1));
+            }
+            while too_many <= n && percentile_against(percentile, too_many, n) != Against::Above {
+                too_many += 1;
+            }
+            below.push(fits);
+            above.push(too_many);
+        }
+        Self { below, above }
+    }
+
+    /// As [`percentile_against`]; undecided for rows that are longer than the longest.
+    pub fn against(&self, over: u64, n: usize) -> Against {
+        match (self.below.get(n), self.above.get(n)) {
+            (Some(Some(most)), _) if over <= *most => Against::Below,
+            (_, Some(fewest)) if over >= *fewest => Against::Above,
+            _ => Against::Undecided,
+        }
+    }
+}
+
 /// The fewest samples from which a percentile can be found below a limit.
 pub fn samples_for_percentile(percentile: f64) -> u64 {
     let share = (percentile / 100.0).clamp(0.0, 0.999_999);
@@ -104,6 +139,22 @@ mod tests {
         assert_eq!(percentile_against(95.0, 5, 100), Against::Undecided);
         assert_eq!(percentile_against(95.0, 0, 0), Against::Undecided);
         assert_eq!(percentile_against(95.0, 4, 4), Against::Above);
+    }
+
+    #[test]
+    fn the_table_says_what_the_rule_says() {
+        for percentile in [50.0, 90.0, 95.0] {
+            let rule = Rule::new(percentile, 300);
+            for n in 1..=300 {
+                for over in 0..=n {
+                    assert_eq!(
+                        rule.against(over, n as usize),
+                        percentile_against(percentile, over, n),
+                        "p{percentile}: {over} of {n}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]
