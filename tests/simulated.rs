@@ -179,3 +179,16 @@ async fn a_steady_baseline_ends_by_itself() {
     let at = done.result.faults[0].injected_at_s.unwrap();
     assert!((60.0..400.0).contains(&at), "{at}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_error_guard_wants_a_lasting_rate() {
+    let checks = "  - no_crash: {}";
+    let guarded = |defect: &str, length: &str| {
+        experiment(FLOOD, &format!(", defects: [{defect}]"), checks)
+            + &format!("duration: 700s\nguards:\n  - error_rate: {{ above: 50%, for: {length} }}\n")
+    };
+    let lasting = run(&guarded("vram-kept-after-oom", "60s"), 1, Sabotage::default(), None).await;
+    assert_eq!(lasting.result.exit_code, 3, "{}", lasting.trouble());
+    let outburst = run(&guarded("oom-no-retry", "60s"), 1, Sabotage::default(), None).await;
+    assert_eq!(outburst.result.exit_code, 0, "{}", outburst.trouble());
+}

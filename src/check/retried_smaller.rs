@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn an_id_is_a_whole_word() {
-        assert!(names("{\"job\":\"job-1\"}", "job-1"));
+        assert!(names("retrying job=job-1", "job-1"));
         assert!(!names("job-12 failed", "job-1"));
         assert!(names("job-12 failed, then job-1", "job-1"));
     }

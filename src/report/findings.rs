@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::result::Resource;
+use super::table::jobs;
 use crate::check::View;
 use crate::journal::event::{Answer, Via};
 use crate::journal::record::Record;
@@ -13,7 +14,7 @@ use crate::observe::prometheus::canonical_name;
 pub fn of(view: &View<'_>) -> Vec<String> {
     let record = view.record;
     let mut findings = Vec::new();
-    jobs(view, &mut findings);
+    oddities(view, &mut findings);
     counters(view, &mut findings);
     gauges(record, &mut findings);
     for (source, (count, first)) in &record.gaps {
@@ -33,7 +34,7 @@ pub fn of(view: &View<'_>) -> Vec<String> {
     findings
 }
 
-fn jobs(view: &View<'_>, findings: &mut Vec<String>) {
+fn oddities(view: &View<'_>, findings: &mut Vec<String>) {
     let record = view.record;
     if let Some((job, (from, to))) = record.jobs.iter().find_map(|j| j.backwards.map(|b| (j, b))) {
         let count = record.jobs.iter().filter(|j| j.backwards.is_some()).count();
@@ -127,18 +128,16 @@ pub fn recommendations(view: &View<'_>, stages: &BTreeMap<String, f64>, resource
     }
     if counts.shed > 0 {
         advice.push(format!(
-            "{} jobs were accepted and then dropped for want of room: queue them, or refuse them with 429 and Retry-After.",
-            counts.shed
+            "{} accepted and then dropped for want of room: queue them, or refuse them with 429 and Retry-After.",
+            jobs(counts.shed)
         ));
     }
     if counts.mismatched > 0 {
-        advice.push(format!(
-            "{} jobs were called completed without their own result: report the failure instead.",
-            counts.mismatched
-        ));
+        advice
+            .push(format!("{} called completed without their own result: report the failure instead.", jobs(counts.mismatched)));
     }
     if counts.failed > 0 {
-        advice.push(format!("{} accepted jobs failed: see the ledger for the reasons.", counts.failed));
+        advice.push(format!("{} failed after acceptance: see the ledger for the reasons.", jobs(counts.failed)));
     }
     advice
 }

@@ -131,7 +131,8 @@ fn troubled(view: &View<'_>) -> Vec<[String; 4]> {
 
 /// Text of the target's inside a Markdown table.
 pub fn cell(text: &str) -> String {
-    text.replace('|', "\\|").replace('`', "'").replace('<', "&lt;").replace('\n', " ")
+    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    text.replace('|', "\\|").replace('`', "'").replace('<', "&lt;")
 }
 
 impl Page<'_> {

@@ -32,3 +32,8 @@ fn bytes(value: f64) -> String {
         .find(|(size, _)| value >= *size as f64)
         .map_or_else(|| Bytes(value.max(0.0) as u64).to_string(), |(size, unit)| format!("{:.1} {unit}", value / *size as f64))
 }
+
+/// `1 job`, `3 jobs`.
+pub fn jobs(n: u64) -> String {
+    if n == 1 { "1 job".to_owned() } else { format!("{n} jobs") }
+}

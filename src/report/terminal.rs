@@ -140,8 +140,9 @@ fn status(record: &Record) -> String {
     parts.extend(last("gpu.memory_used_bytes").map(|m| format!("VRAM {}", figure("_bytes", m))));
     parts.extend(quantile(&mut recent, 0.95).map(|p| format!("p95 {}", seconds(p))));
     parts.push(format!("errors {wrong}"));
-    let at_work: Vec<&str> =
-        record.faults.iter().filter(|f| f.injecting_t.is_some() && f.over_t.is_none()).map(|f| f.name.as_str()).collect();
+    let worked_off = |name: &str| record.jobs_of(Some(name)).all(|job| job.settled());
+    let at_work = record.faults.iter().filter(|f| f.injecting_t.is_some() && (f.over_t.is_none() || !worked_off(&f.name)));
+    let at_work: Vec<&str> = at_work.map(|f| f.name.as_str()).collect();
     if !at_work.is_empty() {
         parts.push(format!("FAULT {}", at_work.join(", ")));
     }

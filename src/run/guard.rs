@@ -17,7 +17,7 @@ record! {
     pub struct ErrorRate {
         /// This share of the jobs that were settled.
         above: Share,
-        /// Over so long a time.
+        /// For so long.
         r#for: Time = Time::secs(10),
     }
 
@@ -89,21 +89,27 @@ fn last(record: &Record, series: &str) -> Option<f64> {
 impl ErrorRate {
     const SERIES: Option<&'static str> = None;
 
+    /// The rate must be above the limit in each quarter of the time: a short outburst of quick failures is not enough.
     fn trips(&self, record: &Record) -> Option<String> {
-        let since = record.now - self.r#for.as_s();
-        let begun = record.jobs.first().is_some_and(|job| job.submitting_t <= since);
-        let settled: Vec<bool> = record.jobs.iter().filter_map(|job| settled_wrong(job, since)).collect();
-        let wrong = settled.iter().filter(|wrong| **wrong).count();
-        let rate = wrong as f64 / settled.len().max(1) as f64;
-        let trips = begun && settled.len() >= FEWEST_JOBS && rate > self.above.0;
+        let length = self.r#for.as_s();
+        let since = record.now - length;
+        let settled: Vec<(f64, bool)> = record.jobs.iter().filter_map(settled_wrong).filter(|(t, _)| *t >= since).collect();
+        let rate_is_high = |quarter: u32| {
+            let (from, to) = (since + length * f64::from(quarter) / 4.0, since + length * f64::from(quarter + 1) / 4.0);
+            let inside: Vec<bool> = settled.iter().filter(|(t, _)| *t >= from && *t <= to).map(|(_, wrong)| *wrong).collect();
+            let wrong = inside.iter().filter(|wrong| **wrong).count();
+            !inside.is_empty() && wrong as f64 / inside.len() as f64 > self.above.0
+        };
+        let trips = settled.len() >= FEWEST_JOBS && (0..4).all(rate_is_high);
+        let wrong = settled.iter().filter(|(_, wrong)| *wrong).count();
         trips.then(|| format!("{wrong} of {} jobs went wrong within {} (limit {})", settled.len(), self.r#for, self.above))
     }
 }
 
-/// Whether a job that was settled after `since` went wrong.
-fn settled_wrong(job: &JobFacts, since: f64) -> Option<bool> {
+/// When a job was settled, and whether it went wrong.
+fn settled_wrong(job: &JobFacts) -> Option<(f64, bool)> {
     let (answered, answer) = job.answer.as_ref()?;
-    let (t, wrong) = match answer {
+    let settled = match answer {
         Answer::Error { .. } | Answer::Unreachable { .. } | Answer::NoAnswer { .. } => (*answered, true),
         Answer::Refused { .. } | Answer::Invalid { .. } => return None,
         Answer::Accepted { .. } => match (&job.ended, job.vanished_t) {
@@ -112,7 +118,7 @@ fn settled_wrong(job: &JobFacts, since: f64) -> Option<bool> {
             (None, None) => return None,
         },
     };
-    (t >= since).then_some(wrong)
+    Some(settled)
 }
 
 impl GpuTemperature {

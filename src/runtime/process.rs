@@ -19,9 +19,10 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::{Ending, Runtime, Signal, proc_stat};
+use crate::driver::template::bounded;
 use crate::journal::event::{Event, ProcessEvent};
 use crate::journal::writer::Journal;
-use crate::observe::logs::LogMatcher;
+use crate::observe::logs::{LogMatcher, readable};
 
 /// How long a process may take to appear, and to announce its address.
 const APPEAR_WITHIN: Duration = Duration::from_secs(20);
@@ -239,7 +240,7 @@ impl Sink {
             life.send_modify(|l| l.announced = true);
         }
         for pattern in self.matcher.matching(line) {
-            let line = crate::driver::template::bounded(line);
+            let line = bounded(&readable(line));
             self.journal.emit(Event::LogLine { pattern: pattern.to_owned(), line, generation: self.generation });
         }
     }
