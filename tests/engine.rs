@@ -144,6 +144,22 @@ fn a_bounded_queue_refuses_honestly_and_that_is_no_loss() {
 }
 
 #[test]
+fn a_target_that_is_there_already_is_driven_and_left_running() {
+    let mut backend = chaos()
+        .args(["backend", "--speed", "400", "--listen", "127.0.0.1:0"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(backend.stdout.take().unwrap()));
+    let url = lines.find_map(|l| l.unwrap().split_once("listening on ").map(|(_, url)| url.trim().to_owned())).unwrap();
+    let done = short(&["--url", &url]);
+    assert_eq!(done.code, Some(0), "{}", done.trouble());
+    assert!(backend.try_wait().unwrap().is_none(), "it was not ours to end");
+    backend.kill().unwrap();
+    backend.wait().unwrap();
+}
+
+#[test]
 fn a_target_that_is_down_is_exit_4_in_a_sentence() {
     let began = std::time::Instant::now();
     let done = run(&[FILE, "--url", "http://127.0.0.1:9"]);

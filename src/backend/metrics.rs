@@ -63,6 +63,7 @@ pub struct Metrics {
     pub socket_errors: Counter,
     quality: Float,
     quality_failures: Counter,
+    start_time: Float,
 }
 
 impl Default for Metrics {
@@ -89,7 +90,9 @@ impl Default for Metrics {
             socket_errors: Counter::default(),
             quality: Float::default(),
             quality_failures: Counter::default(),
+            start_time: Float::default(),
         };
+        metrics.start_time.set(jiff::Timestamp::now().as_millisecond() as f64 / 1e3);
         metrics.register();
         metrics
     }
@@ -129,6 +132,7 @@ impl Metrics {
         r.register("websocket_errors", "WebSocket errors", self.socket_errors.clone());
         r.register("quality_overall_score", "Score of the last result, 0 to 1", self.quality.clone());
         r.register("quality_validation_failures", "Results below the limit", self.quality_failures.clone());
+        r.register("process_start_time_seconds", "Start of this process, Unix time", self.start_time.clone());
         for (stage, _) in STAGES {
             let _ = self.stage_seconds.get_or_create(&Stage { stage: (*stage).into() });
         }

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Globals, complain, logging, print, tokio_runtime};
@@ -13,7 +12,6 @@ use crate::exit::Exit;
 use crate::journal::reader;
 use crate::journal::record::Record;
 use crate::journal::writer::Journal;
-use crate::load::drive::Shop;
 use crate::plan::{Plan, RuntimePlan};
 use crate::run::undo;
 use crate::run::world::World;
@@ -66,16 +64,5 @@ fn world(plan: &Plan, record: Record) -> Result<World, String> {
     let clock = Clock::start();
     let journal = Journal::resume(record, clock);
     let port = Arc::new(HttpPort::new(plan.driver.clone(), Arc::new(OnceLock::from(plan.url.clone())))?);
-    let shop = Shop {
-        port: port.clone(),
-        journal: journal.clone(),
-        clock,
-        seed: plan.seed,
-        stop: CancellationToken::new(),
-        give_up: CancellationToken::new(),
-        tasks: TaskTracker::new(),
-        poll_every: plan.driver.status.every.0,
-        unknown_for: plan.driver.status.unknown_for.0,
-    };
-    Ok(World { plan: Arc::new(plan.clone()), port, runtime: Arc::new(NoRuntime), journal, clock, shop })
+    Ok(World::new(plan, clock, journal, port, Arc::new(NoRuntime), TaskTracker::new()))
 }

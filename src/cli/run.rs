@@ -7,7 +7,6 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::load::{FileArgs, Ready};
@@ -19,7 +18,6 @@ use crate::experiment::{Loaded, with_seed};
 use crate::journal::event::Event;
 use crate::journal::writer::Journal;
 use crate::journal::{FILE, SCHEMA};
-use crate::load::drive::Shop;
 use crate::observe::logs::LogMatcher;
 use crate::observe::nvml::Gpus;
 use crate::observe::process::Meter;
@@ -146,18 +144,7 @@ fn world(plan: &Plan, folder: &Path, journal: &Journal, clock: Clock) -> Result<
     let tasks = TaskTracker::new();
     let (runtime, url) = runtime(plan, folder, journal, &tasks)?;
     let port = Arc::new(HttpPort::new(plan.driver.clone(), url)?);
-    let shop = Shop {
-        port: port.clone(),
-        journal: journal.clone(),
-        clock,
-        seed: plan.seed,
-        stop: CancellationToken::new(),
-        give_up: CancellationToken::new(),
-        tasks,
-        poll_every: plan.driver.status.every.0,
-        unknown_for: plan.driver.status.unknown_for.0,
-    };
-    Ok(World { plan: Arc::new(plan.clone()), port, runtime, journal: journal.clone(), clock, shop })
+    Ok(World::new(plan, clock, journal.clone(), port, runtime, tasks))
 }
 
 /// A URL that may be known only once the target has started.

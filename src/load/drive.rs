@@ -111,7 +111,8 @@ impl Shop {
     pub async fn follow(&self, client: &Client, number: JobNo, id: &str) -> After {
         let mut updates = client.listener.as_ref().map(|listener| listener.follow(id));
         let every = if updates.is_some() { self.poll_every.max(SAFETY_NET) } else { self.poll_every };
-        let mut asking = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
+        let mut asking = tokio::time::interval(every);
+        asking.reset();
         asking.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut job = Following { shop: self, number, accepted_t: self.clock.now_s(), told: None };
         loop {

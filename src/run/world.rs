@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
 use crate::clock::Clock;
 use crate::driver::Port;
 use crate::journal::event::{Event, ProcessEvent};
@@ -26,6 +29,29 @@ pub struct World {
 }
 
 impl World {
+    /// A world over a target. `tasks` holds everything that is spawned on its behalf.
+    pub fn new(
+        plan: &Plan,
+        clock: Clock,
+        journal: Journal,
+        port: Arc<dyn Port>,
+        runtime: Arc<dyn Runtime>,
+        tasks: TaskTracker,
+    ) -> Self {
+        let shop = Shop {
+            port: port.clone(),
+            journal: journal.clone(),
+            clock,
+            seed: plan.seed,
+            stop: CancellationToken::new(),
+            give_up: CancellationToken::new(),
+            tasks,
+            poll_every: plan.driver.status.every.0,
+            unknown_for: plan.driver.status.unknown_for.0,
+        };
+        Self { plan: Arc::new(plan.clone()), port, runtime, journal, clock, shop }
+    }
+
     /// Waits until the target says that jobs can be sent.
     ///
     /// # Errors

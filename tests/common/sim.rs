@@ -18,7 +18,6 @@ use chaos::experiment::{self, Overrides};
 use chaos::journal::event::{Answer, Event, JobView, ProcessEvent, ResultLook};
 use chaos::journal::record::Record;
 use chaos::journal::writer::Journal;
-use chaos::load::drive::Shop;
 use chaos::observe::process::Meter;
 use chaos::observe::sampler::Sampler;
 use chaos::plan::{Plan, RuntimePlan, build};
@@ -28,7 +27,6 @@ use chaos::run::world::World;
 use chaos::runtime::{Ending, Runtime, Signal};
 use chaos::seed::{Seed, fnv};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// What the test breaks about the world itself, to see whether the engine notices.
@@ -344,18 +342,7 @@ pub async fn run(yaml: &str, seed: u64, sabotage: Sabotage, stop_after: Option<D
 
 fn world(plan: Plan, clock: Clock, journal: &Journal, machine: &Arc<Machine>) -> World {
     let port: Arc<dyn Port> = Arc::new(SimPort(machine.clone()));
-    let shop = Shop {
-        port: port.clone(),
-        journal: journal.clone(),
-        clock,
-        seed: plan.seed,
-        stop: CancellationToken::new(),
-        give_up: CancellationToken::new(),
-        tasks: TaskTracker::new(),
-        poll_every: plan.driver.status.every.0,
-        unknown_for: plan.driver.status.unknown_for.0,
-    };
-    World { plan: Arc::new(plan), port, runtime: Arc::new(SimRuntime(machine.clone())), journal: journal.clone(), clock, shop }
+    World::new(&plan, clock, journal.clone(), port, Arc::new(SimRuntime(machine.clone())), TaskTracker::new())
 }
 
 impl Simulated {
