@@ -129,6 +129,33 @@ fn a_pause_of_the_wrong_process_is_inconclusive() {
 }
 
 #[test]
+fn a_pause_really_stops_the_process_and_lets_it_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pause.yaml");
+    std::fs::write(&file, "version: 1\nname: pause\ntarget: { url: embedded, backend: { speed: 400 } }\nload: [{ name: users, users: 2 }]\nfaults: [{ pause: { at: 1s, for: 2s } }]\nchecks: [{ no_crash: {} }, { all_jobs_complete: { within: 5s } }]\n").unwrap();
+    let reports = tempfile::tempdir().unwrap();
+    let child = chaos()
+        .args(["run", "--format", "json", "--reports"])
+        .arg(reports.path())
+        .arg(&file)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_for("the injection", Duration::from_secs(30), || journal_has(reports.path(), "fault_injected"));
+    let pid = target_pid(reports.path()).unwrap() as u32;
+    let state = || chaos::runtime::proc_stat(pid).map(|(state, _)| state);
+    assert_eq!(state(), Some('T'), "the process is not stopped");
+    wait_for("the revert", Duration::from_secs(30), || journal_has(reports.path(), "fault_reverted"));
+    assert!(matches!(state(), Some('S' | 'R') | None), "the process is still stopped");
+    let done = common::finished(child.wait_with_output().unwrap(), reports);
+    assert_eq!(done.code, Some(0), "{}", done.trouble());
+    let fault = &done.result["faults"][0];
+    let held = fault["reverted_at_s"].as_f64().unwrap() - fault["injected_at_s"].as_f64().unwrap();
+    assert!((2.0..4.0).contains(&held), "{held}");
+}
+
+#[test]
 fn images_are_uploaded_and_results_recognised() {
     let done = short(&["--set", "load.0.job.image=true", "--set", "load.0.listen=poll"]);
     assert_eq!(done.code, Some(0), "{}", done.trouble());

@@ -9,6 +9,8 @@ use super::sim;
 /// A record under construction.
 pub struct Script {
     pub record: Record,
+    /// The journal that the record came from.
+    pub lines: Vec<Line>,
 }
 
 pub fn view(state: JobState) -> JobView {
@@ -35,7 +37,7 @@ impl Script {
     }
 
     pub fn from(yaml: &str) -> Self {
-        let mut script = Self { record: Record::default() };
+        let mut script = Self { record: Record::default(), lines: Vec::new() };
         let plan = Box::new(sim::plan(yaml, 1));
         script.at(
             0.0,
@@ -55,7 +57,9 @@ impl Script {
     }
 
     pub fn at(&mut self, t: f64, event: Event) -> &mut Self {
-        self.record.apply(&Line { t, event });
+        let line = Line { t, event };
+        self.record.apply(&line);
+        self.lines.push(line);
         self
     }
 
