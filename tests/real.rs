@@ -39,6 +39,26 @@ fn a_browser_opens_the_report_without_an_error() {
         assert!(dom.contains(drawn), "{drawn} was not drawn");
     }
     assert!(std::fs::metadata(done.folder.join("report.html")).unwrap().len() < 2 << 20);
+    let tip = hovered(&done.folder.join("report.html"));
+    assert!(tip.contains("display: block") && tip.contains("RSS: ") && tip.contains("phase "), "{tip}");
+}
+
+/// What the pointer shows over the timeline.
+fn hovered(report: &std::path::Path) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("hover.html");
+    let script = "<script>addEventListener('load', function () { var s = document.querySelector('svg'), b = s.getBoundingClientRect(); s.dispatchEvent(new PointerEvent('pointermove', { clientX: b.left + b.width / 2, clientY: b.top + 60 })); });</script>";
+    std::fs::write(&page, std::fs::read_to_string(report).unwrap() + script).unwrap();
+    let profile = folder.path().join("profile");
+    let output = Command::new("chromium")
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=2000", "--dump-dom"])
+        .arg(format!("--user-data-dir={}", profile.display()))
+        .arg(format!("file://{}", page.display()))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let dom = String::from_utf8_lossy(&output.stdout).into_owned();
+    dom.split("id=\"tip\"").nth(1).unwrap_or_default().chars().take(600).collect()
 }
 
 #[test]

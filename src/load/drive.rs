@@ -17,6 +17,8 @@ use crate::seed::{Seed, fnv};
 
 /// Behind a WebSocket the job is asked after this often, or as often as the driver polls if that is rarer.
 const SAFETY_NET: Duration = Duration::from_secs(2);
+/// A socket that says nothing of an end for this long after the target told it when asked has missed it.
+const SOCKET_GRACE: Duration = Duration::from_secs(1);
 /// Progress is written down in steps of this many percent.
 const PROGRESS_STEP: f64 = 20.0;
 
@@ -119,10 +121,7 @@ impl Shop {
             tokio::select! {
                 () = self.give_up.cancelled() => return job.last_look(id).await,
                 view = next(&mut updates) => if job.hear(&view, Via::Socket) { break },
-                _ = asking.tick() => {
-                    let via = if updates.is_some() { Via::SafetyNet } else { Via::Poll };
-                    if job.ask(id, via).await { break }
-                }
+                _ = asking.tick() => if job.ask(id, &mut updates).await { break },
             }
         }
         job.look_at_result(id).await;
@@ -139,6 +138,16 @@ async fn next(updates: &mut Option<Updates>) -> JobView {
     }
     *updates = None;
     std::future::pending().await
+}
+
+/// The end of the job as it is pushed; never comes where nothing is pushed.
+async fn next_end(updates: &mut Option<Updates>) -> JobView {
+    loop {
+        let view = next(updates).await;
+        if view.state.is_terminal() {
+            return view;
+        }
+    }
 }
 
 struct Following<'a> {
@@ -174,9 +183,17 @@ impl Following<'_> {
     }
 
     /// Asks the target; true when the job has ended or is gone.
-    async fn ask(&mut self, id: &str, via: Via) -> bool {
+    async fn ask(&mut self, id: &str, updates: &mut Option<Updates>) -> bool {
         match self.shop.port.status(id).await {
-            Seen::View(view) => self.hear(&view, via),
+            Seen::View(view) if updates.is_some() && view.state.is_terminal() => {
+                // The socket may be about to say the same: only one that stays silent has missed it.
+                let told = tokio::time::timeout(SOCKET_GRACE, next_end(updates)).await;
+                match told {
+                    Ok(told) => self.hear(&told, Via::Socket),
+                    Err(_) => self.hear(&view, Via::SafetyNet),
+                }
+            }
+            Seen::View(view) => self.hear(&view, Via::Poll),
             Seen::Missing => self.missing(),
             Seen::Unclear(_) => false,
         }
@@ -193,7 +210,7 @@ impl Following<'_> {
     }
 
     async fn last_look(&mut self, id: &str) -> After {
-        if self.ask(id, Via::SafetyNet).await {
+        if self.ask(id, &mut None).await {
             self.look_at_result(id).await;
         } else {
             self.shop.journal.emit(Event::GaveUp { job: self.number, why: "the run's patience ended".into() });

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::forecast;
 use super::trigger::Trigger;
 use super::{CheckPlan, FaultPlan, LoadPlan, Moment, Plan, RuntimePlan, StagePlan};
+use crate::backend::config::Embedded;
 use crate::driver;
 use crate::experiment::decode::At;
 use crate::experiment::diagnostic::{Diagnostics, Span, nearest};
@@ -54,6 +55,9 @@ pub fn build(loaded: &mut Loaded, seed: Seed, beside: &Path) -> Option<Plan> {
         plan.faults.iter().flat_map(|f| f.spec.touches(&plan).into_iter().map(|what| format!("{}: {what}", f.name))).collect();
     plan.forecast = forecast::of(&plan);
     plan.warnings = forecast::warnings(&plan);
+    if !matches!(plan.runtime, RuntimePlan::Embedded(_)) && experiment.target.backend != Embedded::default() {
+        plan.warnings.push("target.backend is for the embedded backend only: it is left aside here".to_owned());
+    }
     Some(plan)
 }
 
