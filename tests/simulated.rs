@@ -192,3 +192,19 @@ async fn the_error_guard_wants_a_lasting_rate() {
     let outburst = run(&guarded("oom-no-retry", "60s"), 1, Sabotage::default(), None).await;
     assert_eq!(outburst.result.exit_code, 0, "{}", outburst.trouble());
 }
+
+/// Coordinated omission: a stalled target must show in the latencies of every job that was due meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_stall_is_not_hidden() {
+    let yaml = "version: 1\nname: stall\ntarget: { url: embedded, backend: { speed: 82, slots: 500, queue: 5000, vram: 4TiB } }\nload: [{ name: open, rate: 10/s, for: 200s, listen: poll }]\nfaults: [{ pause: { at: 80s, for: 40s } }]\nchecks: [{ all_jobs_complete: { within: 60s } }]\n";
+    let done = run(yaml, 1, Sabotage::default(), None).await;
+    assert_eq!(done.result.exit_code, 0, "{}", done.trouble());
+    assert_eq!(done.record.jobs.len(), 2000, "every job that was due was sent");
+    let mut slow: Vec<f64> = done.record.jobs.iter().filter_map(|j| j.total_s()).collect();
+    slow.sort_by(f64::total_cmp);
+    // 400 of 2,000 jobs were due during the 40 s: they took 1 s and from 0 to 40 s more, evenly.
+    let at = |share: f64| slow[(share * 1999.0) as usize];
+    assert!(at(0.5) < 1.5, "{}", at(0.5));
+    assert!((19.0..24.0).contains(&at(0.9)), "{}", at(0.9));
+    assert!((36.0..44.0).contains(&at(0.99)), "{}", at(0.99));
+}

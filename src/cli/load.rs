@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::OutputFormat;
 use crate::exit::Exit;
 use crate::experiment::diagnostic::Diagnostics;
-use crate::experiment::{self, Loaded, Overrides};
+use crate::experiment::file::{self, Loaded, Overrides};
 use crate::plan::Plan;
 use crate::plan::build;
 use crate::seed::Seed;
@@ -53,7 +53,7 @@ impl FileArgs {
     /// Reads and plans. Whatever is wrong is printed, all at once.
     pub fn ready(&self, format: OutputFormat) -> Result<Ready, Exit> {
         let environment = |name: &str| std::env::var(name).ok();
-        let mut loaded = experiment::load(&self.file, &self.overrides(), &environment).map_err(|diags| show(&diags, format))?;
+        let mut loaded = file::load(&self.file, &self.overrides(), &environment).map_err(|diags| show(&diags, format))?;
         let seed = loaded.experiment.seed.map_or_else(Seed::from_entropy, Seed);
         let beside = self.file.parent().map_or_else(|| Path::new(".").to_owned(), Path::to_owned);
         match build::build(&mut loaded, seed, &beside) {

@@ -14,7 +14,7 @@ use super::{Globals, OutputFormat, backend, complain, logging, print, tokio_runt
 use crate::clock::Clock;
 use crate::driver::http::HttpPort;
 use crate::exit::Exit;
-use crate::experiment::{Loaded, with_seed};
+use crate::experiment::file::{Loaded, with_seed};
 use crate::journal::event::Event;
 use crate::journal::writer::Journal;
 use crate::journal::{FILE, SCHEMA};

@@ -13,8 +13,9 @@ use serde_json::Value as Json;
 use crate::experiment::JobShape;
 use crate::experiment::decode::{At, Decode};
 use crate::experiment::diagnostic::Diagnostics;
+use crate::experiment::file::read_text;
+use crate::experiment::node;
 use crate::experiment::units::{Bytes, Time};
-use crate::experiment::{node, read_text};
 use crate::journal::event::{Answer, JobView, ResultLook};
 use crate::{record, words};
 

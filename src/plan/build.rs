@@ -9,8 +9,9 @@ use crate::backend::config::Embedded;
 use crate::driver;
 use crate::experiment::decode::At;
 use crate::experiment::diagnostic::{Diagnostics, Span, nearest};
+use crate::experiment::file::Loaded;
 use crate::experiment::units::Time;
-use crate::experiment::{Baseline, Experiment, FaultEntry, Load, Loaded, Runtime, Stage};
+use crate::experiment::{Baseline, Experiment, FaultEntry, Load, Runtime, Stage};
 use crate::seed::{Seed, draw};
 
 /// Nobody floods a backend with more than this by mistake.

@@ -14,7 +14,7 @@ use chaos::backend::metrics::Now;
 use chaos::clock::Clock;
 use chaos::driver::http::find_mark;
 use chaos::driver::{Ask, Channel, Depth, Driver, Port, Seen, template};
-use chaos::experiment::{self, Overrides};
+use chaos::experiment::file::{self, Overrides};
 use chaos::journal::event::{Answer, Event, JobView, ProcessEvent, ResultLook};
 use chaos::journal::record::Record;
 use chaos::journal::writer::Journal;
@@ -281,7 +281,7 @@ pub struct Simulated {
 
 /// The plan of an experiment in a text.
 pub fn plan(yaml: &str, seed: u64) -> Plan {
-    let mut loaded = experiment::load_text("test.yaml", yaml.to_owned(), &Overrides::default(), &|_| None)
+    let mut loaded = file::load_text("test.yaml", yaml.to_owned(), &Overrides::default(), &|_| None)
         .unwrap_or_else(|d| panic!("{}", d.render(false)));
     build::build(&mut loaded, Seed(seed), Path::new(".")).unwrap_or_else(|| panic!("{}", loaded.diags.render(false)))
 }

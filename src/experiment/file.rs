@@ -1,0 +1,170 @@
+//! Reads an experiment's file: its text, what the command line changes about it, the environment, and then its types.
+
+use std::path::Path;
+
+use super::Experiment;
+use super::decode::Decode;
+use super::diagnostic::{Diagnostics, Span};
+use super::interpolate;
+use super::node::{self, Key, Node, Value};
+use crate::secret::Redactor;
+
+/// What the command line changes about a file.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// `PATH=VALUE`, in order.
+    pub set: Vec<String>,
+    pub seed: Option<u64>,
+    pub url: Option<String>,
+    pub defects: Vec<String>,
+}
+
+/// A file that was read, with all that is needed to store and explain it.
+#[derive(Debug)]
+pub struct Loaded {
+    pub experiment: Experiment,
+    /// The tree as it ran: with overrides, before the environment was filled in.
+    pub tree: Node,
+    pub redactor: Redactor,
+    /// What is wrong so far; planning adds to it, and nothing runs while there is anything.
+    pub diags: Diagnostics,
+    /// Entries of lists could not be read: names that seem unknown may be theirs.
+    pub incomplete: bool,
+}
+
+/// Reads an experiment. On failure every problem found comes back at once.
+pub fn load(path: &Path, overrides: &Overrides, lookup: interpolate::Lookup<'_>) -> Result<Loaded, Diagnostics> {
+    let mut diags = Diagnostics::default();
+    let name = path.display().to_string();
+    match read_text(path) {
+        Ok(text) => load_text(&name, text, overrides, lookup),
+        Err(reason) => {
+            diags.add_source(&name, "");
+            diags.error(Span::default(), reason, "this file");
+            Err(diags)
+        }
+    }
+}
+
+/// Reads an experiment that is already in memory.
+pub fn load_text(
+    name: &str,
+    text: String,
+    overrides: &Overrides,
+    lookup: interpolate::Lookup<'_>,
+) -> Result<Loaded, Diagnostics> {
+    let mut diags = Diagnostics::default();
+    let source = diags.add_source(name, text);
+    let Some(mut tree) = node::parse(source, &mut diags) else { return Err(diags) };
+    apply_overrides(&mut tree, overrides, &mut diags);
+    let mut redactor = Redactor::default();
+    let mut filled = tree.clone();
+    interpolate::interpolate(&mut filled, lookup, &mut redactor, &mut diags);
+    let experiment = Experiment::decode(&filled, &mut diags);
+    if let Some(experiment) = &experiment {
+        basic_rules(experiment, &mut diags);
+    }
+    let count = |key: &str| filled.get(key).map_or(0, |n| if let Value::List(items) = &n.value { items.len() } else { 1 });
+    match experiment {
+        Some(experiment) => {
+            let incomplete = experiment.load.len() < count("load") || experiment.faults.len() < count("faults");
+            Ok(Loaded { experiment, tree, redactor, diags, incomplete })
+        }
+        None => Err(diags),
+    }
+}
+
+/// The text of a file that may be an experiment or a driver.
+///
+/// # Errors
+/// A sentence: it cannot be read, is too large, or is not text.
+pub fn read_text(path: &Path) -> Result<String, String> {
+    let size = std::fs::metadata(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?.len();
+    if size > node::MAX_BYTES {
+        return Err(format!("{} has {size} bytes; the limit is {} bytes", path.display(), node::MAX_BYTES));
+    }
+    std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))
+}
+
+fn basic_rules(experiment: &Experiment, diags: &mut Diagnostics) {
+    if *experiment.version != 1 {
+        diags.error(experiment.version.span, format!("version {} is not known", experiment.version.value), "expected 1");
+    }
+    let fitting = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_' || c == '.';
+    let name = &experiment.name;
+    if name.is_empty() || name.len() > 64 || !name.chars().all(fitting) || name.starts_with('.') {
+        diags.error(
+            name.span,
+            "this name cannot be part of a folder's name",
+            "expected 1 to 64 of: letters, digits, `-`, `_`, `.`",
+        );
+    }
+}
+
+fn apply_overrides(tree: &mut Node, overrides: &Overrides, diags: &mut Diagnostics) {
+    for assignment in &overrides.set {
+        apply_set(tree, assignment, diags);
+    }
+    let mut put = |path: &[&str], value: Value, name: &str, text: &str| {
+        let source = diags.add_source(name, text);
+        let span = Span { source, start: 0, end: text.len() };
+        if let Err(reason) = tree.set(path, Node { value, span, interpolated: false }) {
+            diags.error(span, reason, "here");
+        }
+    };
+    if let Some(seed) = overrides.seed {
+        let value = i64::try_from(seed).map_or(Value::Float(seed as f64), Value::Int);
+        put(&["seed"], value, "--seed", &seed.to_string());
+    }
+    if let Some(url) = &overrides.url {
+        put(&["target", "url"], Value::Text(url.clone()), "--url", url);
+    }
+    for defect in &overrides.defects {
+        add_defect(tree, defect, diags);
+    }
+}
+
+fn apply_set(tree: &mut Node, assignment: &str, diags: &mut Diagnostics) {
+    let Some((path, value)) = assignment.split_once('=') else {
+        let source = diags.add_source("--set", assignment);
+        let span = Span { source, start: 0, end: assignment.len() };
+        diags.error(span, "this is no assignment", "expected PATH=VALUE, such as faults.0.flood.jobs=2");
+        return;
+    };
+    let source = diags.add_source(format!("--set {path}"), value);
+    let Some(node) = node::parse(source, diags) else { return };
+    let steps: Vec<&str> = path.split('.').collect();
+    if let Err(reason) = tree.set(&steps, node) {
+        diags.error(Span { source, start: 0, end: value.len() }, format!("--set {path}: {reason}"), "cannot be put there");
+    }
+}
+
+/// Appends to `target.backend.defects`.
+fn add_defect(tree: &mut Node, defect: &str, diags: &mut Diagnostics) {
+    let source = diags.add_source("--defect", defect);
+    let span = Span { source, start: 0, end: defect.len() };
+    let path = ["target", "backend", "defects"];
+    let mut items = match path.iter().try_fold(&*tree, |node, step| node.get(step)).map(|n| n.value.clone()) {
+        Some(Value::List(items)) => items,
+        Some(one @ Value::Text(_)) => vec![Node { value: one, span, interpolated: false }],
+        _ => Vec::new(),
+    };
+    items.push(Node { value: Value::Text(defect.to_owned()), span, interpolated: false });
+    if let Err(reason) = tree.set(&path, Node { value: Value::List(items), span, interpolated: false }) {
+        diags.error(span, reason, "cannot be planted");
+    }
+}
+
+/// The tree with the seed that was used, so that the stored file repeats the run.
+pub fn with_seed(tree: &Node, seed: u64) -> Node {
+    let mut tree = tree.clone();
+    let value = i64::try_from(seed).map_or(Value::Float(seed as f64), Value::Int);
+    let node = Node { value, span: Span::default(), interpolated: false };
+    if let Value::Map(entries) = &mut tree.value {
+        match entries.iter_mut().find(|(k, _)| k.name == "seed") {
+            Some((_, old)) => *old = node,
+            None => entries.push((Key { name: "seed".into(), span: Span::default() }, node)),
+        }
+    }
+    tree
+}
