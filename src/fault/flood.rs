@@ -132,7 +132,9 @@ impl Flood {
             return Observation::broken(1.0, format!("{} jobs sent, and the target's process ended under them", sent.len()));
         }
         let known = heard_of + found;
+        let moments = || sent.iter().map(|j| j.submitting_t);
+        let spread_ms = (moments().fold(f64::MIN, f64::max) - moments().fold(f64::MAX, f64::min)).max(0.0) * 1e3;
         let strength = (known + refused) as f64 / f64::from(self.jobs);
-        Observation::broken(strength, format!("{} sent, {known} known to the target, {refused} openly refused", sent.len()))
+        Observation::broken(strength, format!("{} sent within {spread_ms:.0} ms, {known} known to the target, {refused} openly refused", sent.len()))
     }
 }

@@ -13,6 +13,8 @@ use crate::plan::{FaultPlan, Moment};
 const SHOWS_WITHIN: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const PREPARE_WITHIN: Duration = Duration::from_secs(10);
+/// The state before a fault is looked at, and its undo made ready, this long before its moment, so that it is punctual.
+const LEAD_S: f64 = 0.25;
 const WATCH_EVERY: Duration = Duration::from_millis(20);
 
 /// Waits for the fault's moment and carries it out. `zero` is the moment, on the run's clock, from which it counts.
@@ -44,7 +46,7 @@ enum Due {
 async fn wait_for_moment(world: &World, fault: &FaultPlan, zero: f64) -> Due {
     match &fault.moment {
         Moment::At { s } => {
-            world.clock.sleep_until(zero + s).await;
+            world.clock.sleep_until(zero + s - LEAD_S).await;
             Due::At(zero + s)
         }
         Moment::After { fault: other, plus_s } => loop {
@@ -54,7 +56,7 @@ async fn wait_for_moment(world: &World, fault: &FaultPlan, zero: f64) -> Due {
                 return Due::Skip(format!("`{other}`, which it follows, was not injected"));
             }
             if let Some(t) = over {
-                world.clock.sleep_until(t + plus_s).await;
+                world.clock.sleep_until(t + plus_s - LEAD_S).await;
                 return Due::At(t + plus_s);
             }
             tokio::time::sleep(WATCH_EVERY).await;
@@ -91,6 +93,7 @@ async fn inject(world: &World, fault: &FaultPlan, planned_t: f64) {
         Err(_) => return emit(Event::FaultSkipped { fault: name, why: "the target could not be looked at in time".into() }),
     };
     world.journal.emit_synced(Event::FaultPrepared { fault: name.clone(), undo });
+    world.clock.sleep_until(planned_t).await;
     emit(Event::FaultInjecting { fault: name.clone(), planned_t });
     let result = fault.spec.inject(world, &name).await;
     emit(Event::FaultInjected { fault: name.clone(), error: result.err().map(|e| e.to_string()) });
