@@ -35,11 +35,12 @@ enum Next {
 
 /// Runs a job to its end.
 pub async fn run(core: Core, job: Arc<Job>) {
-    let cold = core.warm_up().await;
     job.update(|view| {
         view.status = State::Running;
-        view.cold = cold;
+        view.stage = "load_model".to_owned();
     });
+    let cold = core.warm_up().await;
+    job.update(|view| view.cold = cold);
     core.metrics.running.inc();
     let started = tokio::time::Instant::now();
     let held = core.config.host_bytes_for(job.request.pixels());

@@ -90,11 +90,12 @@ async fn serve(args: Args) -> Exit {
         Ok(core) => core,
         Err(error) => return complain(Exit::CannotRun, format!("the queue cannot be opened: {error}")),
     };
-    let address = listener.local_addr().map_or(args.listen, |a| a);
-    tracing::info!("{ANNOUNCEMENT}http://{address}");
+    // Whoever reads the announcement may send a signal at once.
     if let Err(error) = on_signals(core.clone(), ignores_sigterm) {
         return complain(Exit::CannotRun, format!("signals cannot be handled: {error}"));
     }
+    let address = listener.local_addr().map_or(args.listen, |a| a);
+    tracing::info!("{ANNOUNCEMENT}http://{address}");
     let served = http::serve(core.clone(), listener).await;
     if core.crashed.is_cancelled() {
         std::process::exit(CRASHED);
