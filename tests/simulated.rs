@@ -99,6 +99,18 @@ async fn a_sabotaged_fault_is_inconclusive() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_cannot_be_put_back_is_exit_5_and_what_only_claims_to_be_is_inconclusive() {
+    let pause = experiment("  - pause: { at: 60s, for: 20s }", "", "  - error_rate: { below: 90% }") + "duration: 200s\n";
+    let stuck = run(&pause, 1, Sabotage { cannot_continue: true, ..Sabotage::default() }, None).await;
+    assert_eq!(stuck.result.exit_code, 5, "{}", stuck.trouble());
+    let reason = stuck.result.reason.clone().unwrap();
+    assert!(reason.contains("could not be put back") && reason.contains("operation not permitted"), "{reason}");
+    let claimed = run(&pause, 1, Sabotage { continue_lies: true, ..Sabotage::default() }, None).await;
+    assert_eq!(claimed.result.exit_code, 6, "{}", claimed.trouble());
+    assert!(claimed.result.checks[0].observed.contains("not seen put back"), "{}", claimed.trouble());
+}
+
+#[tokio::test(start_paused = true)]
 async fn whenever_it_is_interrupted_everything_is_put_back() {
     let faults =
         "  - pause: { at: 10s, for: 20s }\n  - restart: { after: pause + 5s, down: 3s }\n  - flood: { at: 50s, jobs: 6 }";

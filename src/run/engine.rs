@@ -29,6 +29,8 @@ const TASKS_END_WITHIN: Duration = Duration::from_secs(20);
 /// At most so many jobs are asked about once more at the end.
 const MOST_AUDITED: usize = 2_000;
 const AUDITS_AT_ONCE: usize = 16;
+/// A target that does not answer must not hold the run up.
+const AUDIT_WITHIN: Duration = Duration::from_secs(30);
 
 /// Who may end a run early.
 #[derive(Clone, Default)]
@@ -204,8 +206,8 @@ async fn drain(world: &World) {
         }
         tokio::time::sleep(WATCH_EVERY).await;
     }
-    if !world.target_is_gone() {
-        audit(world).await;
+    if !world.target_is_gone() && tokio::time::timeout(AUDIT_WITHIN, audit(world)).await.is_err() {
+        world.journal.emit(Event::Note { text: "not every ended job could be asked about once more".into() });
     }
 }
 

@@ -36,6 +36,10 @@ pub struct Sabotage {
     pub signals_lie: bool,
     /// The process that is signalled is not the one that serves.
     pub wrong_process: bool,
+    /// A stopped process cannot be made to go on: an error each time.
+    pub cannot_continue: bool,
+    /// Making it go on is answered with success and does nothing.
+    pub continue_lies: bool,
     /// Ending the process is answered with success and does nothing.
     pub end_lies: bool,
     /// Of the jobs of a flood so many are answered with an id that the target has never heard of.
@@ -63,8 +67,11 @@ impl Machine {
     fn core(&self) -> Option<Core> {
         self.core.lock().unwrap().clone()
     }
-    /// A stopped process answers nobody.
+    /// A stopped process answers nobody; small questions give up after 5 s, as over HTTP.
     async fn answer(&self) -> Result<Core, String> {
+        tokio::time::timeout(Duration::from_secs(5), self.answer_at_last()).await.unwrap_or_else(|_| Err("timed out".to_owned()))
+    }
+    async fn answer_at_last(&self) -> Result<Core, String> {
         while self.paused.load(Ordering::Relaxed) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -83,7 +90,7 @@ struct SimPort(Arc<Machine>);
 #[async_trait]
 impl Port for SimPort {
     async fn submit(&self, ask: &Ask) -> Answer {
-        let core = match self.0.answer().await {
+        let core = match self.0.answer_at_last().await {
             Ok(core) => core,
             Err(reason) => return Answer::Unreachable { reason },
         };
@@ -259,6 +266,12 @@ impl Runtime for SimRuntime {
     }
     fn signal(&self, _pid: u32, signal: Signal) -> Result<(), String> {
         let stop = signal == Signal::Stop;
+        if !stop && self.0.sabotage.cannot_continue {
+            return Err("operation not permitted".to_owned());
+        }
+        if !stop && self.0.sabotage.continue_lies {
+            return Ok(());
+        }
         match (&self.0.sabotage.signals_lie, &self.0.sabotage.wrong_process) {
             (true, _) => {}
             (_, true) => self.0.marked_stopped.store(stop, Ordering::Relaxed),
