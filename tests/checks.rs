@@ -345,6 +345,27 @@ fn fault_proven() {
     assert!(missing.observed.contains("dark"), "{}", missing.observed);
 }
 
+/// A run that was stopped accuses nobody of what it did not wait for.
+#[test]
+fn a_run_that_was_stopped_blames_nobody_for_what_was_under_way() {
+    for check in [
+        "all_jobs_complete: {}",
+        "oom_seen: {}",
+        "logs: { matching: boom, at_least: 1 }",
+        "error_rate: { below: 1%, min_jobs: 1 }",
+    ] {
+        let mut script = Script::new(check);
+        script.completed(0.5, 0.5);
+        let job = script.accepted(1.0);
+        script.at(2.0, Event::Interrupted { signal: "SIGINT".into() });
+        script.at(2.1, Event::GaveUp { job, why: "stopped".into() });
+        script.end(2.2);
+        assert_ne!(ruling(&script), Failed, "{check}: {:?}", script.verdict());
+        let ledger = chaos::load::ledger::of(&script.record);
+        assert_eq!(ledger.entries[job as usize].class.word(), "open");
+    }
+}
+
 /// A verdict depends on the record alone, and a run that was cut off is never passed.
 #[test]
 fn a_record_that_breaks_off_is_no_pass() {

@@ -145,9 +145,10 @@ fn a_pause_really_stops_the_process_and_lets_it_go_on() {
     wait_for("the injection", Duration::from_secs(30), || journal_has(reports.path(), "fault_injected"));
     let pid = target_pid(reports.path()).unwrap() as u32;
     let state = || chaos::runtime::proc_stat(pid).map(|(state, _)| state);
-    assert_eq!(state(), Some('T'), "the process is not stopped");
+    // A signal to a process at work takes effect a moment after the call.
+    wait_for("the stop of the process", Duration::from_secs(1), || state() == Some('T'));
     wait_for("the revert", Duration::from_secs(30), || journal_has(reports.path(), "fault_reverted"));
-    assert!(matches!(state(), Some('S' | 'R') | None), "the process is still stopped");
+    wait_for("the process to go on", Duration::from_secs(1), || state() != Some('T'));
     let done = common::finished(child.wait_with_output().unwrap(), reports);
     assert_eq!(done.code, Some(0), "{}", done.trouble());
     let fault = &done.result["faults"][0];
@@ -195,6 +196,11 @@ fn a_target_that_is_down_is_exit_4_in_a_sentence() {
     assert!(done.result["reason"].as_str().unwrap().contains("cannot be used"), "{}", done.result["reason"]);
     assert!(!done.stderr.contains("panicked") && !done.stderr.contains("stack backtrace"), "{}", done.stderr);
     assert_eq!(done.result["jobs"]["submitted"], 0, "nothing was sent");
+    let verdicts = done.result["checks"].as_array().unwrap();
+    assert!(
+        verdicts.iter().all(|c| c["verdict"] == "inconclusive"),
+        "nothing can be said of a target that was never reached: {verdicts:?}"
+    );
 }
 
 #[test]
@@ -242,6 +248,7 @@ fn interrupted_it_puts_everything_back_and_reports() {
         assert_eq!(done.code, Some(130), "{name}: {}", done.trouble());
         assert_eq!(done.result["outcome"], "interrupted");
         assert!(done.result["reason"].as_str().unwrap().contains(name));
+        assert_eq!(done.result["jobs"]["lost"], 0, "it was not the target that gave up");
         assert!(done.folder.join("report.html").exists());
         assert!(!process_exists(pid), "the backend outlived the run");
     }

@@ -82,6 +82,11 @@ impl Record {
         self.jobs.iter().filter(move |job| load.is_none_or(|name| job.load == name))
     }
 
+    /// The run was stopped before its time: what has not happened by then proves nothing against the target.
+    pub fn cut_short(&self) -> bool {
+        self.interrupted.is_some() || self.guard.is_some() || self.broken.is_some()
+    }
+
     pub fn in_flight(&self) -> usize {
         self.jobs.iter().filter(|job| job.accepted() && !job.settled()).count()
     }

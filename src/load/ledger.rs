@@ -15,7 +15,7 @@ use crate::words;
 words! {
     /// What became of a job.
     pub enum Class("job class") {
-        /// Not settled yet.
+        /// Not settled yet, or not when the run was stopped before its time.
         Open = "open",
         /// Refused openly, before acceptance.
         Rejected = "rejected",
@@ -106,7 +106,7 @@ impl Counts {
 
 fn classify(job: &JobFacts, record: &Record, driver: &Driver, scale: &Scale) -> (Class, String) {
     match &job.answer {
-        None if record.ended => (Class::Lost, "submitted, and the run ended before an answer came".into()),
+        None if record.ended && !record.cut_short() => (Class::Lost, "submitted, and the run ended before an answer came".into()),
         None => (Class::Open, "being submitted".into()),
         Some((_, Answer::Refused { status, retry_after_s, .. })) => {
             let when =
@@ -151,6 +151,9 @@ fn accepted(job: &JobFacts, record: &Record, driver: &Driver, scale: &Scale) -> 
         .last_view
         .as_ref()
         .map_or_else(|| "never seen".to_owned(), |v| format!("last seen {} at {:.0} %", v.word, v.progress.unwrap_or(0.0)));
+    if record.cut_short() {
+        return (Class::Open, format!("the run was stopped before it ended ({last})"));
+    }
     if job.gave_up.is_some() || record.ended {
         return (Class::Lost, format!("accepted, and never ended ({last})"));
     }

@@ -20,6 +20,10 @@ pub fn of(view: &View<'_>) -> Vec<String> {
     for (source, (count, first)) in &record.gaps {
         findings.push(format!("{source}: {count} samples are missing, the first because: {first}"));
     }
+    let open = view.jobs(None).filter(|(job, class, _)| job.accepted() && *class == Class::Open).count() as u64;
+    if record.ended && open > 0 {
+        findings.push(format!("the run was stopped with {} still at the target; those of faults were cancelled", jobs(open)));
+    }
     if let Some(t) = record.listeners_lost.first() {
         findings.push(format!(
             "{} WebSocket connections were lost, the first at {:.1} s ({})",
