@@ -3,6 +3,7 @@
 use super::{Check, Verdict, View};
 use crate::experiment::decode::At;
 use crate::experiment::units::Time;
+use crate::journal::facts::JobFacts;
 use crate::load::ledger::Class;
 use crate::{record, words};
 
@@ -44,23 +45,24 @@ impl Check for AllJobsComplete {
         self.load.as_ref()
     }
 
+    fn waits_for_jobs(&self) -> Option<Time> {
+        Some(self.within)
+    }
+
     fn judge(&self, view: &View<'_>) -> Verdict {
         let expected = format!("every accepted job completes, once, with its own result, within {} of the load's end", self.within);
         let count = |class| view.jobs(self.load()).filter(|(_, c, _)| *c == class).count();
         let accepted = view.jobs(self.load()).filter(|(job, ..)| job.accepted()).count();
-        let mut bad: Vec<String> = BAD.iter().filter(|(class, _)| count(*class) > 0).map(|(class, words)| format!("{} {words}", count(*class))).collect();
-        let late = self.late(view);
-        if late > 0 {
-            bad.push(format!("{late} ended too late"));
-        }
-        let refused = count(Class::Rejected);
-        if self.rejected == Refusals::Forbidden && refused > 0 {
-            bad.push(format!("{refused} refused"));
-        }
-        let examples = view.jobs(self.load()).filter(|(_, class, _)| BAD.iter().any(|(c, _)| c == class) || (self.rejected == Refusals::Forbidden && *class == Class::Rejected));
-        let examples = examples.take(SHOWN).map(|(job, class, why)| format!("job {} ({}, {class}): {why}", job.number, job.load));
-        if !bad.is_empty() {
-            return Verdict::failed(&expected, format!("{} of {accepted} accepted jobs: {}", count_bad(view, self), bad.join(", "))).with(examples);
+        let (refused, late) = (count(Class::Rejected), self.late(view));
+        let bad: Vec<(&JobFacts, Class, &str)> = view.jobs(self.load()).filter(|(_, class, _)| self.is_bad(*class)).collect();
+        if !bad.is_empty() || late > 0 {
+            let examples = bad.iter().take(SHOWN).map(|(job, class, why)| format!("job {} ({}, {class}): {why}", job.number, job.load));
+            let mut kinds: Vec<String> =
+                BAD.iter().filter(|(class, _)| count(*class) > 0).map(|(class, words)| format!("{} {words}", count(*class))).collect();
+            kinds.extend((late > 0).then(|| format!("{late} ended too late")));
+            kinds.extend((self.is_bad(Class::Rejected) && refused > 0).then(|| format!("{refused} refused")));
+            let observed = format!("{} of {accepted} accepted jobs: {}", bad.len() + late, kinds.join(", "));
+            return Verdict::failed(&expected, observed).with(examples);
         }
         let open = count(Class::Open);
         let deadline = view.record.load_stopped_t.map(|t| t + self.within.as_s());
@@ -79,16 +81,14 @@ impl Check for AllJobsComplete {
 }
 
 impl AllJobsComplete {
+    fn is_bad(&self, class: Class) -> bool {
+        BAD.iter().any(|(bad, _)| *bad == class) || (class == Class::Rejected && self.rejected == Refusals::Forbidden)
+    }
+
     /// Jobs that did end, but after the deadline.
     fn late(&self, view: &View<'_>) -> usize {
         let Some(deadline) = view.record.load_stopped_t.map(|t| t + self.within.as_s()) else { return 0 };
         let completed = view.jobs(self.load()).filter(|(_, class, _)| *class == Class::Completed);
         completed.filter(|(job, ..)| job.ended.as_ref().is_some_and(|(t, ..)| *t > deadline)).count()
     }
-}
-
-fn count_bad(view: &View<'_>, check: &AllJobsComplete) -> usize {
-    let refusals = check.rejected == Refusals::Forbidden;
-    let in_time = check.late(view);
-    view.jobs(check.load()).filter(|(_, class, _)| BAD.iter().any(|(c, _)| c == class) || (refusals && *class == Class::Rejected)).count() + in_time
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::experiment::decode::{At, Fields, ObjectSchema, Record as FromFile};
 use crate::experiment::diagnostic::{Diagnostics, Span};
+use crate::experiment::units::Time;
 use crate::journal::facts::JobFacts;
 use crate::journal::record::Record;
 use crate::load::ledger::{self, Class, Ledger};
@@ -98,6 +99,10 @@ pub trait Check: FromFile {
     fn load(&self) -> Option<&At<String>> {
         None
     }
+    /// How long after the end of the load the last jobs may take for its sake.
+    fn waits_for_jobs(&self) -> Option<Time> {
+        None
+    }
     /// Log patterns that it needs, by name.
     fn log_patterns(&self) -> Vec<(String, String)> {
         Vec::new()
@@ -142,6 +147,9 @@ macro_rules! checks {
             }
             pub fn load(&self) -> Option<&At<String>> {
                 match self { $(Self::$ty(check) => check.load()),* }
+            }
+            pub fn waits_for_jobs(&self) -> Option<Time> {
+                match self { $(Self::$ty(check) => check.waits_for_jobs()),* }
             }
             pub fn log_patterns(&self) -> Vec<(String, String)> {
                 match self { $(Self::$ty(check) => check.log_patterns()),* }
@@ -196,9 +204,4 @@ fn settle(verdict: Verdict, record: &Record) -> Verdict {
 /// Is a check that needs load still undecided?
 pub fn load_is_needed(view: &View<'_>) -> bool {
     view.record.plan().checks.iter().any(|check| check.spec.needs_load() && check.spec.judge(view).ruling == Ruling::Pending)
-}
-
-/// Is any check still undecided?
-pub fn anything_pending(view: &View<'_>) -> bool {
-    view.record.plan().checks.iter().any(|check| check.spec.judge(view).ruling == Ruling::Pending)
 }

@@ -44,7 +44,9 @@ fn sources(record: &Record) -> Vec<(&'static str, u64)> {
         if !record.generations.is_empty() {
             sources.push(("lines in the log", record.log_counts.get("oom").copied().unwrap_or(0)));
         }
-        let errors = record.jobs.iter().filter(|job| job.error().is_some_and(|e| Patterns::matches(driver.patterns.oom.as_ref(), e)));
+        let pattern = Patterns::compiled(driver.patterns.oom.as_ref());
+        let matches = |text: &str| pattern.as_ref().is_some_and(|re| re.is_match(text));
+        let errors = record.jobs.iter().filter(|job| job.error().is_some_and(matches));
         sources.push(("errors of jobs", errors.count() as u64));
     }
     if let Some(name) = &driver.counters.out_of_memory

@@ -1,5 +1,7 @@
 //! Jobs that ran out of memory were tried again in a smaller batch.
 
+use regex::Regex;
+
 use super::{Check, Verdict, View};
 use crate::driver::Patterns;
 use crate::journal::facts::JobFacts;
@@ -25,7 +27,8 @@ impl Check for RetriedSmaller {
         if !can_tell {
             return Verdict::inconclusive(EXPECTED, "the driver tells neither attempts and batch sizes nor a `retry` pattern");
         }
-        let met: Vec<&JobFacts> = record.jobs.iter().filter(|job| met_oom(job, record)).collect();
+        let oom = Patterns::compiled(driver.patterns.oom.as_ref());
+        let met: Vec<&JobFacts> = record.jobs.iter().filter(|job| met_oom(job, oom.as_ref(), record)).collect();
         if met.is_empty() {
             return Verdict::inconclusive(EXPECTED, "no job is known to have run out of memory");
         }
@@ -42,9 +45,8 @@ impl Check for RetriedSmaller {
     }
 }
 
-fn met_oom(job: &JobFacts, record: &Record) -> bool {
-    let pattern = record.plan().driver.patterns.oom.as_ref();
-    was_retried(job, record) || job.error().is_some_and(|e| Patterns::matches(pattern, e)) || named_in(job, "oom", record)
+fn met_oom(job: &JobFacts, oom: Option<&Regex>, record: &Record) -> bool {
+    was_retried(job, record) || job.error().is_some_and(|e| oom.is_some_and(|re| re.is_match(e))) || named_in(job, "oom", record)
 }
 
 fn was_retried(job: &JobFacts, record: &Record) -> bool {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use async_trait::async_trait;
+use regex::Regex;
 use serde_json::Value as Json;
 
 use crate::experiment::JobShape;
@@ -194,9 +195,9 @@ impl Patterns {
         named.into_iter().filter_map(|(name, pattern)| pattern.as_deref().map(|p| (name, p))).collect()
     }
 
-    /// True if a text matches the named pattern. Patterns are checked when the driver is read.
-    pub fn matches(pattern: Option<&String>, text: &str) -> bool {
-        pattern.and_then(|p| regex::Regex::new(p).ok()).is_some_and(|re| re.is_match(text))
+    /// A pattern ready for use, to be made once for many texts. Patterns are checked when the driver is read.
+    pub fn compiled(pattern: Option<&String>) -> Option<Regex> {
+        pattern.and_then(|p| Regex::new(p).ok())
     }
 }
 
@@ -259,7 +260,7 @@ fn parse(source_name: &str, text: String, diags: &mut Diagnostics) -> Option<Dri
     let tree = node::parse(source, diags)?;
     let driver = Driver::decode(&tree, diags)?;
     for (name, pattern) in driver.patterns.all() {
-        if let Err(error) = regex::Regex::new(pattern) {
+        if let Err(error) = Regex::new(pattern) {
             let span = tree.get("patterns").and_then(|p| p.get(name)).map_or(tree.span, |n| n.span);
             diags.error(span, format!("this is no regular expression: {}", error.to_string().replace('\n', " ")), "here");
         }

@@ -15,7 +15,7 @@ pub struct Point {
 #[derive(Debug, Clone, Default)]
 pub struct Series {
     pub points: Vec<Point>,
-    /// The distance below which a new point replaces a flat last one; grows as the series is thinned.
+    /// Over every value that was pushed, thinned out or not.
     pub min: f64,
     pub max: f64,
 }

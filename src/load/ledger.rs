@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use regex::Regex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -133,7 +134,7 @@ fn accepted(job: &JobFacts, record: &Record, driver: &Driver, scale: &Scale) -> 
             JobState::Cancelled => (Class::Failed, "cancelled".to_owned()),
             _ => {
                 let error = view.error.clone().unwrap_or_else(|| "without a reason".to_owned());
-                let class = if Patterns::matches(driver.patterns.shed.as_ref(), &error) { Class::Shed } else { Class::Failed };
+                let class = if scale.shed.as_ref().is_some_and(|re| re.is_match(&error)) { Class::Shed } else { Class::Failed };
                 (class, format!("{error} (at {t:.1} s)"))
             }
         };
@@ -209,12 +210,14 @@ fn pixels(job: &JobFacts) -> f64 {
     f64::from(job.shape.width) * f64::from(job.shape.height)
 }
 
-/// What results of this run look like.
+/// What results and errors of this run are held against.
 struct Scale<'a> {
     /// The median over the jobs that ended before the first fault.
     bytes_per_pixel: Option<f64>,
     digests: HashMap<u64, u32>,
     owners: HashMap<&'a str, JobNo>,
+    /// What an error says that means: there was no room.
+    shed: Option<Regex>,
 }
 
 impl<'a> Scale<'a> {
@@ -230,6 +233,7 @@ impl<'a> Scale<'a> {
             }
         }
         let owners = record.jobs.iter().map(|job| (job.mark.as_str(), job.number)).collect();
-        Self { bytes_per_pixel: stats::median(&mut ratios), digests, owners }
+        let shed = Patterns::compiled(record.plan().driver.patterns.shed.as_ref());
+        Self { bytes_per_pixel: stats::median(&mut ratios), digests, owners, shed }
     }
 }

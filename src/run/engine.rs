@@ -19,6 +19,8 @@ use crate::experiment::Baseline;
 use crate::journal::event::{Event, JobState, Phase, Via};
 use crate::load::users;
 use crate::observe::sampler::Sampler;
+use crate::plan::RuntimePlan;
+use crate::runtime::Ending;
 
 const WATCH_EVERY: Duration = Duration::from_millis(50);
 const JUDGE_EVERY: Duration = Duration::from_millis(250);
@@ -26,6 +28,8 @@ const JUDGE_EVERY: Duration = Duration::from_millis(250);
 const GONE_PATIENCE_S: f64 = 1.0;
 /// How long the clients' tasks may take to end once nobody waits for jobs any more.
 const TASKS_END_WITHIN: Duration = Duration::from_secs(20);
+/// How long the embedded backend may take to end after SIGTERM.
+const EMBEDDED_GRACE: Duration = Duration::from_secs(5);
 /// At most so many jobs are asked about once more at the end.
 const MOST_AUDITED: usize = 2_000;
 const AUDITS_AT_ONCE: usize = 16;
@@ -72,8 +76,11 @@ pub async fn run(world: &World, sampler: Sampler, interrupt: &Interrupt) {
 }
 
 async fn shut_target_down(world: &World) {
-    let ending = crate::runtime::Ending::Graceful(Duration::from_secs(5));
-    if let Err(error) = world.runtime.end(ending).await {
+    let grace = match &world.plan.runtime {
+        RuntimePlan::Process(process) => process.stop_grace.0,
+        RuntimePlan::Embedded(_) | RuntimePlan::None => EMBEDDED_GRACE,
+    };
+    if let Err(error) = world.runtime.end(Ending::Graceful(grace)).await {
         world.journal.emit(Event::Note { text: format!("the target's process: {error}") });
     }
 }
@@ -116,8 +123,7 @@ async fn scenario(world: &World, sampler: Sampler, samplers: &TaskTracker, stop_
         users::start(&world.shop, load, begin);
     }
     baseline(world, begin).await;
-    let zero = world.clock.now_s().max(begin);
-    let zero = if world.plan.baseline.is_none() { begin } else { zero };
+    let zero = if world.plan.baseline.is_none() { begin } else { world.clock.now_s() };
     world.journal.emit(Event::Phase { phase: Phase::Inject });
     if let Err(reason) = try_join_all(world.plan.faults.iter().map(|fault| inject::carry_out(world, fault, zero))).await {
         return Some(Event::Broken { reason });
@@ -194,11 +200,9 @@ fn stop_load(world: &World) {
 /// Follows the last jobs to their end, until every check that waits for them is decided.
 async fn drain(world: &World) {
     let began = world.clock.now_s();
+    let waited_for = patience_s(world);
     loop {
-        let (open, waited_for) = world.journal.read_now(|record| {
-            let view = View::of(record);
-            (record.jobs.iter().any(|job| !job.settled()), patience_s(&view))
-        });
+        let open = world.journal.read(|record| record.jobs.iter().any(|job| !job.settled()));
         let elapsed = world.clock.now_s() - began;
         let gone = world.target_is_gone() && elapsed > GONE_PATIENCE_S;
         if !open || gone || elapsed > waited_for {
@@ -212,12 +216,8 @@ async fn drain(world: &World) {
 }
 
 /// How long the last jobs may take: the longest that a check allows, half a minute where none says.
-fn patience_s(view: &View<'_>) -> f64 {
-    let allowed = view.record.plan().checks.iter().filter_map(|c| match &c.spec {
-        check::CheckSpec::AllJobsComplete(check) => Some(check.within.as_s()),
-        _ => None,
-    });
-    allowed.reduce(f64::max).unwrap_or(30.0)
+fn patience_s(world: &World) -> f64 {
+    world.plan.checks.iter().filter_map(|c| c.spec.waits_for_jobs()).max().map_or(30.0, |time| time.as_s())
 }
 
 /// Asks once more about jobs that have ended: a terminal state must not be left again, and nothing be done twice.

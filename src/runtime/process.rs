@@ -14,6 +14,7 @@ use nix::sys::signal::{self, Signal as UnixSignal};
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -72,7 +73,7 @@ pub struct ProcessRuntime {
 /// Dropping it closes the socket, and the holder ends the target.
 struct Held {
     _holder: Child,
-    _socket: Arc<UnixStream>,
+    _socket: OwnedWriteHalf,
 }
 
 struct LogFile {
@@ -124,14 +125,14 @@ impl ProcessRuntime {
             command.current_dir(folder);
         }
         let mut holder = command.spawn().map_err(|e| format!("the target cannot be started: {e}"))?;
-        let socket = Arc::new(UnixStream::from_std(ours).map_err(|e| e.to_string())?);
+        let (said, socket) = UnixStream::from_std(ours).map_err(|e| e.to_string())?.into_split();
         if let Some(out) = holder.stdout.take() {
             self.tasks.spawn(read_lines(out, self.sink(generation, self.spec.announces)));
         }
         if let Some(err) = holder.stderr.take() {
             self.tasks.spawn(read_lines(err, self.sink(generation, false)));
         }
-        self.tasks.spawn(follow_holder(socket.clone(), self.life.clone(), generation, self.journal.clone(), self.asked.clone()));
+        self.tasks.spawn(follow_holder(said, self.life.clone(), generation, self.journal.clone(), self.asked.clone()));
         Ok(Held { _holder: holder, _socket: socket })
     }
 
@@ -161,28 +162,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Takes note of what the holder says.
 async fn follow_holder(
-    socket: Arc<UnixStream>,
+    socket: OwnedReadHalf,
     life: watch::Sender<Life>,
     generation: u32,
     journal: Journal,
     asked: Arc<Mutex<Option<u32>>>,
 ) {
-    let mut text = Vec::new();
-    let mut buffer = [0; 512];
-    loop {
-        if socket.readable().await.is_err() {
-            return;
-        }
-        match socket.try_read(&mut buffer) {
-            Ok(0) => break,
-            Ok(n) => text.extend_from_slice(&buffer[..n]),
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
-            Err(_) => break,
-        }
-        while let Some(end) = text.iter().position(|b| *b == b'\n') {
-            let line: Vec<u8> = text.drain(..=end).collect();
-            holder_says(String::from_utf8_lossy(&line).trim(), &life, generation, &journal, &asked);
-        }
+    let mut lines = BufReader::new(socket).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        holder_says(&line, &life, generation, &journal, &asked);
     }
     if life.borrow().pid.is_some() && life.borrow().generation == generation {
         holder_says("exit lost (the holder is gone)", &life, generation, &journal, &asked);
