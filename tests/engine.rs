@@ -312,6 +312,25 @@ fn secrets_reach_neither_journal_nor_report_nor_log() {
 }
 
 #[test]
+fn a_user_command_that_ignores_sigterm_is_killed_after_its_stop_grace() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let binary = env!("CARGO_BIN_EXE_chaos");
+    let yaml = format!(
+        "version: 1\nname: deaf\ntarget:\n  url: http://127.0.0.1:{port}\n  runtime: {{ process: {{ command: ['{binary}', backend, --speed, '1000', --defect, ignores-sigterm, --listen, '127.0.0.1:{port}'], stop_grace: 300ms }} }}\nload: [{{ users: 1, for: 1s }}]\nchecks: [{{ all_jobs_complete: {{ within: 5s }} }}]\n"
+    );
+    let file = folder.path().join("deaf.yaml");
+    std::fs::write(&file, yaml).unwrap();
+    let done = run(&[file.to_str().unwrap()]);
+    assert_eq!(done.code, Some(0), "{}", done.trouble());
+    let record = chaos::journal::reader::read(&done.folder).unwrap();
+    let (ended, status, asked) = record.generations[0].exited.clone().unwrap();
+    let waited = ended - record.phase_start(chaos::journal::event::Phase::Revert).unwrap();
+    assert_eq!((status.as_str(), asked), ("SIGKILL", true));
+    assert!((0.3..3.0).contains(&waited), "{waited}");
+}
+
+#[test]
 fn a_user_command_that_does_not_start_is_exit_4() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("x.yaml");
