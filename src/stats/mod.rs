@@ -1,5 +1,10 @@
 //! Statistics for verdicts: pure functions, each with its source.
 
+pub mod compare;
+pub mod growth;
+pub mod scalability;
+pub mod trend;
+
 /// How sure a verdict about a percentile must be.
 pub const CONFIDENCE: f64 = 0.99;
 
@@ -15,6 +20,32 @@ pub fn quantile(values: &mut [f64], q: f64) -> Option<f64> {
     let at = q.clamp(0.0, 1.0) * last as f64;
     let (low, high) = (at.floor() as usize, at.ceil() as usize);
     Some(values[low] + (values[high] - values[low]) * (at - low as f64))
+}
+
+/// The mean and its two-sided 99 % confidence interval by Student's t; `None` for fewer than three values.
+pub fn mean_interval(values: &[f64]) -> Option<(f64, f64, f64)> {
+    if values.len() < 3 {
+        return None;
+    }
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    let reach = student_99(n - 1.0) * (variance / n).sqrt();
+    Some((mean, mean - reach, mean + reach))
+}
+
+/// The 99.5 % point of Student's t, by its expansion around the normal distribution's (Abramowitz and Stegun, 26.7.5). For
+/// two degrees of freedom, where that is too small, from the table.
+fn student_99(freedom: f64) -> f64 {
+    let z: f64 = 2.5758;
+    if freedom <= 2.0 {
+        return 9.925;
+    }
+    let g1 = (z.powi(3) + z) / 4.0;
+    let g2 = (5.0 * z.powi(5) + 16.0 * z.powi(3) + 3.0 * z) / 96.0;
+    let g3 = (3.0 * z.powi(7) + 19.0 * z.powi(5) + 17.0 * z.powi(3) - 15.0 * z) / 384.0;
+    let g4 = (79.0 * z.powi(9) + 776.0 * z.powi(7) + 1482.0 * z.powi(5) - 1920.0 * z.powi(3) - 945.0 * z) / 92_160.0;
+    z + g1 / freedom + g2 / freedom.powi(2) + g3 / freedom.powi(3) + g4 / freedom.powi(4)
 }
 
 /// The probability of at most `k` successes in `n` trials.
@@ -155,6 +186,16 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn students_table() {
+        for (freedom, value) in [(3.0, 5.841), (4.0, 4.604), (10.0, 3.169), (30.0, 2.750), (1000.0, 2.581)] {
+            assert!((student_99(freedom) - value).abs() < 0.06, "{freedom}: {}", student_99(freedom));
+        }
+        let (mean, low, high) = mean_interval(&[1.0, 2.0, 3.0]).unwrap();
+        assert!(mean == 2.0 && low < -3.0 && high > 7.0);
+        assert_eq!(mean_interval(&[1.0, 2.0]), None);
     }
 
     #[test]

@@ -1,0 +1,65 @@
+//! Two samples against each other: is the second larger, surely and by how much?
+//!
+//! Surely: the rank test of Mann and Whitney (On a Test of Whether one of Two Random Variables is Stochastically Larger than
+//! the Other, 1947) with the correction for ties. By how much: the ratio of the medians. A verdict takes both: with many
+//! samples every difference is significant, and with few a large one may be chance.
+
+use super::median;
+use super::trend::{Z, ranks};
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Comparison {
+    /// The second is larger, in standard deviations of the statistic.
+    pub z: f64,
+    /// The median of the second over that of the first.
+    pub ratio: f64,
+}
+
+impl Comparison {
+    /// Larger by at least this share, and not by chance (99 %).
+    pub fn is_larger(&self, by: f64) -> bool {
+        self.z > Z && self.ratio > 1.0 + by
+    }
+}
+
+/// `None` when one of them is empty.
+pub fn compare(first: &[f64], second: &[f64]) -> Option<Comparison> {
+    let (n, m) = (first.len() as f64, second.len() as f64);
+    let (a, b) = (median(&mut first.to_vec())?, median(&mut second.to_vec())?);
+    let all: Vec<f64> = first.iter().chain(second).copied().collect();
+    let ranks = ranks(&all);
+    let sum: f64 = ranks[first.len()..].iter().map(|r| r + 1.0).sum();
+    let u = sum - m * (m + 1.0) / 2.0;
+    let total = n + m;
+    let mut sorted = ranks.clone();
+    sorted.sort_by(f64::total_cmp);
+    let ties: f64 = sorted.chunk_by(|x, y| x == y).map(|equal| (equal.len() as f64).powi(3) - equal.len() as f64).sum();
+    let variance = n * m / 12.0 * (total + 1.0 - ties / (total * (total - 1.0)).max(1.0));
+    let z = if variance > 0.0 { (u - n * m / 2.0) / variance.sqrt() } else { 0.0 };
+    let ratio = if a > 0.0 {
+        b / a
+    } else if b > 0.0 {
+        f64::INFINITY
+    } else {
+        1.0
+    };
+    Some(Comparison { z, ratio })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn larger_takes_both_size_and_certainty() {
+        let low: Vec<f64> = (0..40).map(|i| 1.0 + f64::from(i % 7) / 100.0).collect();
+        let double: Vec<f64> = low.iter().map(|v| v * 2.0).collect();
+        let barely: Vec<f64> = low.iter().map(|v| v * 1.05).collect();
+        assert!(compare(&low, &double).unwrap().is_larger(0.2));
+        assert!(compare(&low, &barely).unwrap().z > Z, "it is significant");
+        assert!(!compare(&low, &barely).unwrap().is_larger(0.2), "and too small to matter");
+        assert!(!compare(&low[..2], &double[..2]).unwrap().is_larger(0.2), "two of each may be chance");
+        assert_eq!(compare(&[], &low), None);
+        assert_eq!(compare(&[1.0; 9], &[1.0; 9]).unwrap().z, 0.0);
+    }
+}
