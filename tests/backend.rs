@@ -172,6 +172,8 @@ async fn a_socket_tells_a_snapshot_at_every_subscription() {
     let subscribe = || Message::text(json!({ "subscribe": id }).to_string());
     let connect = || tokio_tungstenite::connect_async(backend.url.replacen("http", "ws", 1) + "/ws");
     let (mut first, _) = connect().await.unwrap();
+    let greeting: Json = serde_json::from_str(first.next().await.unwrap().unwrap().to_text().unwrap()).unwrap();
+    assert_eq!(greeting["hello"]["reconnect"], "backoff");
     first.send(subscribe()).await.unwrap();
     let snapshot: Json = serde_json::from_str(first.next().await.unwrap().unwrap().to_text().unwrap()).unwrap();
     assert_eq!(snapshot["id"], id.as_str());
@@ -179,6 +181,7 @@ async fn a_socket_tells_a_snapshot_at_every_subscription() {
     backend.ended(&id).await;
     // Whoever comes back after the end is told of it.
     let (mut second, _) = connect().await.unwrap();
+    second.next().await.unwrap().unwrap();
     second.send(subscribe()).await.unwrap();
     let snapshot: Json = serde_json::from_str(second.next().await.unwrap().unwrap().to_text().unwrap()).unwrap();
     assert_eq!(snapshot["status"], "completed");

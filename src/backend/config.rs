@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::defect::Defect;
+use super::mode::Mode;
 use crate::experiment::units::Bytes;
 use crate::record;
 
@@ -19,12 +20,14 @@ record! {
         queue: u32 = 64,
         /// Planted defects, by name.
         defects: Vec<Defect> = Vec::new(),
+        /// Healthy behaviours that look suspicious, by name.
+        modes: Vec<Mode> = Vec::new(),
     }
 }
 
 impl Default for Embedded {
     fn default() -> Self {
-        Self { speed: 100.0, slots: 4, vram: Bytes::gib(24), queue: 64, defects: Vec::new() }
+        Self { speed: 100.0, slots: 4, vram: Bytes::gib(24), queue: 64, defects: Vec::new(), modes: Vec::new() }
     }
 }
 
@@ -45,6 +48,20 @@ impl Embedded {
         self.defects.contains(&defect)
     }
 
+    pub fn is(&self, mode: Mode) -> bool {
+        self.modes.contains(&mode)
+    }
+
+    /// Jobs at once.
+    pub fn slots(&self) -> usize {
+        if self.is(Mode::LongQueue) { 2 } else { self.slots as usize }
+    }
+
+    /// Jobs that may wait.
+    pub fn queue_limit(&self) -> usize {
+        if self.is(Mode::Honest429) { 4 } else { self.queue as usize }
+    }
+
     /// A time of the real backend, at this backend's speed.
     pub fn scaled(&self, real_s: f64) -> Duration {
         Duration::from_secs_f64(real_s / self.speed.max(1e-3))
@@ -52,6 +69,12 @@ impl Embedded {
 
     pub fn model_load(&self) -> Duration {
         self.scaled(MODEL_LOAD_S)
+    }
+
+    /// The share of its time in which the GPU is busy with so many jobs at once: 65 % with one, as the plan's baseline has it,
+    /// and nearly all with many.
+    pub fn gpu_usage(jobs: usize) -> f64 {
+        if jobs == 0 { 0.0 } else { 1.0 - 0.35 / (jobs as f64).powf(1.05) }
     }
 
     /// The time for a job on a warm model. Smaller batches need more passes.

@@ -1,6 +1,6 @@
 //! The backend itself: accept, queue, schedule, and the account of simulated GPU memory.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -9,10 +9,12 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::boot;
 use super::config::{Embedded, MODEL_BYTES};
 use super::defect::Defect;
 use super::image;
 use super::job::{Refusal, Request, State, View};
+use super::memory::Kept;
 use super::metrics::Metrics;
 use super::pipeline;
 use super::store::{Entry, Store};
@@ -30,7 +32,7 @@ pub struct Job {
 }
 
 impl Job {
-    fn new(number: u64, request: Request) -> Self {
+    pub fn new(number: u64, request: Request) -> Self {
         let view = View::new(&id_of(number), request.batch);
         Self {
             number,
@@ -63,6 +65,15 @@ pub struct Inner {
     pub vram_kept: bool,
     pub model_loaded: bool,
     pub store: Option<Store>,
+    pub kept: Kept,
+    /// Under `same-job-again`: the job that never ends for good.
+    pub again: Option<u64>,
+    /// Under `second-run-oom`: sizes that have run.
+    pub sizes_run: HashSet<u64>,
+    /// Under `listener-bound-to-dead-socket`: jobs that a socket has asked for.
+    pub bound: HashSet<u64>,
+    /// Under `stuck-until-poked`: jobs until the worker stops.
+    pub until_stuck: u32,
 }
 
 /// The backend; cheap to clone.
@@ -70,6 +81,8 @@ pub struct Inner {
 pub struct Core {
     pub config: Arc<Embedded>,
     pub seed: u64,
+    /// Which start over the same folder this is, from 1.
+    pub boots: u32,
     inner: Arc<Mutex<Inner>>,
     pub wake: Arc<Notify>,
     /// Told whenever GPU memory is given back.
@@ -92,6 +105,7 @@ impl Core {
         let core = Self {
             config: Arc::new(config),
             seed,
+            boots: data.map_or(Ok(1), boot::count)?,
             inner: Arc::default(),
             wake: Arc::default(),
             freed: Arc::default(),
@@ -102,9 +116,9 @@ impl Core {
             tasks: TaskTracker::new(),
             model: Arc::default(),
         };
-        if let Some(folder) = data.filter(|_| !core.config.has(Defect::JobsLostOnRestart)) {
-            let (store, entries) = Store::open(folder)?;
-            core.restore(store, entries);
+        core.lock().until_stuck = JOBS_UNTIL_STUCK;
+        if let Some(folder) = data {
+            boot::take_over(&core, folder)?;
         }
         core.tasks.spawn(schedule(core.clone()));
         Ok(core)
@@ -112,29 +126,6 @@ impl Core {
 
     pub fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    fn restore(&self, store: Store, entries: Vec<Entry>) {
-        let mut inner = self.lock();
-        for entry in entries {
-            match entry {
-                Entry::Accepted { number, request } => {
-                    inner.next = inner.next.max(number + 1);
-                    inner.jobs.insert(number, Arc::new(Job::new(number, request)));
-                    inner.queue.push_back(number);
-                }
-                Entry::Ended { number, state, error, attempts, batch } => {
-                    inner.queue.retain(|n| *n != number);
-                    if let Some(job) = inner.jobs.get(&number) {
-                        job.update(|view| end_view(view, state, error, attempts, batch));
-                    }
-                }
-            }
-        }
-        inner.store = Some(store);
-        if !inner.queue.is_empty() {
-            tracing::info!(jobs = inner.queue.len(), "jobs of the last run are queued again");
-        }
     }
 
     /// Takes a job in, or says why not. When this returns an id the job is on disk.
@@ -145,13 +136,17 @@ impl Core {
         }
         let mut inner = self.lock();
         let sheds = self.config.has(Defect::ShedsAfterAccept);
-        if inner.queue.len() >= self.config.queue as usize && !sheds {
-            let waiting = inner.queue.len() as f64 / f64::from(self.config.slots.max(1));
+        if self.config.has(Defect::QueueLimitSurprise) && inner.queue.len() >= SURPRISING_LIMIT {
+            return Err(Refusal::Broken);
+        }
+        if inner.queue.len() >= self.config.queue_limit() && !sheds {
+            let waiting = inner.queue.len() as f64 / self.config.slots().max(1) as f64;
             let retry_after_s = (self.config.scaled(82.0).as_secs_f64() * waiting).ceil().max(1.0) as u64;
             return Err(Refusal::QueueFull { retry_after_s });
         }
         let number = inner.next;
         inner.next += 1;
+        inner.until_stuck = JOBS_UNTIL_STUCK;
         if self.config.has(Defect::AcceptedThenDropped) && number % 15 == 7 {
             return Ok(id_of(number));
         }
@@ -163,7 +158,7 @@ impl Core {
         }
         let job = Arc::new(Job::new(number, request));
         inner.jobs.insert(number, job.clone());
-        if sheds && inner.running.len() + inner.queue.len() >= self.config.slots as usize {
+        if sheds && inner.running.len() + inner.queue.len() >= self.config.slots() {
             drop(inner);
             self.tasks.spawn(shed(self.clone(), job));
         } else {
@@ -197,6 +192,9 @@ impl Core {
     /// Marks a job for cancellation; a waiting one ends at once.
     pub fn cancel(&self, id: &str) -> bool {
         let Some(job) = self.find(id) else { return false };
+        if self.config.has(Defect::AbandonedWork) {
+            return true;
+        }
         job.cancelled.store(true, Ordering::Relaxed);
         let waited = {
             let mut inner = self.lock();
@@ -219,6 +217,10 @@ impl Core {
         {
             let mut inner = self.lock();
             inner.running.retain(|n| *n != job.number);
+            inner.kept.job_ended(&self.config);
+            if self.config.has(Defect::VramLeak) {
+                inner.vram_used += LEAKED_BYTES;
+            }
             if let Some(store) = &mut inner.store {
                 let entry = Entry::Ended {
                     number: job.number,
@@ -238,7 +240,16 @@ impl Core {
             None => tracing::info!(job = view.id, ?state, "job ended"),
         }
         job.update(|view| end_view(view, state, error, view.attempts, view.batch_size));
+        self.run_again(job);
         self.wake.notify_one();
+    }
+
+    /// What no healthy queue does: an ended job is started once more.
+    fn run_again(&self, job: &Job) {
+        let mut inner = self.lock();
+        if inner.again == Some(job.number) {
+            inner.queue.push_front(job.number);
+        }
     }
 
     /// Takes GPU memory, or fails as CUDA does.
@@ -273,16 +284,38 @@ impl Core {
 
     /// Puts the model into GPU memory unless it is there; true if it had to be loaded.
     pub async fn warm_up(&self) -> bool {
+        let never_warm = self.config.has(Defect::NeverWarm) && self.boots > 1;
         let _one_loader = self.model.lock().await;
-        if self.lock().model_loaded {
+        if self.lock().model_loaded && !never_warm {
             return false;
         }
         tracing::info!("loading the model (cold start)");
         tokio::time::sleep(self.config.model_load()).await;
         let mut inner = self.lock();
-        inner.model_loaded = true;
-        inner.vram_used += MODEL_BYTES;
+        if !inner.model_loaded {
+            inner.model_loaded = true;
+            inner.vram_used += MODEL_BYTES;
+            inner.kept.load_model();
+        }
         true
+    }
+
+    /// Drops the model from GPU and host memory: the next job is cold.
+    pub fn evict(&self) {
+        let mut inner = self.lock();
+        if inner.model_loaded {
+            inner.model_loaded = false;
+            inner.kept.drop_model();
+            if !self.config.has(Defect::OrphanWorkers) {
+                inner.vram_used = inner.vram_used.saturating_sub(MODEL_BYTES);
+            }
+        }
+        tracing::info!("the model was evicted");
+    }
+
+    /// The jobs run on the CPU, in silence.
+    pub fn gpu_is_lost(&self) -> bool {
+        self.config.has(Defect::LostGpuFallsToCpu) && self.boots > 1
     }
 
     /// Stops taking and starting jobs, and waits a moment for the running ones. What has not ended starts again next time.
@@ -296,7 +329,7 @@ impl Core {
     }
 }
 
-fn end_view(view: &mut View, state: State, error: Option<String>, attempts: u32, batch: u32) {
+pub fn end_view(view: &mut View, state: State, error: Option<String>, attempts: u32, batch: u32) {
     view.status = state;
     view.attempts = attempts;
     view.batch_size = batch;
@@ -326,17 +359,32 @@ async fn schedule(core: Core) {
     }
 }
 
+/// Under `queue-limit-surprise`: so many waiting jobs are too many.
+const SURPRISING_LIMIT: usize = 12;
+/// Under `vram-leak`: what each job leaves on the GPU.
+const LEAKED_BYTES: u64 = 64 << 20;
+/// Under `stuck-until-poked`: jobs that are started before the worker waits for a submission.
+const JOBS_UNTIL_STUCK: u32 = 7;
 /// The job after which a `healthy-but-dead` worker dies even without an out-of-memory.
 const LAST_JOB_OF_A_DYING_WORKER: u64 = 100;
 
 fn next_job(core: &Core) -> Option<Arc<Job>> {
     let mut inner = core.lock();
-    if core.stop.is_cancelled() || inner.running.len() >= core.config.slots as usize {
+    if core.stop.is_cancelled() || inner.running.len() >= core.config.slots() {
+        return None;
+    }
+    if core.config.has(Defect::StuckUntilPoked) && inner.until_stuck == 0 {
         return None;
     }
     let number = inner.queue.pop_front()?;
+    inner.until_stuck = inner.until_stuck.saturating_sub(1);
     inner.running.push(number);
     inner.started += 1;
+    if let Some(store) = &mut inner.store
+        && let Err(error) = store.append(&Entry::Started { number })
+    {
+        tracing::error!(%error, "the start of a job could not be written");
+    }
     if core.config.has(Defect::HealthyButDead) && inner.started > LAST_JOB_OF_A_DYING_WORKER {
         core.worker_dead.store(true, Ordering::Relaxed);
     }

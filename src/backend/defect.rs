@@ -31,5 +31,43 @@ words! {
         SwappedResults = "swapped-results",
         /// It goes on serving after SIGTERM (seen of a running ORFEAS backend).
         IgnoresSigterm = "ignores-sigterm",
+        /// The first large run completes, the same again runs out of memory (Comfy-Org/ComfyUI #11597).
+        SecondRunOom = "second-run-oom",
+        /// VRAM grows with every job (microsoft/TRELLIS.2 #136, ggml-org/llama.cpp #23446, kijai/ComfyUI-WanVideoWrapper #1308).
+        VramLeak = "vram-leak",
+        /// Host memory grows with every job (the load-testing plan, scenario 5).
+        RssLeak = "rss-leak",
+        /// A client that reconnects gets nothing more (siteboon/claudecodeui #570, Bike4Mind/bike4mind #2074).
+        ListenerBoundToDeadSocket = "listener-bound-to-dead-socket",
+        /// A job that ends while its client is away is never told as ended (Comfy-Org/ComfyUI_frontend #9893).
+        MissedTerminalEvent = "missed-terminal-event",
+        /// The client that it serves gives up on the first closed WebSocket (gradio-app/gradio #2043, and a sample of AWS).
+        ClientNeverReconnects = "client-never-reconnects",
+        /// The queue stops when a client with unfinished jobs goes away (deepbeepmeep/Wan2GP #863).
+        DisconnectStopsQueue = "disconnect-stops-queue",
+        /// A job that a restart interrupted is run and counted twice (a classic of at-least-once queues).
+        JobsRunTwice = "jobs-run-twice",
+        /// After a restart the interrupted job is run again and again (Comfy-Org/ComfyUI #859).
+        SameJobAgain = "same-job-again",
+        /// A cancelled job goes on holding its slot (docker/model-runner #1041).
+        AbandonedWork = "abandoned-work",
+        /// After a restart the GPU is gone and jobs run, silently, on the CPU (NVIDIA/nvidia-container-toolkit #48, #251, #1227).
+        LostGpuFallsToCpu = "lost-gpu-falls-to-cpu",
+        /// After every seventh job nothing starts until somebody sends another one (ssube/onnx-web #284).
+        StuckUntilPoked = "stuck-until-poked",
+        /// `/health` does not answer while every slot is busy (huggingface/huggingface-inference-toolkit #13).
+        HealthStarves = "health-starves",
+        /// With twelve jobs waiting a submission is answered with 500 (mcmonkeyprojects/SwarmUI #380).
+        QueueLimitSurprise = "queue-limit-surprise",
+        /// Each restart or eviction leaves a worker behind that holds its GPU memory (mudler/LocalAI #2866).
+        OrphanWorkers = "orphan-workers",
+        /// After a restart the model is loaded for every job (the load-testing plan, failure 4).
+        NeverWarm = "never-warm",
+        /// The client that it serves reconnects after a fixed time, all at once (a gap listed in ahelme/comfyume-v1 #211).
+        ReconnectStorm = "reconnect-storm",
+        /// Each job is 0.5 % slower than the one before, memory flat.
+        SlowDecay = "slow-decay",
+        /// After a restart the metrics stand still (the load-testing plan: "all metrics updating correctly").
+        FrozenMetrics = "frozen-metrics",
     }
 }

@@ -1,7 +1,7 @@
 //! The HTTP face of the reference backend.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{FromRequest, MatchedPath, Multipart, Path, Request as HttpRequest, State as Shared};
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::core::Core;
+use super::defect::Defect;
 use super::job::{Refusal, Request};
 use super::metrics::Now;
 use super::socket;
@@ -51,6 +52,7 @@ pub fn router(core: Core) -> Router {
         .route("/jobs/{id}", get(status).delete(cancel))
         .route("/jobs/{id}/result", get(result))
         .route("/queue", get(queue))
+        .route("/evict", post(evict))
         .route("/health", get(health))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
@@ -81,6 +83,7 @@ async fn submit(Shared(core): Shared<Core>, request: HttpRequest) -> Response {
         }
         Err(Refusal::Invalid(reason)) => refuse(StatusCode::UNPROCESSABLE_ENTITY, &reason),
         Err(Refusal::QueueFull { retry_after_s }) => busy(StatusCode::TOO_MANY_REQUESTS, "the queue is full", retry_after_s),
+        Err(Refusal::Broken) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
         Err(Refusal::ShuttingDown) => busy(StatusCode::SERVICE_UNAVAILABLE, "shutting down", 1),
     }
 }
@@ -158,8 +161,24 @@ async fn queue(Shared(core): Shared<Core>) -> Json<Value> {
     Json(json!({ "waiting": inner.queue.len(), "running": inner.running.len(), "limit": core.config.queue }))
 }
 
-async fn health() -> Json<Value> {
+/// As ComfyUI's `/free`: the model leaves memory, and the next job is cold.
+async fn evict(Shared(core): Shared<Core>) -> StatusCode {
+    core.evict();
+    StatusCode::NO_CONTENT
+}
+
+async fn health(Shared(core): Shared<Core>) -> Json<Value> {
+    if core.config.has(Defect::HealthStarves) {
+        starve(&core).await;
+    }
     Json(json!({ "status": "ok", "simulated": true, "pid": std::process::id() }))
+}
+
+/// Under `health-starves`: no answer while every slot is busy.
+async fn starve(core: &Core) {
+    while core.lock().running.len() >= core.config.slots() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// Ready means that a job sent now would be worked on: the worker lives and nothing is being shut down.
@@ -178,7 +197,7 @@ async fn metrics(Shared(core): Shared<Core>) -> Response {
         Now {
             queue: inner.queue.len(),
             running: inner.running.len(),
-            slots: core.config.slots,
+            gpu_lost: core.gpu_is_lost(),
             vram_used: inner.vram_used,
             vram_total: core.config.vram.0,
             rss_bytes: usage.rss_bytes,
@@ -186,7 +205,10 @@ async fn metrics(Shared(core): Shared<Core>) -> Response {
         }
     };
     let kind = [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
-    (kind, core.metrics.render(&now)).into_response()
+    let frozen = core.config.has(Defect::FrozenMetrics) && core.boots > 1;
+    let text =
+        if frozen { core.metrics.frozen.get_or_init(|| core.metrics.render(&now)).clone() } else { core.metrics.render(&now) };
+    (kind, text).into_response()
 }
 
 async fn websocket(Shared(core): Shared<Core>, upgrade: WebSocketUpgrade) -> Response {

@@ -96,6 +96,10 @@ impl View {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Refusal {
     Invalid(String),
-    QueueFull { retry_after_s: u64 },
+    QueueFull {
+        retry_after_s: u64,
+    },
+    /// An error where a refusal should be.
+    Broken,
     ShuttingDown,
 }

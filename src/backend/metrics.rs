@@ -1,5 +1,6 @@
 //! `/metrics`: every family that the load-testing plan names, and a few that an operator needs besides.
 
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -9,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use super::config::Embedded;
 use super::job::State;
 use super::pipeline::STAGES;
 
@@ -64,6 +66,8 @@ pub struct Metrics {
     quality: Float,
     quality_failures: Counter,
     start_time: Float,
+    /// Under `frozen-metrics`: what is told for ever.
+    pub frozen: OnceLock<String>,
 }
 
 impl Default for Metrics {
@@ -91,6 +95,7 @@ impl Default for Metrics {
             quality: Float::default(),
             quality_failures: Counter::default(),
             start_time: Float::default(),
+            frozen: OnceLock::new(),
         };
         metrics.start_time.set(jiff::Timestamp::now().as_millisecond() as f64 / 1e3);
         metrics.register();
@@ -102,7 +107,7 @@ impl Default for Metrics {
 pub struct Now {
     pub queue: usize,
     pub running: usize,
-    pub slots: u32,
+    pub gpu_lost: bool,
     pub vram_used: u64,
     pub vram_total: u64,
     pub rss_bytes: u64,
@@ -172,11 +177,12 @@ impl Metrics {
 
     /// The exposition text.
     pub fn render(&self, now: &Now) -> String {
-        let busy = now.running as f64 / f64::from(now.slots.max(1));
+        let busy = if now.gpu_lost { 0.0 } else { Embedded::gpu_usage(now.running) };
         self.queue_size.set(now.queue as i64);
-        self.gpu_usage.set((busy * 100.0).min(100.0));
-        self.gpu_temperature.set(41.0 + 32.0 * busy.min(1.0));
-        for (kind, bytes) in [("used", now.vram_used), ("total", now.vram_total)] {
+        self.gpu_usage.set(busy * 100.0);
+        self.gpu_temperature.set(41.0 + 32.0 * busy);
+        let used = if now.gpu_lost { 0 } else { now.vram_used };
+        for (kind, bytes) in [("used", used), ("total", now.vram_total)] {
             self.gpu_memory.get_or_create(&Kind { r#type: kind.into() }).set(bytes as i64);
         }
         self.cpu_usage.set(now.cpu_percent);

@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, LogNormal};
 
 use super::core::{Core, Job};
 use super::defect::Defect;
 use super::job::State;
+use super::memory::touched;
+use super::mode::Mode;
 
 /// The stages of a job and their shares of its time; the volume decoder is the bottleneck, as in the real backend.
 pub const STAGES: &[(&str, f64)] =
@@ -18,6 +21,14 @@ pub const STAGES: &[(&str, f64)] =
 const STAGES_BEFORE_MEMORY: usize = 1;
 /// Progress is told in steps of about this share.
 const STEP: f64 = 0.1;
+/// Sizes that `second-run-oom` is about.
+const LARGE_PIXELS: u64 = 1024 * 1024;
+/// Under `slow-decay`: what each job adds to the time of the later ones.
+const DECAY_PER_JOB: f64 = 0.005;
+/// A CPU against the GPU.
+const CPU_SLOWNESS: f64 = 8.0;
+/// Of `heavy-tail`.
+const TAIL_SIGMA: f64 = 0.5;
 
 /// How an attempt ended.
 enum Attempt {
@@ -43,8 +54,7 @@ pub async fn run(core: Core, job: Arc<Job>) {
     job.update(|view| view.cold = cold);
     core.metrics.running.inc();
     let started = tokio::time::Instant::now();
-    let held = core.config.host_bytes_for(job.request.pixels());
-    let memory = hold(held);
+    let memory = touched(core.config.host_bytes_for(job.request.pixels()));
     tokio::select! {
         () = attempts(&core, &job) => {}
         () = core.crashed.cancelled() => {}
@@ -52,13 +62,6 @@ pub async fn run(core: Core, job: Arc<Job>) {
     drop(memory);
     core.metrics.running.dec();
     core.metrics.generation_seconds.observe(started.elapsed().as_secs_f64());
-}
-
-/// Real host memory, touched so that it counts.
-fn hold(bytes: usize) -> Vec<u8> {
-    let mut memory = vec![0u8; bytes];
-    memory.iter_mut().step_by(4096).for_each(|page| *page = 1);
-    std::hint::black_box(memory)
 }
 
 async fn attempts(core: &Core, job: &Job) {
@@ -83,12 +86,15 @@ async fn attempts(core: &Core, job: &Job) {
 
 async fn attempt(core: &Core, job: &Job, batch: u32) -> Attempt {
     let config = &core.config;
-    let service = config.service(job.request.pixels(), job.request.batch, batch, jitter(core.seed, job.number));
+    let service = config.service(job.request.pixels(), job.request.batch, batch, slowness(core, job));
     let mut taken = 0;
     let mut done = 0.0;
     for (at, (stage, share)) in STAGES.iter().enumerate() {
         if at == STAGES_BEFORE_MEMORY {
             let wanted = config.vram_for(job.request.pixels(), batch);
+            if config.has(Defect::SecondRunOom) && runs_again(core, job.request.pixels()) {
+                return Attempt::OutOfMemory("CUDA out of memory. The blocks of the first run were not returned".into());
+            }
             if let Err(message) = core.allocate(wanted) {
                 return Attempt::OutOfMemory(message);
             }
@@ -150,7 +156,7 @@ async fn out_of_memory(core: &Core, job: &Job, batch: u32, message: String) -> N
         core.lock().vram_kept = true;
         return Next::End(State::Failed, Some(message));
     }
-    if config.has(Defect::OomNoRetry) {
+    if config.has(Defect::OomNoRetry) || config.has(Defect::SecondRunOom) {
         return Next::End(State::Failed, Some(message));
     }
     retry(core, job, batch, message).await
@@ -197,9 +203,25 @@ async fn stuck(core: &Core, job: &Job) {
     core.end(job, State::Cancelled, Some("cancelled by the client".into()));
 }
 
-/// ±4 %, the same for the same seed and job.
-fn jitter(seed: u64, number: u64) -> f64 {
+/// A large size that has run before.
+fn runs_again(core: &Core, pixels: u64) -> bool {
+    pixels >= LARGE_PIXELS && !core.lock().sizes_run.insert(pixels)
+}
+
+/// How much slower than usual this job is.
+fn slowness(core: &Core, job: &Job) -> f64 {
+    let decay = if core.config.has(Defect::SlowDecay) { 1.0 + DECAY_PER_JOB * job.number as f64 } else { 1.0 };
+    let cpu = if core.gpu_is_lost() { CPU_SLOWNESS } else { 1.0 };
+    jitter(core.seed, job.number, core.config.is(Mode::HeavyTail)) * decay * cpu
+}
+
+/// ±4 %, or log-normal with a mean of 1; the same for the same seed and job.
+fn jitter(seed: u64, number: u64, heavy_tail: bool) -> f64 {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(number);
-    rng.random_range(0.96..1.04)
+    // The parameters are constants that the distribution takes.
+    match LogNormal::new(-TAIL_SIGMA * TAIL_SIGMA / 2.0, TAIL_SIGMA) {
+        Ok(tail) if heavy_tail => tail.sample(&mut rng),
+        _ => rng.random_range(0.96..1.04),
+    }
 }

@@ -1,6 +1,7 @@
 //! The WebSocket: progress of the jobs that a client subscribes to, with a snapshot at every subscription.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::extract::ws::{Message, WebSocket};
 use futures_util::{SinkExt, StreamExt};
@@ -10,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use super::core::{Core, Job};
+use super::defect::Defect;
 
 #[derive(Deserialize)]
 struct Subscribe {
@@ -20,12 +22,17 @@ struct Subscribe {
 pub async fn serve(core: Core, socket: WebSocket) {
     core.metrics.sockets.inc();
     let (mut sink, mut stream) = socket.split();
+    if sink.send(Message::Text(greeting(&core).into())).await.is_err() {
+        core.metrics.sockets.dec();
+        return;
+    }
+    let mut followed = Vec::new();
     let (updates, mut outgoing) = mpsc::channel::<String>(64);
     let watchers = TaskTracker::new();
     loop {
         tokio::select! {
             message = stream.next() => match message {
-                Some(Ok(Message::Text(text))) => subscribe(&core, &text, &updates, &watchers),
+                Some(Ok(Message::Text(text))) => followed.extend(subscribe(&core, &text, &updates, &watchers)),
                 Some(Ok(Message::Close(_))) | None => break,
                 Some(Ok(_)) => {}
                 Some(Err(_)) => {
@@ -49,22 +56,45 @@ pub async fn serve(core: Core, socket: WebSocket) {
     }
     drop(outgoing);
     core.metrics.sockets.dec();
+    let unfinished = |job: &Arc<Job>| !job.view.borrow().status.is_terminal();
+    if core.config.has(Defect::DisconnectStopsQueue) && !core.stop.is_cancelled() && followed.iter().any(unfinished) {
+        core.worker_dead.store(true, Ordering::Relaxed);
+    }
 }
 
-fn subscribe(core: &Core, text: &str, updates: &mpsc::Sender<String>, watchers: &TaskTracker) {
+/// The first message: how the client that this backend serves comes back after a loss.
+fn greeting(core: &Core) -> String {
+    let reconnect = if core.config.has(Defect::ClientNeverReconnects) {
+        "never"
+    } else if core.config.has(Defect::ReconnectStorm) {
+        "together"
+    } else {
+        "backoff"
+    };
+    json!({ "hello": { "reconnect": reconnect } }).to_string()
+}
+
+/// Begins to tell of a job; returns it.
+fn subscribe(core: &Core, text: &str, updates: &mpsc::Sender<String>, watchers: &TaskTracker) -> Option<Arc<Job>> {
     let Ok(wanted) = serde_json::from_str::<Subscribe>(text) else {
         core.metrics.socket_errors.inc();
-        return;
+        return None;
     };
-    match core.find(&wanted.subscribe) {
+    let found = core.find(&wanted.subscribe);
+    match &found {
         Some(job) => {
-            watchers.spawn(watch(job, updates.clone()));
+            let told_elsewhere = core.config.has(Defect::ListenerBoundToDeadSocket) && !core.lock().bound.insert(job.number);
+            let missed = core.config.has(Defect::MissedTerminalEvent) && job.view.borrow().status.is_terminal();
+            if !told_elsewhere && !missed {
+                watchers.spawn(watch(job.clone(), updates.clone()));
+            }
         }
         None => {
             // A full channel means a client that does not read; it asks again or polls.
             let _ = updates.try_send(json!({ "id": wanted.subscribe, "error": "unknown job" }).to_string());
         }
     }
+    found
 }
 
 /// Sends the snapshot, then every change, until the job has ended or the client is gone.

@@ -15,6 +15,7 @@ use super::job::{Request, State};
 #[serde(rename_all = "snake_case")]
 pub enum Entry {
     Accepted { number: u64, request: Request },
+    Started { number: u64 },
     Ended { number: u64, state: State, error: Option<String>, attempts: u32, batch: u32 },
 }
 

@@ -10,6 +10,7 @@ use crate::backend::config::Embedded;
 use crate::backend::core::Core;
 use crate::backend::defect::Defect;
 use crate::backend::http;
+use crate::backend::mode::Mode;
 use crate::exit::Exit;
 use crate::experiment::units::Bytes;
 use crate::runtime::process::ANNOUNCEMENT;
@@ -41,11 +42,16 @@ pub struct Args {
     /// Plant a defect. May be given again.
     #[arg(long, value_name = "NAME")]
     defect: Vec<Defect>,
+    /// Behave in a way that looks suspicious and is healthy. May be given again.
+    #[arg(long, value_name = "NAME")]
+    mode: Vec<Mode>,
 }
 
 fn defects_help() -> String {
-    let list: String = Defect::ALL.iter().map(|d| format!("  {:<24}{}\n", d.word(), d.about())).collect();
-    format!("Defects:\n{list}\nExample: chaos backend --speed 200 --defect oom-no-retry")
+    let line = |word: &str, about: &str| format!("  {word:<30}{about}\n");
+    let defects: String = Defect::ALL.iter().map(|d| line(d.word(), d.about())).collect();
+    let modes: String = Mode::ALL.iter().map(|m| line(m.word(), m.about())).collect();
+    format!("Defects:\n{defects}\nModes:\n{modes}\nExample: chaos backend --speed 200 --defect oom-no-retry")
 }
 
 impl Args {
@@ -61,6 +67,7 @@ impl Args {
         option("--data", data.to_owned());
         option("--seed", seed.to_string());
         settings.defects.iter().for_each(|d| option("--defect", d.word().to_owned()));
+        settings.modes.iter().for_each(|m| option("--mode", m.word().to_owned()));
         command
     }
 }
@@ -80,7 +87,14 @@ pub fn run(args: Args, globals: &Globals) -> Exit {
 }
 
 async fn serve(args: Args) -> Exit {
-    let settings = Embedded { speed: args.speed, slots: args.slots, vram: args.vram, queue: args.queue, defects: args.defect };
+    let settings = Embedded {
+        speed: args.speed,
+        slots: args.slots,
+        vram: args.vram,
+        queue: args.queue,
+        defects: args.defect,
+        modes: args.mode,
+    };
     let listener = match http::bind(args.listen).await {
         Ok(listener) => listener,
         Err(error) => return complain(Exit::CannotRun, format!("cannot listen on {}: {error}", args.listen)),
