@@ -10,7 +10,7 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode, header};
 use serde_json::Value as Json;
 
 use super::template::{self, bounded};
-use super::{Ask, Channel, Depth, Driver, Method, Port, ResultRoute, Route, Seen, socket};
+use super::{Ask, Channel, Depth, Driver, Method, Port, Probe, ResultRoute, Route, Seen, socket};
 use crate::backend::image;
 use crate::journal::event::{Answer, ResultLook};
 use crate::seed::fnv;
@@ -19,6 +19,8 @@ use crate::seed::fnv;
 const MOST_TEXT: usize = 4 << 20;
 /// How long a small question (status, queue, health, metrics) may take.
 const SMALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// A health endpoint that takes longer does not answer.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const RESULT_TIMEOUT: Duration = Duration::from_secs(30);
 /// What every mark of ours begins with; 16 hexadecimal digits follow.
@@ -212,6 +214,26 @@ impl Port for HttpPort {
 
     async fn ready(&self) -> Result<(), String> {
         self.expect_ok(self.driver.ready.as_ref().or(self.driver.health.as_ref())).await.map(drop)
+    }
+
+    async fn probe(&self) -> Probe {
+        let Some(route) = self.driver.health.as_ref() else { return Probe { open: true, healthy: true, seconds: 0.0 } };
+        let began = tokio::time::Instant::now();
+        let answer = self.request(route.method, &route.path).timeout(PROBE_TIMEOUT).send().await;
+        let (open, healthy) = match answer {
+            Ok(response) => (true, response.status().is_success()),
+            Err(error) => (!error.is_connect(), false),
+        };
+        Probe { open, healthy, seconds: began.elapsed().as_secs_f64() }
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Option<&Json>) -> Result<(u16, String), String> {
+        let request = self.request(method, path).timeout(SMALL_TIMEOUT);
+        let request = body.into_iter().fold(request, RequestBuilder::json);
+        let response = request.send().await.map_err(|e| sentence(&e))?;
+        let status = response.status().as_u16();
+        let (body, _) = read_bounded(response, MOST_TEXT).await?;
+        Ok((status, String::from_utf8_lossy(&body).into_owned()))
     }
 
     async fn scrape(&self) -> Option<Result<String, String>> {

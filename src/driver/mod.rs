@@ -5,6 +5,7 @@ pub mod socket;
 pub mod template;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use async_trait::async_trait;
@@ -18,6 +19,7 @@ use crate::experiment::file::read_text;
 use crate::experiment::node;
 use crate::experiment::units::{Bytes, Time};
 use crate::journal::event::{Answer, JobView, ResultLook};
+use crate::listen::{How, Reconnect};
 use crate::{record, words};
 
 record! {
@@ -39,6 +41,8 @@ record! {
         result: Option<ResultRoute> = None,
         /// How a job is cancelled.
         cancel: Option<Route> = None,
+        /// How the model is dropped from memory, so that the next job is cold.
+        evict: Option<Route> = None,
         /// Where the queue depth is, if anywhere.
         queue: Option<Queue> = None,
         /// Answers 200 while the server lives.
@@ -123,6 +127,8 @@ record! {
         subscribe: Json,
         /// Where a message says which job it is about (JSON pointer).
         id: String,
+        /// Where a message says how the backend's own client reconnects: backoff, at_once, together or never.
+        reconnect: Option<String> = None,
     }
 
     /// Where results are.
@@ -258,7 +264,11 @@ pub fn find(name: &At<String>, beside: &Path, diags: &mut Diagnostics) -> Option
 fn parse(source_name: &str, text: String, diags: &mut Diagnostics) -> Option<Driver> {
     let source = diags.add_source(source_name, text);
     let tree = node::parse(source, diags)?;
-    let driver = Driver::decode(&tree, diags)?;
+    // A driver's times are the protocol's; an experiment's scale is not theirs.
+    let scale = std::mem::replace(&mut diags.time_scale, 1.0);
+    let driver = Driver::decode(&tree, diags);
+    diags.time_scale = scale;
+    let driver = driver?;
     for (name, pattern) in driver.patterns.all() {
         if let Err(error) = Regex::new(pattern) {
             let span = tree.get("patterns").and_then(|p| p.get(name)).map_or(tree.span, |n| n.span);
@@ -293,6 +303,16 @@ pub struct Depth {
     pub running: Option<f64>,
 }
 
+/// What a look at the health endpoint shows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Probe {
+    /// A connection was accepted.
+    pub open: bool,
+    /// The answer was a success.
+    pub healthy: bool,
+    pub seconds: f64,
+}
+
 /// What is asked of a target, whatever speaks to it. No call panics on what the target sends; every answer is bounded.
 #[async_trait]
 pub trait Port: Send + Sync {
@@ -311,12 +331,30 @@ pub trait Port: Send + Sync {
     async fn ready(&self) -> Result<(), String>;
     /// The text of `/metrics`; `None` where there is none.
     async fn scrape(&self) -> Option<Result<String, String>>;
+    /// Whether its port is open and its health endpoint answers, with a short patience.
+    async fn probe(&self) -> Probe;
+    /// One request of a user's, below the target's URL.
+    ///
+    /// # Errors
+    /// When no whole answer came.
+    async fn call(&self, method: Method, path: &str, body: Option<&Json>) -> Result<(u16, String), String>;
 }
 
 /// Pushed progress.
 #[async_trait]
 pub trait Channel: Send {
     async fn subscribe(&mut self, id: &str) -> Result<(), String>;
+    /// Our end of the connection, where there is one that the kernel knows.
+    fn local_addr(&self) -> Option<SocketAddr> {
+        None
+    }
+    /// How the backend's own client comes back, once it has said so.
+    fn policy(&self) -> Option<Reconnect> {
+        None
+    }
+    /// Ends the connection in one of the ways in which connections end. What must outlive this (a connection that nobody
+    /// closes) comes back.
+    async fn leave(self: Box<Self>, how: How) -> Option<Box<dyn Channel>>;
     /// The next message about a job. Safe to drop while waiting.
     ///
     /// # Errors

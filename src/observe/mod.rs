@@ -2,6 +2,7 @@
 
 pub mod logs;
 pub mod nvml;
+pub mod prober;
 pub mod process;
 pub mod prometheus;
 pub mod sampler;

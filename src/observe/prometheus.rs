@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Scrape {
     pub values: BTreeMap<String, f64>,
+    /// The type of each family that tells it.
+    pub types: BTreeMap<String, String>,
     /// The first line that could not be read, and how many there were.
     pub malformed: Option<(u64, String)>,
 }
@@ -15,6 +17,13 @@ const MOST_SERIES: usize = 20_000;
 
 pub fn parse(text: &str) -> Scrape {
     let mut scrape = Scrape::default();
+    for line in text.lines().filter_map(|l| l.trim().strip_prefix("# TYPE ")) {
+        if let Some((name, kind)) = line.split_once(char::is_whitespace)
+            && scrape.types.len() < MOST_SERIES
+        {
+            scrape.types.insert(name.to_owned(), kind.trim().to_owned());
+        }
+    }
     for line in text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')) {
         match sample(line) {
             Some((name, value)) if scrape.values.len() < MOST_SERIES => {

@@ -26,6 +26,7 @@ pub struct Sampler {
     pub gpus: Option<Gpus>,
     pub meter: Meter,
     pub last: BTreeMap<String, f64>,
+    pub types: BTreeMap<String, String>,
 }
 
 impl Sampler {
@@ -73,6 +74,10 @@ impl Sampler {
         let scrape = prometheus::parse(text);
         if let Some((count, first)) = &scrape.malformed {
             self.gap("metrics", format!("{count} lines cannot be read, the first: {first}"));
+        }
+        if scrape.types != self.types {
+            self.types.clone_from(&scrape.types);
+            self.journal.emit(Event::MetricTypes { types: scrape.types.clone() });
         }
         let gpu = &self.driver.gpu;
         let mapped = [

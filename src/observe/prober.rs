@@ -1,0 +1,40 @@
+//! Asks the health endpoint again and again, at a pace of its own: whether the port is open, whether it answers, how fast.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::driver::Port;
+use crate::journal::event::Event;
+use crate::journal::writer::Journal;
+
+/// 1 while connections are accepted, else 0.
+pub const OPEN: &str = "health.port_open";
+/// 1 while the health endpoint answers with success, else 0.
+pub const UP: &str = "health.up";
+/// How long it took.
+const SECONDS: &str = "health.answer_s";
+const EVERY: Duration = Duration::from_millis(50);
+
+/// Probes until stopped. Only changes are written down.
+pub async fn run(port: Arc<dyn Port>, journal: Journal, stop: CancellationToken) {
+    let mut last = None;
+    loop {
+        let probe = tokio::select! {
+            probe = port.probe() => probe,
+            () = stop.cancelled() => return,
+        };
+        let figures =
+            (f64::from(u8::from(probe.open)), f64::from(u8::from(probe.healthy)), (probe.seconds * 50.0).round() / 50.0);
+        if last != Some(figures) {
+            let values = [(OPEN.to_owned(), figures.0), (UP.to_owned(), figures.1), (SECONDS.to_owned(), figures.2)];
+            journal.emit(Event::Sample { values: values.into() });
+            last = Some(figures);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
