@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use thiserror::Error;
 
-use crate::experiment::decode::{Fields, ObjectSchema, Record};
+use crate::experiment::decode::{At, Fields, ObjectSchema, Record};
 use crate::experiment::diagnostic::{Diagnostics, Span};
 use crate::journal::event::When;
 use crate::plan::Plan;
@@ -99,6 +99,10 @@ pub trait Fault: Record {
     /// What is touched, as sentences, for `chaos plan`.
     fn touches(&self, plan: &Plan) -> Vec<String>;
     fn lasts(&self) -> Lasts;
+    /// The load whose clients it is about.
+    fn load(&self) -> Option<&At<String>> {
+        None
+    }
     /// Reads, changes nothing. The engine syncs the undo to the journal before `inject`.
     fn prepare(&self, world: &World, name: &str) -> impl Future<Output = Result<Self::Undo, FaultError>> + Send;
     fn inject(&self, world: &World, name: &str) -> impl Future<Output = Result<(), FaultError>> + Send;
@@ -139,6 +143,9 @@ macro_rules! faults {
             pub fn touches(&self, plan: &Plan) -> Vec<String> {
                 match self { $(Self::$ty(fault) => fault.touches(plan)),* }
             }
+            pub fn load(&self) -> Option<&At<String>> {
+                match self { $(Self::$ty(fault) => fault.load()),* }
+            }
             pub fn lasts(&self) -> Lasts {
                 match self { $(Self::$ty(fault) => fault.lasts()),* }
             }
@@ -162,6 +169,18 @@ macro_rules! faults {
 faults! {
     /// Many jobs at one moment.
     flood => Flood,
+    /// Many ordinary jobs at one moment.
+    burst => Burst,
+    /// More users for a while.
+    spike => Spike,
+    /// WebSocket connections are taken away and given back.
+    websocket_drop => WebsocketDrop,
+    /// The model is dropped from memory.
+    evict => Evict,
+    /// A command of the user's.
+    exec => Exec,
+    /// A request of the user's to the target.
+    http => Http,
     /// The target's process is stopped (SIGSTOP) and goes on after a while (SIGCONT).
     pause => Pause,
     /// The target's process is ended and started again.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Fault, FaultError, Lasts, Observation, Reverted};
-use crate::experiment::units::Time;
+use crate::experiment::units::{Time, WallTime};
 use crate::journal::event::When;
 use crate::plan::Plan;
 use crate::run::world::World;
@@ -28,11 +28,11 @@ record! {
         /// How it is ended.
         how: How = How::Graceful,
         /// How long it may take to end after SIGTERM.
-        grace: Time = Time::secs(10),
+        grace: WallTime = WallTime::secs(10),
         /// How long it stays down before it is started.
         down: Time = Time::secs(0),
         /// How long it may take until it is ready again.
-        ready_within: Time = Time::secs(60),
+        ready_within: WallTime = WallTime::secs(60),
     }
 }
 

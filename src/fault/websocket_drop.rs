@@ -1,0 +1,257 @@
+//! Connections of the run's own listeners are taken away, as a bad network or a closed laptop takes them, and given back.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
+
+use super::{Fault, FaultError, Lasts, Observation, Reverted};
+use crate::driver::Seen;
+use crate::experiment::decode::{At, Decode};
+use crate::experiment::diagnostic::{Diagnostics, Span};
+use crate::experiment::node::Node;
+use crate::experiment::units::{Share, Time};
+use crate::journal::event::When;
+use crate::listen::registry::Now;
+use crate::listen::{How, Reconnect};
+use crate::plan::Plan;
+use crate::run::world::World;
+use crate::{record, words};
+
+/// A connection is gone within this time, or was not taken away.
+const GONE_WITHIN: Duration = Duration::from_secs(5);
+/// How long `back: after_end` waits for the open jobs to end.
+const ENDS_WITHIN: Duration = Duration::from_secs(1800);
+
+/// So many listeners, a share of them, or all.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HowMany {
+    All,
+    Count(u32),
+    Share(Share),
+}
+
+impl Decode for HowMany {
+    fn decode(node: &Node, diags: &mut Diagnostics) -> Option<Self> {
+        let text = node.scalar().unwrap_or_default();
+        let found = match text.as_str() {
+            "all" => Some(Self::All),
+            other => other.parse().ok().filter(|n| *n > 0).map(Self::Count).or_else(|| other.parse().ok().map(Self::Share)),
+        };
+        if found.is_none() {
+            diags.error(node.span, format!("`{text}` is no number of listeners"), "expected `all`, a number such as 5, or 50%");
+        }
+        found
+    }
+    fn schema() -> serde_json::Value {
+        serde_json::json!({ "anyOf": [{ "const": "all" }, { "type": "integer", "minimum": 1 }, Share::schema()] })
+    }
+}
+
+words! {
+    /// When the listeners may come back.
+    pub enum Back("moment to come back") {
+        /// After `away`, whatever their jobs do.
+        AfterAway = "after_away",
+        /// After their open jobs have ended without them, and `away`.
+        AfterEnd = "after_end",
+    }
+}
+
+record! {
+    /// Takes WebSocket connections away from the run's own listeners.
+    pub struct WebsocketDrop {
+        /// How many: `all`, a number, or a share. Those with jobs under way come first; the rest is drawn from the seed.
+        listeners: HowMany = HowMany::All,
+        /// Only the listeners of this load.
+        load: Option<At<String>> = None,
+        /// How the connection ends.
+        how: How = How::Reset,
+        /// For how long they stay away.
+        away: Time = Time::secs(1),
+        /// When that begins to count.
+        back: Back = Back::AfterAway,
+        /// How they come back.
+        reconnect: Reconnect = Reconnect::AsServed,
+    }
+}
+
+/// Whoever is held away is let go under the fault's name; with the process that held them the connections are gone anyway.
+#[derive(Serialize, Deserialize)]
+pub struct Undo {
+    listeners: Vec<Victim>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Victim {
+    name: String,
+    local: Option<SocketAddr>,
+}
+
+impl Fault for WebsocketDrop {
+    type Undo = Undo;
+
+    fn needs_process(&self) -> bool {
+        false
+    }
+
+    fn validate(&self, place: Span, diags: &mut Diagnostics) {
+        if self.how == How::Stall && self.away.0.is_zero() {
+            diags.error(place, "a stall of no time does nothing", "expected `away: 5s`");
+        }
+    }
+
+    fn touches(&self, plan: &Plan) -> Vec<String> {
+        vec![format!("drops WebSockets ({}) of its own listeners at {} for {}", self.how, plan.url, self.away)]
+    }
+
+    fn load(&self) -> Option<&At<String>> {
+        self.load.as_ref()
+    }
+
+    fn lasts(&self) -> Lasts {
+        Lasts::Held(self.away.0)
+    }
+
+    async fn prepare(&self, world: &World, name: &str) -> Result<Undo, FaultError> {
+        let victims = self.victims(world, name);
+        if victims.is_empty() {
+            return Err(FaultError::Absent("no listener is connected".into()));
+        }
+        Ok(Undo { listeners: victims.into_iter().map(|(name, now)| Victim { name, local: now.local }).collect() })
+    }
+
+    async fn inject(&self, world: &World, name: &str) -> Result<(), FaultError> {
+        let listeners = &world.shop.listeners;
+        let orders: Vec<_> = self
+            .victims(world, name)
+            .into_iter()
+            .filter_map(|(victim, _)| listeners.order(&victim, name, self.how, self.reconnect).map(|done| (victim, done)))
+            .collect();
+        let done = join_all(orders.into_iter().map(|(_, done)| tokio::time::timeout(GONE_WITHIN, done))).await;
+        if done.iter().any(|d| !matches!(d, Ok(Ok(())))) {
+            return Err(FaultError::Failed("some listeners did not let go of their connection".into()));
+        }
+        if self.back == Back::AfterEnd {
+            wait_for_ends(world, name).await;
+        }
+        Ok(())
+    }
+
+    async fn observe(&self, world: &World, name: &str, when: When) -> Observation {
+        match when {
+            When::Before => match self.candidates(world).len() {
+                0 => Observation::unknown("no listener is connected"),
+                n => Observation::intact(format!("{n} listeners are connected")),
+            },
+            When::During => self.seen_gone(world, name),
+            When::After => seen_back(world, name),
+        }
+    }
+
+    async fn revert(_undo: &Undo, world: &World, name: &str) -> Result<Reverted, FaultError> {
+        Ok(Reverted(format!("{} listeners may come back", world.shop.listeners.release(name))))
+    }
+}
+
+impl WebsocketDrop {
+    fn candidates(&self, world: &World) -> Vec<(String, Now)> {
+        let wanted = |listener: &str| match &self.load {
+            Some(load) => listener.rsplit_once('/').is_some_and(|(of, _)| of == load.value),
+            None => true,
+        };
+        world.shop.listeners.connected().into_iter().filter(|(name, _)| wanted(name)).collect()
+    }
+
+    fn asked(&self, of: usize) -> usize {
+        match self.listeners {
+            HowMany::All => of,
+            HowMany::Count(n) => n as usize,
+            HowMany::Share(share) => (share.0 * of as f64).ceil().max(1.0) as usize,
+        }
+    }
+
+    /// Seeded; those with open jobs first, since a drop that nobody waits through shows little.
+    fn victims(&self, world: &World, name: &str) -> Vec<(String, Now)> {
+        let mut all = self.candidates(world);
+        all.shuffle(&mut world.plan.seed.stream(&format!("fault/{name}/victims")));
+        all.sort_by_key(|(_, now)| now.follows == 0);
+        let asked = self.asked(all.len());
+        all.truncate(asked);
+        all
+    }
+
+    /// What the kernel, or for connections that are only silent the listener, says of each connection.
+    fn seen_gone(&self, world: &World, name: &str) -> Observation {
+        let victims = prepared(world, name);
+        let established = established();
+        let gone = |victim: &&Victim| {
+            let now = world.shop.listeners.now(&victim.name).unwrap_or_default();
+            let open = victim.local.is_some_and(|local| established.contains(&local));
+            match self.how {
+                How::Stall => now.stalled,
+                How::HalfOpen => !now.connected && (open || victim.local.is_none()),
+                How::Close | How::Fin | How::Reset => !now.connected && !open,
+            }
+        };
+        let broken = victims.iter().filter(gone).count();
+        let asked = self.asked(victims.len());
+        let what = match self.how {
+            How::Stall => "connections are not read",
+            How::HalfOpen => "connections are open and nobody is behind them",
+            _ => "connections are gone",
+        };
+        Observation::broken(broken as f64 / asked.max(1) as f64, format!("{broken} of {asked} {what}"))
+    }
+}
+
+fn prepared(world: &World, name: &str) -> Vec<Victim> {
+    let undo = world.journal.read(|r| r.fault(name).and_then(|f| f.prepared.clone()));
+    undo.and_then(|undo| serde_json::from_value::<Undo>(undo).ok()).map_or_else(Vec::new, |undo| undo.listeners)
+}
+
+fn seen_back(world: &World, name: &str) -> Observation {
+    let victims = prepared(world, name);
+    let back = |victim: &&Victim| world.shop.listeners.now(&victim.name).is_some_and(|now| now.connected && !now.stalled);
+    let back = victims.iter().filter(back).count();
+    match victims.len() - back {
+        0 => Observation::intact(format!("all {back} listeners are connected again")),
+        away => Observation::broken(away as f64 / victims.len() as f64, format!("{away} listeners are still away")),
+    }
+}
+
+/// Waits until every job that was open when this fault took the connections away has ended, asking the target itself.
+async fn wait_for_ends(world: &World, name: &str) {
+    let open: Vec<String> = world.journal.read(|record| {
+        let losses = record.listeners.values().flat_map(|l| &l.losses).filter(|loss| loss.fault.as_deref() == Some(name));
+        losses.flat_map(|loss| loss.open.clone()).collect()
+    });
+    let ended = async {
+        for id in &open {
+            while let Seen::View(view) = world.port.status(id).await
+                && !view.state.is_terminal()
+            {
+                tokio::time::sleep(world.shop.poll_every).await;
+            }
+        }
+    };
+    // Jobs that never end are for the checks to name.
+    let _ = tokio::time::timeout(ENDS_WITHIN, ended).await;
+}
+
+/// Local ends of established TCP connections of this machine, as the kernel lists them.
+fn established() -> HashSet<SocketAddr> {
+    const ESTABLISHED: &str = "01";
+    let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap_or_default();
+    let lines = table.lines().skip(1).filter_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (address, port) = fields.get(1)?.split_once(':')?;
+        let ip = u32::from_str_radix(address, 16).ok()?.to_ne_bytes();
+        (*fields.get(3)? == ESTABLISHED).then(|| Some(SocketAddr::from((ip, u16::from_str_radix(port, 16).ok()?))))?
+    });
+    lines.collect()
+}
