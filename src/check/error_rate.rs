@@ -3,6 +3,8 @@
 //! It is a count over this run, not an estimate: the upper bound of the true rate stands beside it (Clopper and Pearson,
 //! 1934). An honest refusal is no error; a refusal of our own invalid input is the load's fault and left out.
 
+use super::grade::{Limits, Met, describe};
+use super::scope::Over;
 use super::{Check, Verdict, View};
 use crate::experiment::decode::At;
 use crate::experiment::units::Share;
@@ -15,8 +17,14 @@ use crate::stats::rate_upper_bound;
 record! {
     /// The share of jobs that went wrong lies below a limit.
     pub struct ErrorRate {
-        /// The limit.
+        /// The target.
         below: Share,
+        /// Below this it still passes.
+        acceptable: Option<Share> = None,
+        /// Above this it is a failure; between the two it is only poor, and fails too.
+        failure: Option<Share> = None,
+        /// Only the jobs that were due in this part of the run.
+        over: Over = Over::All,
         /// Only the jobs of this load or fault.
         load: Option<At<String>> = None,
         /// With fewer jobs than this nothing is said.
@@ -27,7 +35,7 @@ record! {
 /// Went wrong in the eyes of the client that sent it.
 pub fn is_error(job: &JobFacts, class: Class) -> bool {
     match class {
-        Class::Failed | Class::Shed | Class::Lost | Class::Duplicated | Class::Mismatched => true,
+        Class::Failed | Class::Shed | Class::Lost | Class::Duplicated | Class::Mismatched | Class::Abandoned => true,
         Class::Rejected => !matches!(job.answer, Some((_, Answer::Refused { .. }))),
         Class::Completed | Class::Invalid | Class::Open => false,
     }
@@ -39,21 +47,25 @@ impl Check for ErrorRate {
     }
 
     fn judge(&self, view: &View<'_>) -> Verdict {
-        let expected = format!("fewer than {} of the jobs go wrong", self.below);
+        let text = |share: Option<Share>| share.map(|s| s.to_string());
+        let expected = describe(format!("fewer than {} of the jobs go wrong", self.below), text(self.acceptable), text(self.failure));
         if !view.record.ended {
             return Verdict::pending(&expected, "jobs are still being sent");
         }
-        let counted = || view.jobs(self.load()).filter(|(_, class, _)| !matches!(class, Class::Invalid | Class::Open));
-        let n = counted().count();
-        let wrong: Vec<String> = counted().filter(|(job, class, _)| is_error(job, *class)).map(|(job, class, why)| format!("job {} ({class}): {why}", job.number)).collect();
+        let mut counted = view.measured(self.load(), self.over);
+        counted.retain(|(_, class)| !matches!(class, Class::Invalid | Class::Open));
+        let n = counted.len();
+        let why = |job: &JobFacts| view.ledger.entries.get(job.number as usize).map_or("", |entry| &entry.why);
+        let errors = counted.iter().filter(|(job, class)| is_error(job, *class));
+        let wrong: Vec<String> = errors.map(|(job, class)| format!("job {} ({class}): {}", job.number, why(job))).collect();
         let rate = wrong.len() as f64 / n.max(1) as f64;
         let upper = rate_upper_bound(wrong.len() as u64, n as u64);
         let observed = format!("{} of {n} ({:.2} %); the true rate may be as high as {:.2} % (95 %)", wrong.len(), rate * 100.0, upper * 100.0);
         if n < self.min_jobs as usize {
             return Verdict::inconclusive(&expected, format!("{observed}: fewer than {} jobs", self.min_jobs));
         }
-        let holds = rate < self.below.0 || (wrong.is_empty() && self.below.0 == 0.0);
-        let verdict = if holds { Verdict::passed(&expected, observed) } else { Verdict::failed(&expected, observed) };
-        verdict.with(wrong.into_iter().take(5))
+        let below = |limit: Share| Met::from(rate < limit.0 || wrong.is_empty());
+        let limits = Limits { target: below(self.below), acceptable: self.acceptable.map(below), failure: self.failure.map(|f| (rate <= f.0).into()) };
+        limits.verdict(&expected, observed).measuring(format!("{:.2} %", rate * 100.0)).with(wrong.into_iter().take(5))
     }
 }

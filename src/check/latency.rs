@@ -1,7 +1,9 @@
 //! A percentile of the latency lies below a limit: counted from the moment that a job should have been sent, judged with
 //! the binomial rule of MLPerf LoadGen, so that too few samples are inconclusive.
 
-use super::{Check, Verdict, View};
+use super::grade::{Limits, Met, describe};
+use super::scope::Over;
+use super::{Check, Ruling, Verdict, View};
 use crate::experiment::decode::At;
 use crate::experiment::diagnostic::{Diagnostics, Span};
 use crate::experiment::units::Time;
@@ -18,8 +20,14 @@ record! {
     pub struct Latency {
         /// Which percentile, 50 to 99.99.
         percentile: f64 = 95.0,
-        /// The limit.
+        /// The target.
         below: Time,
+        /// Below this it still passes.
+        acceptable: Option<Time> = None,
+        /// Above this it is a failure; between the two it is only poor, and fails too.
+        failure: Option<Time> = None,
+        /// Only the jobs that were due in this part of the run.
+        over: Over = Over::All,
         /// Only the jobs of this load or fault.
         load: Option<At<String>> = None,
     }
@@ -36,26 +44,38 @@ impl Check for Latency {
         check_percentile(self.percentile, place, diags);
     }
 
+    /// More jobs help where too few were there, or too few to decide.
+    fn wants_samples(&self, view: &View<'_>) -> bool {
+        let jobs = view.measured(self.load(), self.over);
+        let latencies: Vec<f64> = jobs.iter().filter_map(|(job, class)| latency(job, *class)).collect();
+        let limit = self.acceptable.unwrap_or(self.below).as_s();
+        let over = latencies.iter().filter(|l| **l >= limit).count();
+        percentile_against(self.percentile, over as u64, latencies.len() as u64) == Against::Undecided
+    }
+
     fn judge(&self, view: &View<'_>) -> Verdict {
-        let expected = format!("p{} below {}", self.percentile, self.below);
+        let text = |limit: Option<Time>| limit.map(|l| l.to_string());
+        let expected = describe(format!("p{} below {}", self.percentile, self.below), text(self.acceptable), text(self.failure));
         if !view.record.ended {
             return Verdict::pending(&expected, "jobs are still being sent");
         }
-        let jobs: Vec<(&JobFacts, Class)> = view.jobs(self.load()).map(|(job, class, _)| (job, class)).collect();
+        let jobs = view.measured(self.load(), self.over);
         let mut latencies: Vec<f64> = jobs.iter().filter_map(|(job, class)| latency(job, *class)).collect();
         let limit = self.below.as_s();
         if let Some(late) = own_lateness(&jobs).filter(|late| *late > OWN_LATENESS * limit) {
             return Verdict::inconclusive(&expected, format!("chaos itself was {:.0} ms late (p99): too much against this limit", late * 1e3));
         }
         let n = latencies.len() as u64;
-        let over = latencies.iter().filter(|l| **l >= limit).count() as u64;
+        let against = |limit: Time| {
+            let over = latencies.iter().filter(|l| **l >= limit.as_s()).count() as u64;
+            Met::from(percentile_against(self.percentile, over, n))
+        };
+        let limits = Limits { target: against(self.below), acceptable: self.acceptable.map(against), failure: self.failure.map(against) };
+        let over = latencies.iter().filter(|l| **l >= limit).count();
         let shown = quantile(&mut latencies, self.percentile / 100.0).map_or_else(|| "no job".to_owned(), show);
         let observed = format!("{shown}; {over} of {n} jobs over the limit");
-        match percentile_against(self.percentile, over, n) {
-            Against::Below => Verdict::passed(&expected, observed),
-            Against::Above => Verdict::failed(&expected, observed),
-            Against::Undecided => Verdict::inconclusive(&expected, observed).with([needed(self.percentile, n)]),
-        }
+        let verdict = limits.verdict(&expected, observed).measuring(shown);
+        if verdict.ruling == Ruling::Inconclusive { verdict.with([needed(self.percentile, n)]) } else { verdict }
     }
 }
 
@@ -76,7 +96,9 @@ pub fn latency(job: &JobFacts, class: Class) -> Option<f64> {
     match class {
         Class::Completed => job.total_s(),
         Class::Rejected | Class::Invalid | Class::Open => None,
-        Class::Failed | Class::Shed | Class::Lost | Class::Duplicated | Class::Mismatched => Some(f64::INFINITY),
+        Class::Failed | Class::Shed | Class::Lost | Class::Duplicated | Class::Mismatched | Class::Abandoned => {
+            Some(f64::INFINITY)
+        }
     }
 }
 

@@ -2,6 +2,12 @@
 //!
 //! To add a check: one file beside this one, and one line in `checks!` below.
 
+pub mod grade;
+mod oom;
+mod queue;
+pub mod scope;
+
+use grade::Grade;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -30,11 +36,20 @@ pub struct Verdict {
     pub expected: String,
     pub observed: String,
     pub evidence: Vec<String>,
+    /// Against the limits of a table, where the check has some.
+    pub grade: Option<Grade>,
+    /// The figure that was judged, in a few characters.
+    pub measured: Option<String>,
 }
 
 impl Verdict {
     fn new(ruling: Ruling, expected: &str, observed: impl Into<String>) -> Self {
-        Self { ruling, expected: expected.to_owned(), observed: observed.into(), evidence: Vec::new() }
+        let (expected, observed) = (expected.to_owned(), observed.into());
+        Self { ruling, expected, observed, evidence: Vec::new(), grade: None, measured: None }
+    }
+    pub fn measuring(mut self, figure: impl Into<String>) -> Self {
+        self.measured = Some(figure.into());
+        self
     }
     pub fn passed(expected: &str, observed: impl Into<String>) -> Self {
         Self::new(Ruling::Passed, expected, observed)
@@ -85,6 +100,18 @@ pub trait Check: FromFile {
     fn validate(&self, _place: Span, _diags: &mut Diagnostics) {}
     /// It can only be decided while load is sent.
     fn needs_load(&self) -> bool {
+        false
+    }
+    /// It needs time after the end of the load.
+    fn needs_time(&self) -> bool {
+        false
+    }
+    /// It has too few samples so far, and more load could bring them.
+    fn wants_samples(&self, _view: &View<'_>) -> bool {
+        false
+    }
+    /// The load may end before its time once this is decided.
+    fn ends_load(&self) -> bool {
         false
     }
     /// The percentile that it judges, if it judges one.
@@ -139,6 +166,15 @@ macro_rules! checks {
             pub fn needs_load(&self) -> bool {
                 match self { $(Self::$ty(check) => check.needs_load()),* }
             }
+            pub fn needs_time(&self) -> bool {
+                match self { $(Self::$ty(check) => check.needs_time()),* }
+            }
+            pub fn wants_samples(&self, view: &View<'_>) -> bool {
+                match self { $(Self::$ty(check) => check.wants_samples(view)),* }
+            }
+            pub fn ends_load(&self) -> bool {
+                match self { $(Self::$ty(check) => check.ends_load()),* }
+            }
             pub fn percentile(&self) -> Option<f64> {
                 match self { $(Self::$ty(check) => check.percentile()),* }
             }
@@ -177,6 +213,54 @@ checks! {
     error_rate => ErrorRate,
     /// Lines of the target's log.
     logs => Logs,
+    /// No out-of-memory happened.
+    no_oom => NoOom,
+    /// The mean of the latency lies within a range.
+    mean_latency => MeanLatency,
+    /// Latency does not drift over the run.
+    latency_stable => LatencyStable,
+    /// The share of the time in which the health endpoint answered.
+    uptime => Uptime,
+    /// The queue never grows beyond a length.
+    queue_depth => QueueDepth,
+    /// So many jobs are completed in a time.
+    throughput => Throughput,
+    /// The GPU is as busy as it should be.
+    gpu_utilization => GpuUtilization,
+    /// The GPU's memory never fills beyond a share.
+    gpu_memory => GpuMemory,
+    /// The GPU never becomes too hot.
+    gpu_temperature => GpuTemperature,
+    /// Memory does not grow for good.
+    memory_growth => MemoryGrowth,
+    /// Lost listeners come back and learn what they missed.
+    reconnects => Reconnects,
+    /// Lost listeners do not come back all at the same instant.
+    reconnects_spread => ReconnectsSpread,
+    /// After a restart or an eviction the first job is cold, and then jobs are warm again.
+    cold_warm => ColdWarm,
+    /// What became of jobs that met an out-of-memory.
+    oom_outcome => OomOutcome,
+    /// The experiment's canary completes again after the faults.
+    canary => Canary,
+    /// Jobs that were cancelled by their clients stop.
+    no_abandoned_work => NoAbandonedWork,
+    /// No job is done twice.
+    no_duplicate_work => NoDuplicateWork,
+    /// The named metrics exist and move while they should.
+    metrics_live => MetricsLive,
+    /// An indicator returns to the band of its own baseline, and stays there.
+    time_to_recover => TimeToRecover,
+    /// A restart is clean.
+    restarts_cleanly => RestartsCleanly,
+    /// The health endpoint agreed with what the jobs saw.
+    health_is_honest => HealthIsHonest,
+    /// Refusals say so, and nothing accepted is dropped for want of room.
+    backpressure_is_honest => BackpressureIsHonest,
+    /// How much the target can take.
+    capacity => Capacity,
+    /// No WebSocket connection is lost that no fault took away.
+    listeners_stable => ListenersStable,
 }
 
 pub mod fault_proven;
@@ -201,7 +285,27 @@ fn settle(verdict: Verdict, record: &Record) -> Verdict {
     verdict
 }
 
+fn undecided(view: &View<'_>, of: impl Fn(&CheckSpec) -> bool) -> bool {
+    view.record.plan().checks.iter().any(|check| of(&check.spec) && check.spec.judge(view).ruling == Ruling::Pending)
+}
+
 /// Is a check that needs load still undecided?
 pub fn load_is_needed(view: &View<'_>) -> bool {
-    view.record.plan().checks.iter().any(|check| check.spec.needs_load() && check.spec.judge(view).ruling == Ruling::Pending)
+    undecided(view, CheckSpec::needs_load)
+}
+
+/// Is a check that needs time after the load still undecided?
+pub fn time_is_needed(view: &View<'_>) -> bool {
+    undecided(view, CheckSpec::needs_time)
+}
+
+/// Could more load bring samples that a check is missing?
+pub fn wants_samples(view: &View<'_>) -> bool {
+    view.record.plan().checks.iter().any(|check| check.spec.wants_samples(view))
+}
+
+/// Every check that may end the load is decided, and there is one.
+pub fn load_may_end(record: &Record) -> bool {
+    let checks = &record.plan().checks;
+    checks.iter().any(|check| check.spec.ends_load()) && !undecided(&View::of(record), CheckSpec::ends_load)
 }

@@ -1,0 +1,50 @@
+//! Refusals say that they are refusals, and when to come back; what was accepted is not dropped for want of room.
+
+use super::queue::{self, peak};
+use super::scope::Over;
+use super::{Check, Verdict, View};
+use crate::journal::event::Answer;
+use crate::load::ledger::Class;
+use crate::record;
+
+const EXPECTED: &str = "refusals are open and say when to come back, and nothing accepted is dropped for want of room";
+/// Nobody means this long.
+const LONGEST_WAIT_S: f64 = 86_400.0;
+
+record! {
+    /// Refusals are open and say when to come back, and nothing accepted is dropped for want of room.
+    pub struct BackpressureIsHonest {}
+}
+
+impl Check for BackpressureIsHonest {
+    fn judge(&self, view: &View<'_>) -> Verdict {
+        let record = view.record;
+        if !record.ended {
+            return Verdict::pending(EXPECTED, "the run goes on");
+        }
+        let mut refused = 0;
+        let mut wrong = Vec::new();
+        for (job, class, why) in view.jobs(None) {
+            let problem = match (&job.answer, class) {
+                (Some((_, Answer::Refused { retry_after_s, .. })), _) => {
+                    refused += 1;
+                    let sensible = retry_after_s.is_some_and(|s| s > 0.0 && s < LONGEST_WAIT_S);
+                    (!sensible).then(|| "it was not told when to come back".to_owned())
+                }
+                (Some((_, Answer::Error { proxy: false, .. })), _) => Some(why.to_owned()),
+                (_, Class::Shed) => Some(format!("accepted, and then: {why}")),
+                _ => None,
+            };
+            wrong.extend(problem.map(|what| format!("job {} ({}): {what}", job.number, job.load)));
+        }
+        if !wrong.is_empty() {
+            return Verdict::failed(EXPECTED, format!("{} jobs were not treated so", wrong.len())).with(wrong.into_iter().take(5));
+        }
+        let depth = queue::depth(record);
+        let longest = Over::All.window(record).map_or(0.0, |(from, to)| peak(&depth.by_ledger, from, to).max(peak(&depth.series, from, to)));
+        if refused == 0 && longest < 1.0 {
+            return Verdict::inconclusive(EXPECTED, "nothing was refused and nothing waited: there was no pressure");
+        }
+        Verdict::passed(EXPECTED, format!("{refused} refused openly; at most {longest:.0} waited, none was dropped")).measuring(format!("{refused} refused"))
+    }
+}

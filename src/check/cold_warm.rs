@@ -1,0 +1,184 @@
+//! After a restart or an eviction the first job is cold, and then jobs are warm again.
+//!
+//! Times are those on the worker (from running to ended), so that a queue does not look like a cold start; where nobody tells
+//! when a job starts to run, the whole time. A cold start is known from its time, and from the driver's evidence where there
+//! is some. Warm again is the first job from which a row of jobs is not larger than the warm baseline, surely and by more than
+//! the tolerance (`stats::compare`).
+
+use super::{Check, Verdict, View};
+use crate::experiment::decode::At;
+use crate::experiment::units::{Share, Time};
+use crate::fault::FaultSpec;
+use crate::journal::facts::JobFacts;
+use crate::journal::record::Record;
+use crate::load::ledger::Class;
+use crate::record;
+use crate::stats::compare::compare;
+use crate::stats::median;
+use crate::text::seconds;
+
+/// A job that takes this much longer than a warm one is cold by its time.
+const COLD_RATIO: f64 = 1.3;
+/// Warm jobs that a baseline takes.
+const FEWEST_WARM: usize = 5;
+/// Jobs in a row that show that it is warm again.
+const ROW: usize = 5;
+
+record! {
+    /// After a restart or an eviction the first job is cold, and then jobs are warm again.
+    pub struct ColdWarm {
+        /// Warm again within this time of the moment that the target was ready.
+        within: Time = Time::secs(600),
+        /// ... or within so many jobs, whichever is later.
+        jobs: u32 = 8,
+        /// How much above the warm baseline still counts as warm.
+        to_within: Share = Share(0.2),
+        /// What a cold job should take.
+        cold: Option<Time> = None,
+        /// What a warm job should take.
+        warm: Option<Time> = None,
+        /// How far from those it may lie.
+        tolerance: Share = Share(0.15),
+        /// Only the jobs of this load.
+        load: Option<At<String>> = None,
+    }
+}
+
+/// What one restart or eviction did.
+pub struct Episode {
+    /// The target was ready again, or the model was gone.
+    pub from_t: f64,
+    /// The first cold job and its time.
+    pub cold: Option<(u32, f64)>,
+    /// Every later job: when it ended, its time, whether it was cold.
+    pub later: Vec<(f64, f64, bool)>,
+    /// From which of `later` on it is warm.
+    pub warm_from: Option<usize>,
+}
+
+impl Check for ColdWarm {
+    fn load(&self) -> Option<&At<String>> {
+        self.load.as_ref()
+    }
+    fn needs_load(&self) -> bool {
+        true
+    }
+    fn needs_baseline(&self) -> bool {
+        true
+    }
+
+    fn judge(&self, view: &View<'_>) -> Verdict {
+        let expected = format!("cold first, and within {} or {} jobs warm again, to within {} of the baseline", self.within, self.jobs, self.to_within);
+        let record = view.record;
+        let Some(first) = record.baseline_end() else { return Verdict::pending(&expected, "no fault yet") };
+        let mut baseline = warm_times(view, self.load(), first);
+        let Some(warm) = median(&mut baseline).filter(|_| baseline.len() >= FEWEST_WARM) else {
+            return Verdict::inconclusive(&expected, format!("{} warm jobs before the first fault, {FEWEST_WARM} are needed", baseline.len()));
+        };
+        let Some(last_t) = record.faults_end() else { return Verdict::pending(&expected, "a fault is at work") };
+        let episodes = episodes(view, self.load(), &baseline, self.to_within.0);
+        let Some(episode) = episodes.last() else {
+            return Verdict::inconclusive(&expected, "nothing restarted or evicted the model");
+        };
+        self.of_episode(&expected, episode, warm, record, last_t)
+    }
+}
+
+impl ColdWarm {
+    fn of_episode(&self, expected: &str, episode: &Episode, warm: f64, record: &Record, last_t: f64) -> Verdict {
+        let scale = record.plan().time_scale;
+        let shown = |s: f64| seconds(s / scale);
+        let deadline = episode.from_t.max(last_t) + self.within.as_s();
+        let patience_over = record.now > deadline && episode.later.len() >= self.jobs as usize;
+        let Some((number, cold)) = episode.cold else {
+            return match patience_over || record.ended {
+                true => Verdict::inconclusive(expected, format!("no job was cold afterwards (warm takes {}): what should be cold was not", shown(warm))),
+                false => Verdict::pending(expected, "no job has ended since"),
+            };
+        };
+        let facts = format!("job {number} cold in {}, warm baseline {}: {:.2} times as long", shown(cold), shown(warm), cold / warm);
+        let measured = format!("cold {}, warm {}", shown(cold), shown(warm));
+        let Some(at) = episode.warm_from else {
+            let slow = episode.later.iter().filter(|(_, s, is_cold)| *is_cold || *s > warm * (1.0 + self.to_within.0)).count();
+            let observed = format!("not warm again: {slow} of {} later jobs were cold or slow", episode.later.len());
+            if episode.later.is_empty() && record.ended {
+                return Verdict::inconclusive(expected, "no job ended after the cold one").with([facts]);
+            }
+            return match patience_over {
+                true => Verdict::failed(expected, observed).with([facts]).measuring(measured),
+                false => Verdict::pending(expected, observed).with([facts]),
+            };
+        };
+        let took = episode.later.get(at).map_or(0.0, |job| job.0 - episode.from_t);
+        let observed = format!("cold {}, then warm again after {at} more jobs, {}", shown(cold), shown(took));
+        let evidence = [facts, format!("ratio {:.2}, time to warm {}", cold / warm, shown(took))];
+        let wrong = self.against_figures(cold, warm);
+        if let Some(wrong) = wrong {
+            return Verdict::failed(expected, format!("{observed}; {wrong}")).with(evidence).measuring(measured);
+        }
+        let in_time = took <= self.within.as_s() || at <= self.jobs as usize;
+        let verdict = if in_time { Verdict::passed(expected, observed) } else { Verdict::failed(expected, format!("{observed}: too late")) };
+        verdict.with(evidence).measuring(measured)
+    }
+
+    /// What does not agree with the figures that the file gives.
+    fn against_figures(&self, cold: f64, warm: f64) -> Option<String> {
+        let off = |what: &str, seen: f64, wanted: Option<Time>| {
+            let wanted = wanted?;
+            let far = (seen / wanted.as_s() - 1.0).abs() > self.tolerance.0;
+            far.then(|| format!("{what} is not {wanted} to within {}", self.tolerance))
+        };
+        off("cold", cold, self.cold).or_else(|| off("warm", warm, self.warm))
+    }
+}
+
+/// A job's time on the worker, or all of it.
+pub fn work_s(job: &JobFacts) -> Option<f64> {
+    let end = job.ended.as_ref()?.0;
+    Some(end - job.running_t.unwrap_or(job.submitting_t))
+}
+
+/// The times of jobs that were warm before the first fault.
+pub fn warm_times(view: &View<'_>, load: Option<&At<String>>, until: f64) -> Vec<f64> {
+    let jobs = view.background(load, super::scope::Over::All).into_iter().filter(|(job, class)| *class == Class::Completed && !job.cold);
+    jobs.filter(|(job, _)| job.ended.as_ref().is_some_and(|e| e.0 < until)).filter_map(|(job, _)| work_s(job)).collect()
+}
+
+/// What happened after each restart and each eviction.
+pub fn episodes(view: &View<'_>, load: Option<&At<String>>, baseline: &[f64], tolerance: f64) -> Vec<Episode> {
+    let record = view.record;
+    let warm = median(&mut baseline.to_vec()).unwrap_or(f64::INFINITY);
+    let restarts = record.generations.iter().skip(1).filter_map(|g| Some(g.started_t + g.ready_after_s?));
+    let evictions = record.plan().faults.iter().filter(|f| matches!(f.spec, FaultSpec::Evict(_)));
+    let evicted = evictions.filter_map(|f| record.fault(&f.name)?.injected_t);
+    let mut moments: Vec<f64> = restarts.chain(evicted).collect();
+    moments.sort_by(f64::total_cmp);
+    let jobs = view.background(load, super::scope::Over::All);
+    let ends = moments.iter().skip(1).copied().chain([f64::INFINITY]);
+    let of = |(from_t, until): (f64, f64)| {
+        let mut done: Vec<(f64, f64, bool, u32)> = jobs
+            .iter()
+            .filter(|(job, class)| *class == Class::Completed && job.running_t.unwrap_or(job.submitting_t) >= from_t)
+            .filter_map(|(job, _)| Some((job.ended.as_ref()?.0, work_s(job)?, job.cold, job.number)))
+            .filter(|(t, ..)| *t < until)
+            .collect();
+        done.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let is_cold = |(_, s, flagged, _): &(f64, f64, bool, u32)| *flagged || *s > warm * COLD_RATIO;
+        let cold = done.first().filter(|job| is_cold(job)).map(|job| (job.3, job.1));
+        // Jobs that waited for the same model were cold with it.
+        let together = done.iter().take_while(|job| cold.is_some() && is_cold(job) && job.0 - done[0].0 < warm * COLD_RATIO / 2.0).count();
+        let later: Vec<(f64, f64, bool)> = done[together..].iter().map(|(t, s, flagged, _)| (*t, *s, *flagged)).collect();
+        Episode { from_t, cold, warm_from: warm_from(&later, baseline, tolerance), later }
+    };
+    moments.iter().copied().zip(ends).map(of).collect()
+}
+
+/// From which job on a row is warm, and nothing after it is surely slower.
+fn warm_from(later: &[(f64, f64, bool)], baseline: &[f64], tolerance: f64) -> Option<usize> {
+    let slow = |row: &[(f64, f64, bool)]| {
+        let times: Vec<f64> = row.iter().map(|job| job.1).collect();
+        compare(baseline, &times).is_some_and(|c| c.is_larger(tolerance))
+    };
+    let warm_row = |row: &[(f64, f64, bool)]| row.iter().all(|job| !job.2) && compare(baseline, &row.iter().map(|j| j.1).collect::<Vec<_>>()).is_some_and(|c| c.ratio <= 1.0 + tolerance);
+    (0..later.len().saturating_sub(ROW - 1)).find(|at| warm_row(&later[*at..*at + ROW]) && !later[*at..].chunks(2 * ROW).any(slow))
+}

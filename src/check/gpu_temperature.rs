@@ -1,0 +1,39 @@
+//! The GPU never becomes too hot.
+
+use super::grade::{Limits, describe};
+use super::scope::{Over, values};
+use super::{Check, Verdict, View};
+use crate::record;
+
+record! {
+    /// The GPU never becomes too hot.
+    pub struct GpuTemperature {
+        /// The target: cooler than this at any moment, degrees Celsius.
+        below: f64,
+        /// Below this it still passes.
+        acceptable: Option<f64> = None,
+        /// From here on it is a failure; between the two it is only poor, and fails too.
+        failure: Option<f64> = None,
+        /// In which part of the run.
+        over: Over = Over::All,
+    }
+}
+
+impl Check for GpuTemperature {
+    fn judge(&self, view: &View<'_>) -> Verdict {
+        let text = |limit: Option<f64>| limit.map(|l| format!("{l} °C"));
+        let expected = describe(format!("cooler than {} °C", self.below), text(self.acceptable), text(self.failure));
+        if !view.record.ended {
+            return Verdict::pending(&expected, "the run goes on");
+        }
+        let Some((series, _)) = values(view.record, "gpu.temperature_c", self.over) else {
+            return Verdict::inconclusive(&expected, "nobody tells the temperature of the GPU");
+        };
+        let limits = Limits {
+            target: (series.max < self.below).into(),
+            acceptable: self.acceptable.map(|l| (series.max < l).into()),
+            failure: self.failure.map(|l| (series.max < l).into()),
+        };
+        limits.verdict(&expected, format!("at most {:.0} °C", series.max)).measuring(format!("{:.0} °C", series.max))
+    }
+}

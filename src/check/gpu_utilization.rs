@@ -1,0 +1,67 @@
+//! The GPU is as busy as it should be: neither idle nor saturated for long.
+
+use super::grade::{Limits, Met, describe};
+use super::scope::{Over, values};
+use super::{Check, Verdict, View};
+use crate::experiment::units::{Share, ShareRange, Time};
+use crate::journal::series::Series;
+use crate::record;
+
+const SERIES: &str = "gpu.utilization_percent";
+/// With fewer samples a mean says nothing.
+const FEWEST: u64 = 10;
+
+record! {
+    /// The mean utilisation of the GPU lies within a range.
+    pub struct GpuUtilization {
+        /// The target.
+        within: ShareRange,
+        /// Within this it still passes.
+        acceptable: Option<ShareRange> = None,
+        /// Above this, for `sustained`, it is a failure.
+        failure: Option<Share> = None,
+        /// How long without a break.
+        sustained: Time = Time::secs(60),
+        /// In which part of the run.
+        over: Over = Over::All,
+    }
+}
+
+impl Check for GpuUtilization {
+    fn judge(&self, view: &View<'_>) -> Verdict {
+        let above = self.failure.map(|share| format!("above {share} for {}", self.sustained));
+        let expected = describe(format!("a mean of {}", self.within), self.acceptable.map(|r| r.to_string()), above);
+        let record = view.record;
+        if !record.ended {
+            return Verdict::pending(&expected, "the run goes on");
+        }
+        let Some((series, to)) = values(record, SERIES, self.over) else {
+            return Verdict::inconclusive(&expected, "nobody tells the utilisation of the GPU");
+        };
+        let from = series.points.first().map_or(0.0, |p| p.t);
+        if record.samples < FEWEST {
+            return Verdict::inconclusive(&expected, format!("{} samples are too few", record.samples));
+        }
+        let share = series.mean(from, to).unwrap_or(0.0) / 100.0;
+        let longest = self.failure.map_or(0.0, |limit| longest_above(&series, limit.0 * 100.0, to));
+        let observed = format!("mean {:.1} %, peak {:.0} %", share * 100.0, series.max);
+        let stretch = self.failure.map(|limit| format!("longest time above {limit}: {longest:.1} s"));
+        // Saturated for that long it is a failure, whatever the mean is.
+        let saturated = self.failure.is_some() && longest >= self.sustained.as_s();
+        let meets = |range: ShareRange| Met::from(range.holds(share) && !saturated);
+        let limits = Limits { target: meets(self.within), acceptable: self.acceptable.map(meets), failure: saturated.then_some(Met::No) };
+        limits.verdict(&expected, observed).measuring(format!("{:.1} %", share * 100.0)).with(stretch)
+    }
+}
+
+/// The longest stretch above a value, in seconds.
+fn longest_above(series: &Series, limit: f64, to: f64) -> f64 {
+    let mut since = None;
+    let mut longest: f64 = 0.0;
+    let ends = series.points.iter().skip(1).map(|p| p.t).chain([to]);
+    for (point, end) in series.points.iter().zip(ends) {
+        since = (point.value > limit).then(|| since.unwrap_or(point.t));
+        longest = longest.max(since.map_or(0.0, |since| end - since));
+    }
+    longest
+}

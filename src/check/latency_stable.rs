@@ -1,0 +1,85 @@
+//! No drift: jobs at the end take no longer than jobs at the beginning, memory flat or not. A trend finds what no threshold
+//! finds: each job a little slower than the one before.
+
+use super::latency::latency;
+use super::scope::Over;
+use super::{Check, Verdict, View};
+use crate::experiment::decode::At;
+use crate::experiment::units::Share;
+use crate::record;
+use crate::stats::median;
+use crate::stats::trend::trend;
+
+/// Fewer jobs than this have no trend worth the name.
+const FEWEST: usize = 30;
+/// More are thinned out: the trend looks at all pairs.
+const MOST: usize = 800;
+
+record! {
+    /// Latency does not drift over the run.
+    pub struct LatencyStable {
+        /// From the first job to the last it grows by less than this share of the median.
+        drift: Share = Share(0.1),
+        /// Only the jobs of this load.
+        load: Option<At<String>> = None,
+        /// In which part of the run.
+        over: Over = Over::All,
+    }
+}
+
+impl LatencyStable {
+    /// When each job was due and what it took; cold jobs are another matter.
+    fn points(&self, view: &View<'_>) -> Vec<(f64, f64)> {
+        let jobs = view.background(self.load(), self.over);
+        let mut points: Vec<(f64, f64)> = jobs
+            .iter()
+            .filter(|(job, _)| !job.cold)
+            .filter_map(|(job, class)| Some((job.intended_t, latency(job, *class).filter(|l| l.is_finite())?)))
+            .collect();
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let step = points.len().div_ceil(MOST).max(1);
+        points.into_iter().step_by(step).collect()
+    }
+
+    /// The drift over the run as a share of the median, with its bounds.
+    fn drift_of(points: &[(f64, f64)]) -> Option<(f64, f64, f64)> {
+        let found = trend(points)?;
+        let length = points.last()?.0 - points.first()?.0;
+        let usual = median(&mut points.iter().map(|p| p.1).collect::<Vec<_>>())?.max(1e-9);
+        let share = |slope: f64| slope * length / usual;
+        Some((share(found.slope), share(found.low), share(found.high)))
+    }
+}
+
+impl Check for LatencyStable {
+    fn load(&self) -> Option<&At<String>> {
+        self.load.as_ref()
+    }
+
+    fn wants_samples(&self, view: &View<'_>) -> bool {
+        let points = self.points(view);
+        let bound = self.drift.0;
+        points.len() < FEWEST || Self::drift_of(&points).is_none_or(|(_, low, high)| low <= bound && high >= bound)
+    }
+
+    fn judge(&self, view: &View<'_>) -> Verdict {
+        let expected = format!("latency drifts by less than {} over the run", self.drift);
+        if !view.record.ended {
+            return Verdict::pending(&expected, "jobs are still being sent");
+        }
+        let points = self.points(view);
+        if points.len() < FEWEST {
+            return Verdict::inconclusive(&expected, format!("{} warm jobs completed, a trend takes {FEWEST}", points.len()));
+        }
+        let Some((drift, low, high)) = Self::drift_of(&points) else {
+            return Verdict::inconclusive(&expected, "every job was due at the same moment");
+        };
+        let observed = format!("{:+.1} % over {} jobs (99 %: {:+.1} to {:+.1} %)", drift * 100.0, points.len(), low * 100.0, high * 100.0);
+        let verdict = match self.drift.0 {
+            bound if low > bound => Verdict::failed(&expected, observed),
+            bound if high < bound => Verdict::passed(&expected, observed),
+            _ => Verdict::inconclusive(&expected, observed),
+        };
+        verdict.measuring(format!("{:+.1} %", drift * 100.0))
+    }
+}

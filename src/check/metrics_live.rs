@@ -1,0 +1,154 @@
+//! The named metrics exist, have the right type, and move while they should.
+//!
+//! A metric that has not moved while so many jobs ended stands still, unless it counts something that did not happen. The
+//! list of the load-testing plan is built in.
+
+use super::{Check, Verdict, View};
+use crate::experiment::diagnostic::nearest;
+use crate::journal::event::{JobState, Phase};
+use crate::journal::record::Record;
+use crate::observe::prometheus::canonical_name;
+use crate::record;
+
+/// What makes a metric move.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Moves {
+    /// Jobs.
+    WithJobs,
+    /// Listeners that come and go; messages to them.
+    WithListeners,
+    /// Only what goes wrong, or what need not happen.
+    Maybe,
+}
+
+/// The plan's list: name, type, what moves it.
+const PLAN: &[(&str, &str, Moves)] = &[
+    ("http_request_duration_seconds", "histogram", Moves::WithJobs),
+    ("pipeline_stage_duration_seconds", "histogram", Moves::WithJobs),
+    ("model_3d_duration_seconds", "histogram", Moves::WithJobs),
+    ("concurrent_requests", "gauge", Moves::WithJobs),
+    ("job_queue_size", "gauge", Moves::Maybe),
+    ("gpu_usage_percent", "gauge", Moves::WithJobs),
+    ("gpu_memory_bytes", "gauge", Moves::WithJobs),
+    ("cpu_usage_percent", "gauge", Moves::WithJobs),
+    ("memory_usage_bytes", "gauge", Moves::WithJobs),
+    ("http_requests_total", "counter", Moves::WithJobs),
+    ("errors_total", "counter", Moves::Maybe),
+    ("generation_success_total", "counter", Moves::WithJobs),
+    ("generation_failure_total", "counter", Moves::Maybe),
+    ("websocket_connections_active", "gauge", Moves::Maybe),
+    ("websocket_messages_sent_total", "counter", Moves::WithListeners),
+    ("websocket_errors_total", "counter", Moves::Maybe),
+    ("quality_overall_score", "gauge", Moves::WithJobs),
+    ("quality_validation_failures_total", "counter", Moves::Maybe),
+];
+
+record! {
+    /// The named metrics exist, have the right type, and move while they should.
+    pub struct MetricsLive {
+        /// Which; without it the list of the load-testing plan.
+        names: Vec<String> = Vec::new(),
+        /// A metric that has not moved while so many jobs completed stands still.
+        jobs: u32 = 10,
+    }
+}
+
+impl Check for MetricsLive {
+    fn judge(&self, view: &View<'_>) -> Verdict {
+        let expected = "every named metric exists, has its type, and moves while jobs are done";
+        let record = view.record;
+        if !record.ended {
+            return Verdict::pending(expected, "the run goes on");
+        }
+        if record.samples == 0 || !record.series.keys().any(|name| name.starts_with("metric:")) {
+            return Verdict::inconclusive(expected, "the target's metrics could not be read");
+        }
+        let wanted: Vec<(String, Option<&str>, Moves)> = if self.names.is_empty() {
+            PLAN.iter().map(|(name, kind, moves)| ((*name).to_owned(), Some(*kind), *moves)).collect()
+        } else {
+            self.names.iter().map(|name| (name.clone(), None, Moves::WithJobs)).collect()
+        };
+        let ends = completed_at(record);
+        let wrong: Vec<String> = wanted.iter().filter_map(|(name, kind, moves)| self.wrong(record, name, *kind, *moves, &ends)).collect();
+        let observed = format!("{} of {} are alive", wanted.len() - wrong.len(), wanted.len());
+        if !wrong.is_empty() {
+            return Verdict::failed(expected, observed.clone()).measuring(observed).with(wrong);
+        }
+        if ends.len() < self.jobs as usize {
+            return Verdict::inconclusive(expected, format!("{} jobs completed, {} are needed to see what moves", ends.len(), self.jobs));
+        }
+        Verdict::passed(expected, observed.clone()).measuring(observed)
+    }
+}
+
+/// When jobs completed, in order.
+fn completed_at(record: &Record) -> Vec<f64> {
+    let begin = record.phase_start(Phase::Baseline).unwrap_or(0.0);
+    let done = record.jobs.iter().filter(|job| job.state() == Some(JobState::Completed));
+    let mut ends: Vec<f64> = done.filter_map(|job| job.ended.as_ref().map(|e| e.0)).filter(|t| *t >= begin).collect();
+    ends.sort_by(f64::total_cmp);
+    ends
+}
+
+impl MetricsLive {
+    fn wrong(&self, record: &Record, name: &str, kind: Option<&str>, moves: Moves, ends: &[f64]) -> Option<String> {
+        let last_change = match last_change(record, name) {
+            Some(t) => t,
+            None if exists(record, name) => f64::NEG_INFINITY,
+            // A family without a sample is declared and nothing more.
+            None if moves == Moves::Maybe && record.metric_types.contains_key(family(name)) => return None,
+            None => {
+                let known = record.series.keys().filter_map(|k| k.strip_prefix("metric:"));
+                let hint = nearest(name, known).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+                return Some(format!("{name}: no sample{hint}"));
+            }
+        };
+        let told = record.metric_types.get(family(name)).map(String::as_str);
+        if let (Some(told), Some(kind)) = (told, kind)
+            && told != kind
+            && told != "unknown"
+            && told != "untyped"
+        {
+            return Some(format!("{name}: it is a {told}, expected a {kind}"));
+        }
+        let heard = record.listeners.values().any(|l| !l.connected.is_empty());
+        if moves == Moves::Maybe || (moves == Moves::WithListeners && !heard) {
+            return None;
+        }
+        // The sample after a job's end is the first that can show it.
+        let missed = ends.iter().filter(|t| **t > last_change && **t < record.now - 2.0 * record.plan().sample_every_s).count();
+        if missed < self.jobs as usize {
+            return None;
+        }
+        Some(match last_change {
+            t if t.is_finite() => format!("{name}: frozen since {t:.1} s, while {missed} jobs completed"),
+            _ => format!("{name}: it never moved, while {missed} jobs completed"),
+        })
+    }
+}
+
+/// A counter's family has no `_total` in OpenMetrics.
+fn family(name: &str) -> &str {
+    name.strip_suffix("_total").unwrap_or(name)
+}
+
+/// Every series of a metric: itself, with labels, and the parts of a histogram.
+fn series_of<'a>(record: &'a Record, name: &str) -> impl Iterator<Item = &'a crate::journal::series::Series> {
+    let canonical = canonical_name(name);
+    record.series.iter().filter(move |(key, _)| {
+        let Some(key) = key.strip_prefix("metric:") else { return false };
+        let Some(rest) = key.strip_prefix(canonical.as_str()) else { return false };
+        let rest = ["_count", "_sum"].iter().find_map(|part| rest.strip_prefix(part)).unwrap_or(rest);
+        rest.is_empty() || rest.starts_with('{')
+    }).map(|(_, series)| series)
+}
+
+fn exists(record: &Record, name: &str) -> bool {
+    series_of(record, name).next().is_some()
+}
+
+/// When any of its series changed for the last time.
+fn last_change(record: &Record, name: &str) -> Option<f64> {
+    let moved = series_of(record, name).filter(|series| series.ever_moved());
+    moved.filter_map(|series| series.points.last().map(|p| p.t)).reduce(f64::max)
+}

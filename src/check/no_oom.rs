@@ -1,0 +1,30 @@
+//! No out-of-memory happened.
+
+use super::{Check, Verdict, View, oom};
+use crate::record;
+
+const EXPECTED: &str = "no out-of-memory";
+
+record! {
+    /// No out-of-memory happened.
+    pub struct NoOom {}
+}
+
+impl Check for NoOom {
+    fn judge(&self, view: &View<'_>) -> Verdict {
+        let record = view.record;
+        let sources = oom::counts(record);
+        let seen = sources.iter().map(|(_, count)| *count).max().unwrap_or(0);
+        let evidence = sources.iter().map(|(source, count)| format!("{source}: {count}"));
+        if seen > 0 {
+            return Verdict::failed(EXPECTED, format!("{seen} seen")).with(evidence).with(oom::lines(record)).measuring(seen.to_string());
+        }
+        if !record.ended {
+            return Verdict::pending(EXPECTED, "none so far");
+        }
+        if sources.is_empty() {
+            return Verdict::inconclusive(EXPECTED, "nothing could show one: the driver has neither an `oom` pattern nor a counter");
+        }
+        Verdict::passed(EXPECTED, "none seen").with(evidence).measuring("0")
+    }
+}

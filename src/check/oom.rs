@@ -1,0 +1,88 @@
+//! Which jobs met an out-of-memory, and what says so.
+
+use regex::Regex;
+
+use crate::driver::Patterns;
+use crate::journal::facts::JobFacts;
+use crate::journal::record::Record;
+use crate::observe::prometheus::canonical_name;
+
+/// What out-of-memory errors look like in this run.
+pub struct Signs<'a> {
+    record: &'a Record,
+    pattern: Option<Regex>,
+}
+
+impl<'a> Signs<'a> {
+    pub fn of(record: &'a Record) -> Self {
+        Self { record, pattern: Patterns::compiled(record.plan().driver.patterns.oom.as_ref()) }
+    }
+
+    /// By its error, by a log line that names it, or by a smaller batch at a later attempt.
+    pub fn met(&self, job: &JobFacts) -> bool {
+        self.retried(job) || self.in_error(job) || named_in(job, "oom", self.record)
+    }
+
+    pub fn in_error(&self, job: &JobFacts) -> bool {
+        job.error().is_some_and(|e| self.pattern.as_ref().is_some_and(|re| re.is_match(e)))
+    }
+
+    pub fn retried(&self, job: &JobFacts) -> bool {
+        let shrunk = job.smallest_batch.is_some_and(|batch| batch < job.shape.batch);
+        (job.attempts >= 2 && shrunk) || named_in(job, "retry", self.record)
+    }
+}
+
+/// How many each source saw.
+pub fn counts(record: &Record) -> Vec<(&'static str, u64)> {
+    let driver = &record.plan().driver;
+    let mut sources = Vec::new();
+    if driver.patterns.oom.is_some() {
+        if !record.generations.is_empty() {
+            sources.push(("lines in the log", record.log_counts.get("oom").copied().unwrap_or(0)));
+        }
+        let signs = Signs::of(record);
+        let errors = record.jobs.iter().filter(|job| signs.in_error(job));
+        sources.push(("errors of jobs", errors.count() as u64));
+    }
+    if let Some(name) = &driver.counters.out_of_memory
+        && let Some(series) = record.series.get(&format!("metric:{}", canonical_name(name)))
+    {
+        sources.push(("the target's counter", (series.max - series.points.first().map_or(0.0, |p| p.value)).max(0.0) as u64));
+    }
+    sources
+}
+
+/// Lines of the log that say so.
+pub fn lines(record: &Record) -> impl Iterator<Item = String> {
+    let hits = record.log_hits.iter().filter(|hit| hit.pattern == "oom").take(3);
+    hits.map(|hit| format!("log at {:.1} s: {}", hit.t, hit.line))
+}
+
+/// A log line that matches the pattern names the job.
+fn named_in(job: &JobFacts, pattern: &str, record: &Record) -> bool {
+    let Some(id) = job.id().filter(|id| !id.is_empty()) else { return false };
+    record.log_hits.iter().any(|hit| hit.pattern == pattern && names(&hit.line, id))
+}
+
+/// The id stands in the line as a word of its own: `job-1` is not named by `job-12`.
+fn names(line: &str, id: &str) -> bool {
+    let part_of_word = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
+    line.match_indices(id).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        let after = line[at + id.len()..].chars().next();
+        !before.is_some_and(part_of_word) && !after.is_some_and(part_of_word)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::names;
+
+    #[test]
+    fn an_id_is_a_whole_word() {
+        assert!(names("retrying job=job-1", "job-1"));
+        assert!(!names("job-12 failed", "job-1"));
+        assert!(names("job-12 failed, then job-1", "job-1"));
+    }
+}

@@ -1,0 +1,115 @@
+//! What became of each job that met an out-of-memory, which of these are allowed, and whether the memory came back.
+
+use std::collections::BTreeMap;
+
+use super::oom::Signs;
+use super::scope::{Over, values};
+use super::{Check, Verdict, View};
+use crate::experiment::units::Share;
+use crate::journal::facts::JobFacts;
+use crate::journal::record::Record;
+use crate::load::ledger::Class;
+use crate::{record, words};
+
+words! {
+    /// What becomes of a job that meets an out-of-memory.
+    pub enum Outcome("outcome of an out-of-memory") {
+        /// It was refused openly.
+        Refused = "refused",
+        /// It was tried again in a smaller batch, and completed.
+        RetriedSmaller = "retried_smaller",
+        /// It completed with its own result, without a smaller batch being told.
+        Completed = "completed",
+        /// It is called a success, and its result is none.
+        FakeSuccess = "fake_success",
+        /// It failed.
+        Failed = "failed",
+        /// It was lost, or never ended.
+        Lost = "lost",
+        /// It was lost when the server died.
+        Died = "died",
+    }
+}
+
+record! {
+    /// What becomes of jobs that meet an out-of-memory.
+    pub struct OomOutcome {
+        /// Which outcomes are in order.
+        allow: Vec<Outcome> = vec![Outcome::Refused, Outcome::RetriedSmaller],
+        /// GPU memory must come back to what it was before, to within this share of all of it.
+        memory_back_to_within: Share = Share(0.1),
+    }
+}
+
+impl Check for OomOutcome {
+    fn judge(&self, view: &View<'_>) -> Verdict {
+        let allowed: Vec<&str> = self.allow.iter().map(|o| o.word()).collect();
+        let expected = format!("jobs that meet an out-of-memory are {}, and the memory comes back", allowed.join(" or "));
+        let record = view.record;
+        if !record.ended {
+            return Verdict::pending(&expected, "the run goes on");
+        }
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut wrong = Vec::new();
+        let signs = Signs::of(record);
+        for (job, class, why) in view.jobs(None) {
+            let Some(outcome) = outcome(job, class, &signs, record) else { continue };
+            *counts.entry(outcome.word()).or_default() += 1;
+            if !self.allow.contains(&outcome) {
+                wrong.push(format!("job {} ({}): {}: {why}", job.number, job.load, outcome.word()));
+            }
+        }
+        if counts.is_empty() {
+            return Verdict::inconclusive(&expected, "no job is known to have met an out-of-memory");
+        }
+        let told: Vec<String> = counts.iter().map(|(what, n)| format!("{n} {what}")).collect();
+        let memory = self.memory_back(record);
+        let evidence = memory.as_ref().map_or_else(|| "nobody tells the memory of the GPU".to_owned(), |(_, text)| text.clone());
+        let kept = memory.as_ref().is_some_and(|(back, _)| !back);
+        let observed = format!("{}{}", told.join(", "), if kept { "; the memory did not come back" } else { "" });
+        let verdict = match wrong.is_empty() && !kept {
+            true if memory.is_none() => Verdict::inconclusive(&expected, format!("{observed}; whether the memory came back cannot be told")),
+            true => Verdict::passed(&expected, observed),
+            false => Verdict::failed(&expected, observed),
+        };
+        verdict.measuring(told.join(", ")).with(wrong.into_iter().take(5)).with([evidence])
+    }
+}
+
+impl OomOutcome {
+    /// Whether GPU memory came back to its level before, and the figures. The lowest values are compared: the rest is jobs.
+    fn memory_back(&self, record: &Record) -> Option<(bool, String)> {
+        let total = record.series.get("gpu.memory_total_bytes")?.max;
+        let floor = |over| values(record, "gpu.memory_used_bytes", over).map(|(series, _)| series.min);
+        let (before, after) = (floor(Over::Baseline)?, floor(Over::After)?);
+        let gib = |bytes: f64| bytes / f64::from(1 << 30);
+        let text = format!("GPU memory falls to {:.1} GiB afterwards, {:.1} GiB before", gib(after), gib(before));
+        Some((after <= before + self.memory_back_to_within.0 * total, text))
+    }
+}
+
+/// `None` for a job that did not meet one.
+fn outcome(job: &JobFacts, class: Class, signs: &Signs<'_>, record: &Record) -> Option<Outcome> {
+    let of_fault = record.plan().faults.iter().any(|f| f.name == job.load);
+    if signs.met(job) {
+        return Some(match class {
+            Class::Completed if signs.retried(job) => Outcome::RetriedSmaller,
+            Class::Completed => Outcome::Completed,
+            Class::Mismatched => Outcome::FakeSuccess,
+            Class::Lost if crashed(record) => Outcome::Died,
+            Class::Lost | Class::Open => Outcome::Lost,
+            _ => Outcome::Failed,
+        });
+    }
+    // An out-of-memory that is hidden shows only in what came out, or did not.
+    match class {
+        Class::Rejected if of_fault => Some(Outcome::Refused),
+        Class::Mismatched if of_fault => Some(Outcome::FakeSuccess),
+        Class::Lost if of_fault && crashed(record) => Some(Outcome::Died),
+        _ => None,
+    }
+}
+
+fn crashed(record: &Record) -> bool {
+    record.generations.iter().any(|g| g.exited.as_ref().is_some_and(|(.., asked)| !asked))
+}

@@ -1,0 +1,148 @@
+//! Every listener whose connection was lost comes back, hears of its jobs, and learns how those ended that ended without it;
+//! and the jobs went on meanwhile.
+
+use super::{Check, Ruling, Verdict, View};
+use crate::experiment::units::WallTime;
+use crate::journal::event::{JobState, Via};
+use crate::journal::facts::{JobFacts, Loss};
+use crate::journal::record::Record;
+use crate::record;
+
+const EXPECTED: &str = "every lost listener comes back, hears of its jobs, and learns how they ended; the jobs go on without it";
+const SHOWN: usize = 8;
+
+record! {
+    /// Every listener whose connection was lost comes back and learns what it missed.
+    pub struct Reconnects {
+        /// Connected again, counted from the moment that nothing kept it from it.
+        within: WallTime = WallTime::secs(10),
+        /// First news of each open job, from the return.
+        update_within: WallTime = WallTime::secs(5),
+        /// The end of a job that has ended, from the return or from that end, whichever is later.
+        end_within: WallTime = WallTime::secs(5),
+    }
+}
+
+/// What is said of one loss, or of one job of it.
+enum Said {
+    Fine,
+    Wrong(String),
+    NotYet,
+}
+
+impl Check for Reconnects {
+    fn needs_time(&self) -> bool {
+        true
+    }
+
+    fn judge(&self, view: &View<'_>) -> Verdict {
+        let record = view.record;
+        let losses = losses(record);
+        let faults_over = record.faults_over();
+        if losses.is_empty() {
+            return match record.ended || faults_over {
+                true => Verdict::inconclusive(EXPECTED, "no listener lost its connection"),
+                false => Verdict::pending(EXPECTED, "no listener has lost its connection yet"),
+            };
+        }
+        let said: Vec<Said> = losses.iter().flat_map(|(name, loss)| self.of_loss(name, loss, record)).collect();
+        let wrong: Vec<String> = said.iter().filter_map(|s| if let Said::Wrong(why) = s { Some(why.clone()) } else { None }).collect();
+        let observed = format!("{} losses, {} things wrong", losses.len(), wrong.len());
+        if !wrong.is_empty() {
+            return Verdict::failed(EXPECTED, observed).with(wrong.into_iter().take(SHOWN)).with(cases(&losses, record));
+        }
+        let open: usize = losses.iter().map(|(_, loss)| loss.open.len()).sum();
+        if !faults_over || (!record.ended && said.iter().any(|s| matches!(s, Said::NotYet))) {
+            return Verdict::pending(EXPECTED, observed);
+        }
+        if said.iter().any(|s| matches!(s, Said::NotYet)) {
+            return Verdict::inconclusive(EXPECTED, "the run ended before it was decided").with(cases(&losses, record));
+        }
+        let slowest = losses.iter().filter_map(|(_, loss)| Some(loss.back_t? - from(loss, record)?)).fold(0.0, f64::max);
+        let passed = format!("{} losses with {open} open jobs; the slowest return took {slowest:.2} s", losses.len());
+        let verdict = if open == 0 { Verdict::new(Ruling::Inconclusive, EXPECTED, format!("{passed}: no job was open, so nothing was missed")) } else { Verdict::passed(EXPECTED, passed) };
+        verdict.measuring(format!("{slowest:.2} s")).with(cases(&losses, record))
+    }
+}
+
+/// Losses that a fault caused, by taking the connection or by ending the target.
+fn losses(record: &Record) -> Vec<(&str, &Loss)> {
+    let first = record.baseline_end().unwrap_or(f64::INFINITY);
+    let until = record.load_stopped_t.unwrap_or(f64::INFINITY);
+    let all = record.listeners.iter().flat_map(|(name, facts)| facts.losses.iter().map(move |loss| (name.as_str(), loss)));
+    all.filter(|(_, loss)| (first..until).contains(&loss.t)).collect()
+}
+
+/// From when on nothing kept the listener from coming back.
+fn from(loss: &Loss, record: &Record) -> Option<f64> {
+    let freed = loss.freed_t?;
+    let ready = |g: &crate::journal::facts::Generation| Some(g.started_t + g.ready_after_s?);
+    let down = record.generations.iter().find(|g| g.exited.as_ref().is_some_and(|(t, ..)| (*t - loss.t).abs() < 5.0));
+    let up_again = down.map(|g| record.generations.iter().filter(|next| next.number > g.number).find_map(ready));
+    match up_again {
+        None => Some(freed),
+        Some(ready) => ready.map(|t| t.max(freed)),
+    }
+}
+
+impl Reconnects {
+    fn of_loss(&self, name: &str, loss: &Loss, record: &Record) -> Vec<Said> {
+        let Some(from) = from(loss, record) else { return vec![Said::NotYet] };
+        let Some(back) = loss.back_t else {
+            return match record.now - from > self.within.as_s() {
+                true => vec![Said::Wrong(format!("{name}, lost at {:.1} s ({}), never came back", loss.t, loss.why))],
+                false => vec![Said::NotYet],
+            };
+        };
+        let mut said = Vec::new();
+        if back - from > self.within.as_s() {
+            said.push(Said::Wrong(format!("{name} came back only after {:.1} s", back - from)));
+        }
+        let jobs = loss.open.iter().filter_map(|id| record.jobs.iter().find(|job| job.id() == Some(id)));
+        said.extend(jobs.map(|job| self.of_job(name, job, loss, back, record)));
+        said
+    }
+
+    fn of_job(&self, name: &str, job: &JobFacts, loss: &Loss, back: f64, record: &Record) -> Said {
+        let id = job.id().unwrap_or("?");
+        let news: Vec<_> = loss.heard.iter().filter(|(_, of, _)| of == id).collect();
+        let ended = job.ended.as_ref().map(|(t, view, _)| (*t, view.state));
+        match ended {
+            Some((_, JobState::Failed | JobState::Cancelled)) => {
+                return Said::Wrong(format!("{id} of {name} did not go on without it: {}", job.error().unwrap_or("it was cancelled")));
+            }
+            None if job.vanished_t.is_some() => return Said::Wrong(format!("{id} of {name} was lost")),
+            _ => {}
+        }
+        let told_end = news.iter().any(|(_, _, state)| state.is_terminal());
+        if told_end {
+            return Said::Fine;
+        }
+        if news.is_empty() && record.now - back > self.update_within.as_s() {
+            return Said::Wrong(format!("{name} came back at {back:.1} s and heard nothing of {id}"));
+        }
+        match ended {
+            Some((t, _)) if record.now - t.max(back) > self.end_within.as_s() => {
+                Said::Wrong(format!("{name} came back at {back:.1} s and was never told that {id} had ended"))
+            }
+            None if record.load_stopped_t.is_some_and(|t| record.now - t > self.end_within.as_s()) && record.ended => {
+                Said::Wrong(format!("{id} of {name} never ended"))
+            }
+            _ => Said::NotYet,
+        }
+    }
+}
+
+/// The three cases of a return, each of which breaks in its own way.
+fn cases(losses: &[(&str, &Loss)], record: &Record) -> Vec<String> {
+    let (mut before, mut after, mut polled) = (0, 0, 0);
+    for (_, loss) in losses {
+        let Some(back) = loss.back_t else { continue };
+        for job in loss.open.iter().filter_map(|id| record.jobs.iter().find(|job| job.id() == Some(id))) {
+            let Some((t, _, via)) = &job.ended else { continue };
+            if *t >= back { before += 1 } else { after += 1 }
+            polled += usize::from(*via != Via::Socket && *t < back);
+        }
+    }
+    vec![format!("back before the job's end: {before}; back after it: {after}, of which {polled} ends were learnt by asking meanwhile")]
+}

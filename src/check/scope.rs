@@ -1,0 +1,72 @@
+//! Which part of a run, and which of its jobs, a check looks at.
+
+use super::View;
+use crate::experiment::decode::At;
+use crate::journal::event::Phase;
+use crate::journal::facts::JobFacts;
+use crate::journal::record::Record;
+use crate::journal::series::{Point, Series};
+use crate::load::ledger::Class;
+use crate::plan::build::{CANARY, WARM_UP};
+use crate::words;
+
+words! {
+    /// A part of the run.
+    pub enum Over("part of the run") {
+        /// From the start of the load to its end.
+        All = "all",
+        /// Before the first fault.
+        Baseline = "baseline",
+        /// From the first fault until the cause of the last one was gone.
+        Fault = "fault",
+        /// From then to the end of the load.
+        After = "after",
+    }
+}
+
+impl Over {
+    /// From when to when; `None` while it has not begun.
+    pub fn window(self, record: &Record) -> Option<(f64, f64)> {
+        let begin = record.phase_start(Phase::Baseline)?;
+        let end = record.load_stopped_t.unwrap_or(record.now);
+        let first = || record.baseline_end();
+        let window = match self {
+            Self::All => (begin, end),
+            Self::Baseline => (begin, first()?),
+            Self::Fault => (first()?, record.faults_end().unwrap_or(end)),
+            Self::After => (record.faults_end()?, end),
+        };
+        (window.1 > window.0).then_some(window)
+    }
+}
+
+impl<'a> View<'a> {
+    /// The jobs of a load that were due in a part of the run. Without a load: all but those that only warm up or watch.
+    pub fn measured(&self, load: Option<&At<String>>, over: Over) -> Vec<(&'a JobFacts, Class)> {
+        let window = over.window(self.record);
+        let inside = |t: f64| match over {
+            Over::All => true,
+            _ => window.is_some_and(|(from, to)| (from..to).contains(&t)),
+        };
+        self.jobs(load)
+            .filter(|(job, ..)| load.is_some() || (job.load != WARM_UP && job.load != CANARY))
+            .filter(|(job, ..)| inside(job.intended_t))
+            .map(|(job, class, _)| (job, class))
+            .collect()
+    }
+
+    /// As `measured`, without the jobs of faults.
+    pub fn background(&self, load: Option<&At<String>>, over: Over) -> Vec<(&'a JobFacts, Class)> {
+        let is_fault = |job: &JobFacts| load.is_none() && self.record.plan().faults.iter().any(|f| f.name == job.load);
+        self.measured(load, over).into_iter().filter(|(job, _)| !is_fault(job)).collect()
+    }
+}
+
+/// A figure's values in a part of the run, each holding until the next; `None` where there is none.
+pub fn values(record: &Record, series: &str, over: Over) -> Option<(Series, f64)> {
+    let (from, to) = over.window(record)?;
+    let points = record.series.get(series)?.between(from, to);
+    let mut cut = Series::default();
+    points.into_iter().for_each(|p: Point| cut.push(p.t, p.value));
+    (!cut.points.is_empty()).then_some((cut, to))
+}

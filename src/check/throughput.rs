@@ -1,0 +1,61 @@
+//! So many jobs are completed in a time.
+
+use super::grade::{Limits, describe};
+use super::scope::Over;
+use super::{Check, Verdict, View};
+use crate::experiment::decode::At;
+use crate::experiment::units::Rate;
+use crate::load::ledger::Class;
+use crate::record;
+
+/// With fewer completed jobs a rate says nothing.
+const FEWEST: usize = 10;
+
+record! {
+    /// So many jobs are completed in a time.
+    pub struct Throughput {
+        /// The target.
+        at_least: Rate,
+        /// From here on it still passes.
+        acceptable: Option<Rate> = None,
+        /// Below this it is a failure; between the two it is only poor, and fails too.
+        failure: Option<Rate> = None,
+        /// Only the jobs of this load or fault.
+        load: Option<At<String>> = None,
+        /// In which part of the run.
+        over: Over = Over::All,
+    }
+}
+
+impl Check for Throughput {
+    fn load(&self) -> Option<&At<String>> {
+        self.load.as_ref()
+    }
+
+    fn judge(&self, view: &View<'_>) -> Verdict {
+        // Limits are scaled; what a reader sees is what the file says.
+        let scale = view.record.plan().time_scale;
+        let per_minute = |rate: f64| format!("{:.2}/min", rate * scale * 60.0);
+        let text = |rate: Option<Rate>| rate.map(|r| per_minute(r.0));
+        let expected = describe(format!("at least {} completed", per_minute(self.at_least.0)), text(self.acceptable), text(self.failure));
+        let record = view.record;
+        if !record.ended {
+            return Verdict::pending(&expected, "the run goes on");
+        }
+        let Some((from, to)) = self.over.window(record) else { return Verdict::inconclusive(&expected, "there was no load") };
+        let ends = view.measured(self.load(), Over::All).into_iter().filter(|(_, class)| *class == Class::Completed);
+        let n = ends.filter(|(job, _)| job.ended.as_ref().is_some_and(|(t, ..)| (from..=to).contains(t))).count();
+        let rate = n as f64 / (to - from);
+        let observed = format!("{} ({n} jobs)", per_minute(rate));
+        if n < FEWEST && rate < self.at_least.0 && to - from < FEWEST as f64 / self.at_least.0 {
+            return Verdict::inconclusive(&expected, format!("{observed}: the run is too short for a rate"));
+        }
+        let at_least = |limit: Rate| rate >= limit.0;
+        let limits = Limits {
+            target: at_least(self.at_least).into(),
+            acceptable: self.acceptable.map(|l| at_least(l).into()),
+            failure: self.failure.map(|l| at_least(l).into()),
+        };
+        limits.verdict(&expected, observed).measuring(per_minute(rate))
+    }
+}

@@ -1,0 +1,184 @@
+//! Time to recover: the first moment from which an indicator stays within the band of its own baseline for a hold time
+//! (Brown and Patterson, Towards Availability Benchmarks, USENIX ATC 2000).
+//!
+//! A stretch is outside the band when it is surely *and* considerably off (`stats::compare`): with many samples every
+//! difference is certain, with few a large one may be chance. After a restart the stages stand in the evidence.
+
+use super::cold_warm::{episodes, warm_times};
+use super::latency::latency;
+use super::scope::Over;
+use super::{Check, Verdict, View};
+use crate::experiment::decode::At;
+use crate::experiment::units::{Share, Time};
+use crate::journal::record::Record;
+use crate::observe::prober::OPEN;
+use crate::record;
+use crate::stats::compare::compare;
+use crate::text::seconds;
+
+/// So many samples before the first fault, and in a stretch, at the least.
+const FEWEST: usize = 5;
+const STEPS: usize = 200;
+
+record! {
+    /// An indicator returns to the band of its own baseline, and stays there.
+    pub struct TimeToRecover {
+        /// `latency`, `throughput`, or a series such as `queue.depth` or `process.rss_bytes`.
+        indicator: String = "latency".into(),
+        /// Counted from the moment that the cause of the last fault was gone.
+        within: Time = Time::secs(300),
+        /// For how long it must stay.
+        hold: Time = Time::secs(60),
+        /// How far off the baseline still counts as within.
+        tolerance: Share = Share(0.25),
+        /// Only the jobs of this load.
+        load: Option<At<String>> = None,
+    }
+}
+
+impl Check for TimeToRecover {
+    fn load(&self) -> Option<&At<String>> {
+        self.load.as_ref()
+    }
+    fn needs_load(&self) -> bool {
+        true
+    }
+    fn needs_baseline(&self) -> bool {
+        true
+    }
+
+    fn judge(&self, view: &View<'_>) -> Verdict {
+        let expected = format!("{} back to within {} of its baseline, within {}, held for {}", self.indicator, self.tolerance, self.within, self.hold);
+        let record = view.record;
+        let (Some(begin), Some(first)) = (Over::All.window(record).map(|w| w.0), record.baseline_end()) else {
+            return Verdict::pending(&expected, "no fault yet");
+        };
+        let baseline: Vec<f64> = self.samples(view, begin, first).into_iter().map(|s| s.1).collect();
+        if baseline.len() < FEWEST {
+            return Verdict::inconclusive(&expected, format!("{} samples before the first fault, {FEWEST} are needed", baseline.len()));
+        }
+        let Some(since) = record.faults_end() else { return Verdict::pending(&expected, "a fault is at work") };
+        let end = record.load_stopped_t.unwrap_or(record.now);
+        let after = self.samples(view, since, end);
+        let scale = record.plan().time_scale;
+        let stages = stages(view, self.load(), since);
+        match self.recovered_at(&baseline, &after, since, end) {
+            Some(t) => {
+                let took = t - since;
+                let observed = format!("recovered {} after the last fault", seconds(took / scale));
+                let verdict = if took <= self.within.as_s() { Verdict::passed(&expected, observed) } else { Verdict::failed(&expected, format!("{observed}: too late")) };
+                verdict.measuring(seconds(took / scale)).with(stages)
+            }
+            None if record.now - since <= self.within.as_s() + self.hold.as_s() && !record.ended => Verdict::pending(&expected, "not yet"),
+            None if after.len() < FEWEST && end - since < self.within.as_s() => {
+                Verdict::inconclusive(&expected, format!("{} samples since the last fault", after.len())).with(stages)
+            }
+            None => {
+                let observed = format!("not within the run: {} after the last fault it is still off", seconds((end - since) / scale));
+                Verdict::failed(&expected, observed).measuring("not within the run").with(stages)
+            }
+        }
+    }
+}
+
+impl TimeToRecover {
+    /// The indicator's samples in a stretch: when, and how much.
+    fn samples(&self, view: &View<'_>, from: f64, to: f64) -> Vec<(f64, f64)> {
+        let record = view.record;
+        let jobs = || view.background(self.load(), Over::All);
+        match self.indicator.as_str() {
+            // A job without an end yet has taken at least until now.
+            "latency" => jobs()
+                .into_iter()
+                .filter(|(job, _)| !job.cold)
+                .filter(|(job, _)| job.intended_t >= from && (to > from && job.intended_t < to))
+                .filter_map(|(job, class)| Some((job.intended_t, latency(job, class)?)))
+                .filter(|(_, l)| l.is_finite())
+                .collect(),
+            "throughput" => {
+                let step = self.hold.as_s().max(0.05) / 5.0;
+                let ends: Vec<f64> = jobs().into_iter().filter_map(|(job, class)| {
+                    (class == crate::load::ledger::Class::Completed).then(|| job.ended.as_ref().map(|e| e.0))?
+                }).collect();
+                let bins = ((to - from) / step) as usize;
+                (0..bins.min(10_000)).map(|at| {
+                    let start = from + at as f64 * step;
+                    (start, ends.iter().filter(|t| (start..start + step).contains(*t)).count() as f64 / step)
+                }).collect()
+            }
+            series => {
+                let Some(series) = record.series.get(series) else { return Vec::new() };
+                let step = record.plan().sample_every_s;
+                let count = ((to - from) / step) as usize;
+                (0..count.min(10_000)).filter_map(|at| {
+                    let t = from + at as f64 * step;
+                    Some((t, series.at(t)?))
+                }).collect()
+            }
+        }
+    }
+
+    /// A stretch is off: surely, and by more than the tolerance. Throughput is off when it is low.
+    fn is_off(&self, baseline: &[f64], stretch: &[f64]) -> bool {
+        match self.indicator.as_str() {
+            "throughput" => compare(stretch, baseline).is_some_and(|c| c.is_larger(self.tolerance.0)),
+            _ => compare(baseline, stretch).is_some_and(|c| c.is_larger(self.tolerance.0)),
+        }
+    }
+
+    fn recovered_at(&self, baseline: &[f64], after: &[(f64, f64)], since: f64, end: f64) -> Option<f64> {
+        let hold = self.hold.as_s();
+        let step = ((end - since) / STEPS as f64).max(0.005);
+        let within = |from: f64, to: f64| after.iter().filter(|(t, _)| (from..to).contains(t)).map(|s| s.1).collect::<Vec<f64>>();
+        let mut from = since;
+        while from + hold <= end {
+            let stretch = within(from, from + hold);
+            // Each sample on its own is large too often; the stretch as a whole must not be, nor what follows.
+            let calm = stretch.len() >= FEWEST && !self.is_off(baseline, &stretch) && self.begins_calm(baseline, &stretch);
+            if calm && !self.is_off(baseline, &within(from, end)) {
+                return Some(from);
+            }
+            from += step;
+        }
+        None
+    }
+
+    /// The first samples of the stretch lie within the band already: it is not recovered while it is only on the way.
+    fn begins_calm(&self, baseline: &[f64], stretch: &[f64]) -> bool {
+        let mut sorted = baseline.to_vec();
+        let low = self.indicator == "throughput";
+        let edge = crate::stats::quantile(&mut sorted, if low { 0.05 } else { 0.95 }).unwrap_or(0.0);
+        let limit = if low { edge * (1.0 - self.tolerance.0) } else { edge * (1.0 + self.tolerance.0) };
+        stretch.iter().take(3).all(|v| if low { *v >= limit } else { *v <= limit })
+    }
+}
+
+/// The stages of a recovery from a restart, each with its time: port open, ready, accepting, first result, warm.
+pub fn stages(view: &View<'_>, load: Option<&At<String>>, since: f64) -> Vec<String> {
+    let record = view.record;
+    let Some(life) = record.generations.iter().rev().find(|g| g.number > 1) else { return Vec::new() };
+    let Some(down) = record.generations.iter().filter(|g| g.number < life.number).filter_map(|g| g.exited.as_ref().map(|e| e.0)).reduce(f64::max) else {
+        return Vec::new();
+    };
+    let scale = record.plan().time_scale;
+    let open = record.series.get(OPEN).and_then(|s| s.points.iter().find(|p| p.t > down && p.value > 0.5).map(|p| p.t));
+    let ready = life.ready_after_s.map(|s| life.started_t + s);
+    let later = |job: &&crate::journal::facts::JobFacts| job.submitting_t > life.started_t;
+    let accepted = record.jobs.iter().filter(later).find(|job| job.accepted()).and_then(|job| job.answer.as_ref().map(|a| a.0));
+    let done = record.jobs.iter().filter(|j| j.running_t.is_some_and(|t| t > life.started_t)).filter_map(|j| j.ended.as_ref().map(|e| e.0)).reduce(f64::min);
+    let baseline = warm_times(view, load, record.baseline_end().unwrap_or(since));
+    let warm = episodes(view, load, &baseline, 0.2).last().and_then(|e| Some(e.later.get(e.warm_from?)?.0));
+    let named = [("port open", open), ("ready", ready), ("first job accepted", accepted), ("first result", done), ("warm", warm)];
+    named.into_iter().map(|(what, t)| t.map_or_else(|| format!("{what}: not seen"), |t| format!("{what}: {} after the process ended", seconds((t - down) / scale)))).collect()
+}
+
+/// How long nothing answered around the last restart: from the first refused connection to the first that was taken.
+pub fn downtime(record: &Record) -> Option<(f64, f64)> {
+    let open = record.series.get(OPEN)?;
+    let last = record.generations.iter().rev().find(|g| g.number > 1)?;
+    let ended = record.generations.iter().find(|g| g.number + 1 == last.number)?.exited.as_ref()?.0;
+    // The port may close before the process ends: a graceful end stops listening first.
+    let closed = open.points.iter().rev().find(|p| p.value < 0.5 && p.t <= ended + 1.0).map_or(ended, |p| p.t.min(ended));
+    let opened = open.points.iter().find(|p| p.t > closed && p.value > 0.5).map(|p| p.t).or(last.ready_after_s.map(|s| last.started_t + s))?;
+    Some((closed, opened))
+}
