@@ -23,3 +23,4 @@ pub mod runtime;
 pub mod secret;
 pub mod seed;
 pub mod stats;
+pub mod text;

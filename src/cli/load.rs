@@ -27,6 +27,12 @@ pub struct FileArgs {
     /// Plant a defect in the embedded backend. May be given again; `chaos backend --help` lists them.
     #[arg(long, value_name = "NAME")]
     pub defect: Vec<String>,
+    /// Make the embedded backend behave in a way that looks suspicious and is healthy. May be given again.
+    #[arg(long, value_name = "NAME")]
+    pub mode: Vec<String>,
+    /// Multiply every time of the experiment, and of the embedded backend: 0.01 is a hundred times faster.
+    #[arg(long, value_name = "FACTOR")]
+    pub time_scale: Option<f64>,
 }
 
 /// A file with its plan.
@@ -39,7 +45,14 @@ pub struct Ready {
 
 impl FileArgs {
     fn overrides(&self) -> Overrides {
-        Overrides { set: self.set.clone(), seed: self.seed, url: self.url.clone(), defects: self.defect.clone() }
+        Overrides {
+            set: self.set.clone(),
+            seed: self.seed,
+            url: self.url.clone(),
+            defects: self.defect.clone(),
+            modes: self.mode.clone(),
+            time_scale: self.time_scale,
+        }
     }
 
     fn spelled_out(&self) -> Vec<String> {
@@ -47,7 +60,9 @@ impl FileArgs {
         let seed = self.seed.iter().map(|s| format!("--seed {s}"));
         let url = self.url.iter().map(|s| format!("--url {s}"));
         let defects = self.defect.iter().map(|s| format!("--defect {s}"));
-        set.chain(seed).chain(url).chain(defects).collect()
+        let modes = self.mode.iter().map(|s| format!("--mode {s}"));
+        let scale = self.time_scale.iter().map(|s| format!("--time-scale {s}"));
+        set.chain(seed).chain(url).chain(defects).chain(modes).chain(scale).collect()
     }
 
     /// Reads and plans. Whatever is wrong is printed, all at once.

@@ -4,7 +4,7 @@ use super::load::FileArgs;
 use super::{OutputFormat, complain, print};
 use crate::exit::Exit;
 use crate::plan::{Moment, Plan, RuntimePlan};
-use crate::report::table::seconds;
+use crate::text::seconds;
 
 /// Print what a run would send, break and touch, and when. Touches nothing.
 #[derive(clap::Args)]

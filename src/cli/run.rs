@@ -159,7 +159,10 @@ fn runtime(plan: &Plan, folder: &Path, journal: &Journal, tasks: &TaskTracker) -
             let program = std::env::current_exe().map_err(|e| format!("this program cannot be found: {e}"))?;
             let data = folder.join("target");
             let command = backend::Args::command(&program.to_string_lossy(), settings, &data.to_string_lossy(), plan.seed.0);
-            Spec { command, env: Default::default(), cwd: None, announces: true }
+            // Blocks of memory go back to the kernel when they are freed, so that what is resident is what is in use.
+            let env = [("MALLOC_ARENA_MAX", "1"), ("MALLOC_MMAP_THRESHOLD_", "131072"), ("MALLOC_TRIM_THRESHOLD_", "131072")];
+            let env = env.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            Spec { command, env, cwd: None, announces: true }
         }
         RuntimePlan::Process(p) => {
             Spec { command: p.command.clone(), env: p.env.clone(), cwd: p.cwd.clone().map(PathBuf::from), announces: false }
@@ -190,6 +193,7 @@ fn sampler(world: &World) -> Sampler {
         gpus,
         meter: Meter::default(),
         last: Default::default(),
+        types: Default::default(),
     }
 }
 

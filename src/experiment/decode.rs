@@ -15,6 +15,10 @@ use super::node::{Node, Value, unknown_word};
 pub trait Decode: Sized {
     /// Reads a value; on failure the reason is in `diags` and `None` comes back.
     fn decode(node: &Node, diags: &mut Diagnostics) -> Option<Self>;
+    /// A default at the file's time scale; only times change.
+    fn scaled(self, _by: f64) -> Self {
+        self
+    }
     /// The JSON Schema of the values that `decode` accepts.
     fn schema() -> Json;
 }
@@ -204,6 +208,9 @@ impl<T: Decode> Decode for At<T> {
     fn decode(node: &Node, diags: &mut Diagnostics) -> Option<Self> {
         T::decode(node, diags).map(|value| At { value, span: node.span })
     }
+    fn scaled(self, by: f64) -> Self {
+        At { value: self.value.scaled(by), span: self.span }
+    }
     fn schema() -> Json {
         T::schema()
     }
@@ -212,6 +219,9 @@ impl<T: Decode> Decode for At<T> {
 impl<T: Decode> Decode for Option<T> {
     fn decode(node: &Node, diags: &mut Diagnostics) -> Option<Self> {
         T::decode(node, diags).map(Some)
+    }
+    fn scaled(self, by: f64) -> Self {
+        self.map(|value| value.scaled(by))
     }
     fn schema() -> Json {
         T::schema()
@@ -365,7 +375,9 @@ macro_rules! record {
     (@read $fields:ident, $field:ident, $ty:ty) => { $fields.required::<$ty>(stringify!($field)) };
     (@read $fields:ident, $field:ident, $ty:ty, $default:expr) => {
         // A wrong value is an error by now; with the default in its place more errors can be found.
-        Some($fields.optional::<$ty>(stringify!($field)).ok().flatten().unwrap_or_else(|| $default))
+        Some($fields.optional::<$ty>(stringify!($field)).ok().flatten().unwrap_or_else(|| {
+            <$ty as $crate::experiment::decode::Decode>::scaled($default, $fields.diags.time_scale)
+        }))
     };
     (@default) => { None };
     (@default $default:expr) => { Some(stringify!($default)) };

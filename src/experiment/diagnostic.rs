@@ -41,10 +41,18 @@ pub struct Located<'a> {
 }
 
 /// Every problem found so far, and the texts that they point into.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Diagnostics {
     pub sources: Vec<Source>,
     pub found: Vec<Diagnostic>,
+    /// What every time in the file that is being read is multiplied with.
+    pub time_scale: f64,
+}
+
+impl Default for Diagnostics {
+    fn default() -> Self {
+        Self { sources: Vec::new(), found: Vec::new(), time_scale: 1.0 }
+    }
 }
 
 impl Diagnostics {

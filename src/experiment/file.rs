@@ -17,6 +17,9 @@ pub struct Overrides {
     pub seed: Option<u64>,
     pub url: Option<String>,
     pub defects: Vec<String>,
+    /// Healthy behaviours of the embedded backend that look suspicious.
+    pub modes: Vec<String>,
+    pub time_scale: Option<f64>,
 }
 
 /// A file that was read, with all that is needed to store and explain it.
@@ -60,6 +63,7 @@ pub fn load_text(
     let mut redactor = Redactor::default();
     let mut filled = tree.clone();
     interpolate::interpolate(&mut filled, lookup, &mut redactor, &mut diags);
+    diags.time_scale = time_scale(&filled);
     let experiment = Experiment::decode(&filled, &mut diags);
     if let Some(experiment) = &experiment {
         basic_rules(experiment, &mut diags);
@@ -86,11 +90,27 @@ pub fn read_text(path: &Path) -> Result<String, String> {
     std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))
 }
 
+/// The slowest and the fastest that a run may be made; `build` says what is wrong with others.
+pub const TIME_SCALES: std::ops::RangeInclusive<f64> = 0.0001..=100.0;
+
+/// It must be known before any time is read.
+fn time_scale(tree: &Node) -> f64 {
+    let asked = tree.get("time_scale").and_then(Node::scalar).and_then(|text| text.trim().parse().ok());
+    asked.filter(|scale| TIME_SCALES.contains(scale)).unwrap_or(1.0)
+}
+
 fn basic_rules(experiment: &Experiment, diags: &mut Diagnostics) {
     if *experiment.version != 1 {
         diags.error(experiment.version.span, format!("version {} is not known", experiment.version.value), "expected 1");
     }
     let fitting = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_' || c == '.';
+    if !TIME_SCALES.contains(&*experiment.time_scale) {
+        diags.error(
+            experiment.time_scale.span,
+            format!("a time scale of {} cannot be", experiment.time_scale.value),
+            "expected 0.0001 to 100",
+        );
+    }
     let name = &experiment.name;
     if name.is_empty() || name.len() > 64 || !name.chars().all(fitting) || name.starts_with('.') {
         diags.error(
@@ -118,9 +138,16 @@ fn apply_overrides(tree: &mut Node, overrides: &Overrides, diags: &mut Diagnosti
     }
     if let Some(url) = &overrides.url {
         put(&["target", "url"], Value::Text(url.clone()), "--url", url);
+        // The file's scale is for the backend that it embeds; another target works in the plan's own times.
+        if overrides.time_scale.is_none() && url != "embedded" {
+            put(&["time_scale"], Value::Int(1), "--url", url);
+        }
     }
-    for defect in &overrides.defects {
-        add_defect(tree, defect, diags);
+    if let Some(scale) = overrides.time_scale {
+        put(&["time_scale"], Value::Float(scale), "--time-scale", &scale.to_string());
+    }
+    for (option, key, words) in [("--defect", "defects", &overrides.defects), ("--mode", "modes", &overrides.modes)] {
+        words.iter().for_each(|word| add_word(tree, option, key, word, diags));
     }
 }
 
@@ -139,17 +166,17 @@ fn apply_set(tree: &mut Node, assignment: &str, diags: &mut Diagnostics) {
     }
 }
 
-/// Appends to `target.backend.defects`.
-fn add_defect(tree: &mut Node, defect: &str, diags: &mut Diagnostics) {
-    let source = diags.add_source("--defect", defect);
-    let span = Span { source, start: 0, end: defect.len() };
-    let path = ["target", "backend", "defects"];
+/// Appends to `target.backend.defects` or `target.backend.modes`.
+fn add_word(tree: &mut Node, option: &str, key: &str, word: &str, diags: &mut Diagnostics) {
+    let source = diags.add_source(option, word);
+    let span = Span { source, start: 0, end: word.len() };
+    let path = ["target", "backend", key];
     let mut items = match path.iter().try_fold(&*tree, |node, step| node.get(step)).map(|n| n.value.clone()) {
         Some(Value::List(items)) => items,
         Some(one @ Value::Text(_)) => vec![Node { value: one, span, interpolated: false }],
         _ => Vec::new(),
     };
-    items.push(Node { value: Value::Text(defect.to_owned()), span, interpolated: false });
+    items.push(Node { value: Value::Text(word.to_owned()), span, interpolated: false });
     if let Err(reason) = tree.set(&path, Node { value: Value::List(items), span, interpolated: false }) {
         diags.error(span, reason, "cannot be planted");
     }

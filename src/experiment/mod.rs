@@ -19,7 +19,7 @@ use crate::words;
 use decode::{At, Decode, Fields, ObjectSchema, Record, single_entry};
 use diagnostic::{Diagnostics, Span};
 use node::{Node, Value};
-use units::{Rate, Time, TimeRange};
+use units::{Rate, Time, TimeRange, WallTime};
 
 record! {
     /// An experiment: a target, load, faults, guards and checks.
@@ -32,18 +32,28 @@ record! {
         description: String = String::new(),
         /// Every random choice of the run follows from this number.
         seed: Option<u64> = None,
+        /// Multiplies every time of this file, and the embedded backend's own: 0.005 makes an hour of 18 seconds. Another target
+        /// that is named with `--url` works in the file's own times unless `--time-scale` says otherwise.
+        time_scale: At<f64> = At { value: 1.0, span: Span::default() },
         /// The backend under test.
         target: Target,
         /// Background traffic.
         load: Vec<Load> = Vec::new(),
+        /// So many jobs of the first load's shape are sent one after another before the load starts; they are in the ledger, and
+        /// in no figure.
+        warm_up: u32 = 0,
+        /// A small job of our own at intervals, under the load name `canary`: what readiness means.
+        canary: Option<Canary> = None,
         /// How long the target is only measured before the clock of the faults starts: a time, or `steady` (until it is steady).
         baseline: Option<Baseline> = None,
         /// When the load ends. Without it the load goes on until the checks that need it are decided.
         duration: Option<At<Time>> = None,
+        /// How much longer the load may go on while a check has too few samples.
+        longer: Time = Time::secs(0),
         /// How long to wait for recovery at the most, from the last fault.
         recover_at_most: Time = Time::secs(300),
         /// The distance between two samples of the target's figures.
-        sample_every: Time = Time::millis(250),
+        sample_every: Option<WallTime> = None,
         /// Something broken on purpose.
         faults: Vec<FaultEntry> = Vec::new(),
         /// Conditions that stop the experiment at once.
@@ -73,9 +83,9 @@ record! {
         /// The working directory.
         cwd: Option<String> = None,
         /// How long to wait until it is ready.
-        ready_within: Time = Time::secs(60),
+        ready_within: WallTime = WallTime::secs(60),
         /// How long it may take to end after SIGTERM before SIGKILL.
-        stop_grace: Time = Time::secs(10),
+        stop_grace: WallTime = WallTime::secs(10),
     }
 
     /// Background traffic: users that wait for each job, or arrivals that do not.
@@ -100,6 +110,18 @@ record! {
         start: Time = Time::secs(0),
         /// How long it lasts; without it, as long as the run needs load.
         r#for: Option<Time> = None,
+        /// It ends after so many jobs in all.
+        jobs: Option<u32> = None,
+        /// A user that has waited this long for a job gives up: it cancels the job and goes on.
+        patience: Option<Time> = None,
+    }
+
+    /// A small job of our own at intervals.
+    pub struct Canary {
+        /// The distance between two of them.
+        every: Time,
+        /// What it asks for.
+        job: JobShape = JobShape { width: 64, height: 64, batch: 1, ..JobShape::default() },
     }
 
     /// One step of a load.

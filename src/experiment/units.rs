@@ -12,7 +12,7 @@ use super::node::{Node, Value};
 
 /// A unit type: parsed from text, printed as text that parses back.
 macro_rules! quantity {
-    ($name:ident, $expected:literal, $pattern:literal) => {
+    ($name:ident, $expected:literal, $pattern:literal $(, $scaled:expr)?) => {
         impl Decode for $name {
             fn decode(node: &Node, diags: &mut Diagnostics) -> Option<Self> {
                 let text = match &node.value {
@@ -22,14 +22,18 @@ macro_rules! quantity {
                         return None;
                     }
                 };
-                match text.parse() {
-                    Ok(value) => Some(value),
+                match text.parse::<Self>() {
+                    Ok(value) => Some(value.scaled(diags.time_scale)),
                     Err(reason) => {
                         diags.error(node.span, format!("`{text}`: {reason}"), concat!("expected ", $expected));
                         None
                     }
                 }
             }
+            $(fn scaled(self, by: f64) -> Self {
+                let scale: fn(Self, f64) -> Self = $scaled;
+                scale(self, by)
+            })?
             fn schema() -> Json {
                 json!({ "anyOf": [{ "type": "string", "pattern": concat!("^(", $pattern, r"|.*\$\{.*)$") }, { "type": "number", "const": 0 }] })
             }
@@ -63,6 +67,10 @@ impl Time {
     }
     pub fn as_s(self) -> f64 {
         self.0.as_secs_f64()
+    }
+    /// At a time scale, to the microsecond.
+    pub fn times(self, scale: f64) -> Self {
+        Self(Duration::from_micros((self.as_s() * scale * 1e6).round() as u64))
     }
 }
 
@@ -143,7 +151,42 @@ impl fmt::Display for Time {
         f.pad(&format!("{value}{unit}"))
     }
 }
-quantity!(Time, "a time such as 500ms, 90s, 1.5m or 2h", r"\s*[0-9.]+ ?(us|µs|ms|s|m|min|h|d)([0-9. ]+(ms|s|m|min|h))*\s*");
+quantity!(
+    Time,
+    "a time such as 500ms, 90s, 1.5m or 2h",
+    r"\s*[0-9.]+ ?(us|µs|ms|s|m|min|h|d)([0-9. ]+(ms|s|m|min|h))*\s*",
+    Time::times
+);
+
+/// A length of time that belongs to the machine, such as the time in which a process must start: no time scale changes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct WallTime(pub Duration);
+
+impl WallTime {
+    pub const fn secs(s: u64) -> Self {
+        Self(Duration::from_secs(s))
+    }
+    pub const fn millis(ms: u64) -> Self {
+        Self(Duration::from_millis(ms))
+    }
+    pub fn as_s(self) -> f64 {
+        self.0.as_secs_f64()
+    }
+}
+
+impl FromStr for WallTime {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse::<Time>().map(|time| Self(time.0))
+    }
+}
+
+impl fmt::Display for WallTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Time(self.0).fmt(f)
+    }
+}
+quantity!(WallTime, "a time such as 500ms, 90s, 1.5m or 2h", r"\s*[0-9.]+ ?(us|µs|ms|s|m|min|h|d)([0-9. ]+(ms|s|m|min|h))*\s*");
 
 /// A number of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -252,7 +295,7 @@ impl fmt::Display for Rate {
         f.pad(&format!("{}/s", self.0))
     }
 }
-quantity!(Rate, "a rate such as 5/s or 30/m", r"\s*[0-9.]+ ?/ ?(s|m|min|h)\s*");
+quantity!(Rate, "a rate such as 5/s or 30/m", r"\s*[0-9.]+ ?/ ?(s|m|min|h)\s*", |rate, scale| Rate(rate.0 / scale));
 
 /// A time between two bounds, both included; a single time is a range of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -289,7 +332,42 @@ impl fmt::Display for TimeRange {
         if self.from == self.to { self.from.fmt(f) } else { f.pad(&format!("{}..{}", self.from, self.to)) }
     }
 }
-quantity!(TimeRange, "a time or a range such as 30s..90s", r"\s*[0-9.]+ ?(us|µs|ms|s|m|min|h|d).*");
+quantity!(TimeRange, "a time or a range such as 30s..90s", r"\s*[0-9.]+ ?(us|µs|ms|s|m|min|h|d).*", |range, scale| TimeRange {
+    from: range.from.times(scale),
+    to: range.to.times(scale)
+});
+
+/// A percentage between two bounds, both included, such as `70%..85%`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ShareRange {
+    pub from: Share,
+    pub to: Share,
+}
+
+impl ShareRange {
+    pub fn holds(self, share: f64) -> bool {
+        (self.from.0..=self.to.0).contains(&share)
+    }
+}
+
+impl FromStr for ShareRange {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (from, to) = text.split_once("..").ok_or_else(|| "has no `..` between two percentages".to_owned())?;
+        let (from, to): (Share, Share) = (from.parse()?, to.parse()?);
+        if from > to {
+            return Err("begins after its end".to_owned());
+        }
+        Ok(Self { from, to })
+    }
+}
+
+impl fmt::Display for ShareRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}..{}", self.from, self.to))
+    }
+}
+quantity!(ShareRange, "a range such as 70%..85%", r"\s*[0-9.]+ ?%\s*\.\.\s*[0-9.]+ ?%\s*");
 
 #[cfg(test)]
 mod tests {
@@ -306,6 +384,8 @@ mod tests {
         assert_eq!("2GiB".parse(), Ok(Bytes(2 << 30)));
         assert_eq!("20%".parse(), Ok(Share(0.2)));
         assert_eq!("30/m".parse(), Ok(Rate(0.5)));
+        assert_eq!("70%..85%".parse(), Ok(ShareRange { from: Share(0.7), to: Share(0.85) }));
+        assert_eq!(Time::secs(82).times(0.005), Time::millis(410));
         assert_eq!("30s..1.5m".parse(), Ok(TimeRange { from: Time::secs(30), to: Time::secs(90) }));
     }
 

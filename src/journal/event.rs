@@ -26,6 +26,8 @@ words! {
     pub enum Phase("phase") {
         /// Nothing has been touched yet.
         Preflight = "preflight",
+        /// Single jobs that nobody measures.
+        WarmUp = "warm_up",
         /// Load without faults.
         Baseline = "baseline",
         /// Faults at their moments.
@@ -248,13 +250,41 @@ pub enum Event {
         job: JobNo,
         why: String,
     },
+    /// A listener has lost its connection, or a fault has taken it away, while these jobs were open.
     ListenerLost {
         listener: String,
         why: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fault: Option<String>,
+        open: Vec<String>,
     },
+    /// The fault lets it come back.
+    ListenerFreed {
+        listener: String,
+    },
+    /// It tried to connect and could not.
+    ListenerTried {
+        listener: String,
+        why: String,
+    },
+    /// It is connected, for the first time or again.
     ListenerBack {
         listener: String,
-        after_s: f64,
+        after_s: Option<f64>,
+    },
+    /// First news, or the end, of a job that was open when the connection was lost.
+    ListenerHeard {
+        listener: String,
+        id: String,
+        state: JobState,
+    },
+    /// The client gives up on its job and cancels it.
+    GivingUp {
+        job: JobNo,
+    },
+    Cancelled {
+        job: JobNo,
+        error: Option<String>,
     },
     FaultPrepared {
         fault: String,
@@ -303,6 +333,10 @@ pub enum Event {
     /// Only what changed since the last sample.
     Sample {
         values: BTreeMap<String, f64>,
+    },
+    /// What the target says of the types of its metrics.
+    MetricTypes {
+        types: BTreeMap<String, String>,
     },
     /// A source of figures did not answer.
     Gap {

@@ -37,6 +37,35 @@ pub struct JobFacts {
     pub missing_t: Option<f64>,
     pub vanished_t: Option<f64>,
     pub gave_up: Option<String>,
+    /// When its client gave up and cancelled it, and what the target said to that.
+    pub cancelled: Option<(f64, Option<String>)>,
+    /// When it was last seen running.
+    pub last_running_t: Option<f64>,
+}
+
+/// What became of one listener.
+#[derive(Debug, Clone, Default)]
+pub struct ListenerFacts {
+    /// From when to when it was connected.
+    pub connected: Vec<(f64, Option<f64>)>,
+    pub losses: Vec<Loss>,
+}
+
+/// One loss of a connection.
+#[derive(Debug, Clone)]
+pub struct Loss {
+    pub t: f64,
+    pub why: String,
+    pub fault: Option<String>,
+    /// Jobs that were followed.
+    pub open: Vec<String>,
+    /// From when on nothing kept it from coming back.
+    pub freed_t: Option<f64>,
+    /// When it tried in vain.
+    pub tries: Vec<f64>,
+    pub back_t: Option<f64>,
+    /// News of the open jobs after the return: when, of which, in which state.
+    pub heard: Vec<(f64, String, JobState)>,
 }
 
 impl JobFacts {
@@ -74,8 +103,9 @@ impl JobFacts {
     }
 
     pub fn see(&mut self, t: f64, view: &JobView) {
-        if view.state == JobState::Running && self.running_t.is_none() {
-            self.running_t = Some(t);
+        if view.state == JobState::Running {
+            self.running_t.get_or_insert(t);
+            self.last_running_t = Some(t);
         }
         if view.state == JobState::Unknown {
             self.unknown_state.get_or_insert_with(|| view.word.clone());

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::event::{Event, JobNo, JobState, JobView, Level, Line, Phase, ProcessEvent, Via};
-use super::facts::{FaultFacts, Generation, JobFacts, LogHit};
+use super::facts::{FaultFacts, Generation, JobFacts, ListenerFacts, LogHit, Loss};
 use super::series::Series;
 use crate::plan::Plan;
 
@@ -30,9 +30,9 @@ pub struct Record {
     pub log_counts: BTreeMap<String, u64>,
     pub series: BTreeMap<String, Series>,
     pub samples: u64,
+    pub metric_types: BTreeMap<String, String>,
     pub gaps: BTreeMap<String, (u64, String)>,
-    pub listeners_lost: Vec<(f64, String, String)>,
-    pub listeners_back: Vec<(f64, String, f64)>,
+    pub listeners: BTreeMap<String, ListenerFacts>,
     pub guard: Option<(f64, String, String)>,
     pub interrupted: Option<(f64, String)>,
     pub broken: Option<String>,
@@ -115,12 +115,18 @@ impl Record {
                     self.series.entry(name.clone()).or_default().push(t, *value);
                 }
             }
+            Event::MetricTypes { types } => self.metric_types.clone_from(types),
             Event::Gap { source, error } => {
                 let gap = self.gaps.entry(source.clone()).or_insert_with(|| (0, error.clone()));
                 gap.0 += 1;
             }
-            Event::ListenerLost { listener, why } => self.listeners_lost.push((t, listener.clone(), why.clone())),
-            Event::ListenerBack { listener, after_s } => self.listeners_back.push((t, listener.clone(), *after_s)),
+            Event::ListenerLost { listener, .. }
+            | Event::ListenerFreed { listener }
+            | Event::ListenerTried { listener, .. }
+            | Event::ListenerBack { listener, .. }
+            | Event::ListenerHeard { listener, .. } => {
+                self.listeners.entry(listener.clone()).or_default().apply(t, &line.event);
+            }
             Event::GuardTripped { guard, reason } => self.guard = Some((t, guard.clone(), reason.clone())),
             Event::Interrupted { signal } => self.interrupted = Some((t, signal.clone())),
             Event::Broken { reason } => self.broken = Some(reason.clone()),
@@ -133,6 +139,8 @@ impl Record {
             | Event::ResultSeen { .. }
             | Event::Missing { .. }
             | Event::Vanished { .. }
+            | Event::GivingUp { .. }
+            | Event::Cancelled { .. }
             | Event::GaveUp { .. } => self.apply_job(t, &line.event),
             _ => self.apply_fault(t, &line.event),
         }
@@ -152,6 +160,8 @@ impl Record {
             | Event::ResultSeen { job, .. }
             | Event::Missing { job }
             | Event::Vanished { job }
+            | Event::GivingUp { job }
+            | Event::Cancelled { job, .. }
             | Event::GaveUp { job, .. } => *job,
             _ => return,
         };
@@ -163,6 +173,8 @@ impl Record {
             Event::ResultSeen { look, .. } => job.result = Some(look.clone()),
             Event::Missing { .. } => job.missing_t = job.missing_t.or(Some(t)),
             Event::Vanished { .. } => job.vanished_t = Some(t),
+            Event::GivingUp { .. } => job.cancelled = Some((t, None)),
+            Event::Cancelled { error, .. } => job.cancelled = Some((job.cancelled.as_ref().map_or(t, |c| c.0), error.clone())),
             Event::GaveUp { why, .. } => job.gave_up = Some(why.clone()),
             _ => {}
         }
@@ -234,6 +246,35 @@ impl Record {
     }
 }
 
+impl ListenerFacts {
+    fn apply(&mut self, t: f64, event: &Event) {
+        match event {
+            Event::ListenerBack { .. } => {
+                self.connected.push((t, None));
+                if let Some(loss) = self.losses.last_mut() {
+                    loss.back_t.get_or_insert(t);
+                }
+            }
+            Event::ListenerLost { why, fault, open, .. } => {
+                if let Some(last) = self.connected.last_mut() {
+                    last.1.get_or_insert(t);
+                }
+                let freed_t = fault.is_none().then_some(t);
+                let (why, fault, open) = (why.clone(), fault.clone(), open.clone());
+                self.losses.push(Loss { t, why, fault, open, freed_t, tries: vec![], back_t: None, heard: vec![] });
+            }
+            Event::ListenerFreed { .. } => self.losses.last_mut().into_iter().for_each(|loss| loss.freed_t = Some(t)),
+            Event::ListenerTried { .. } => self.losses.last_mut().into_iter().for_each(|loss| loss.tries.push(t)),
+            Event::ListenerHeard { id, state, .. } => {
+                // News counts for every loss that left the job open.
+                let open = self.losses.iter_mut().filter(|loss| loss.back_t.is_some() && loss.open.contains(id));
+                open.for_each(|loss| loss.heard.push((t, id.clone(), *state)));
+            }
+            _ => {}
+        }
+    }
+}
+
 fn end_job(job: &mut JobFacts, t: f64, view: &JobView, via: Via) {
     job.see(t, view);
     match &job.ended {
@@ -275,5 +316,7 @@ fn new_job(
         missing_t: None,
         vanished_t: None,
         gave_up: None,
+        cancelled: None,
+        last_running_t: None,
     }
 }

@@ -12,6 +12,7 @@ use crate::driver::{Ask, Port, Seen};
 use crate::experiment::{JobShape, Listen};
 use crate::journal::event::{Answer, Event, JobNo, JobState, JobView, Via};
 use crate::journal::writer::Journal;
+use crate::listen::registry::Registry;
 use crate::listen::websocket::{Listener, Setup, Updates};
 use crate::seed::{Seed, fnv};
 
@@ -34,6 +35,7 @@ pub struct Shop {
     /// Nobody waits for the old ones any more.
     pub give_up: CancellationToken,
     pub tasks: TaskTracker,
+    pub listeners: Registry,
     pub poll_every: Duration,
     /// A 404 this soon after the acceptance means "not yet".
     pub unknown_for: Duration,
@@ -45,6 +47,8 @@ pub struct Client {
     pub load: String,
     pub number: u32,
     listener: Option<Listener>,
+    /// After this long it gives up on a job.
+    pub patience: Option<Duration>,
 }
 
 impl Client {
@@ -57,11 +61,12 @@ impl Client {
                 port: shop.port.clone(),
                 journal: shop.journal.clone(),
                 clock: shop.clock,
+                registry: shop.listeners.clone(),
                 stop: shop.give_up.clone(),
             };
             Listener::start(setup, &shop.tasks)
         });
-        Self { load: load.to_owned(), number, listener }
+        Self { load: load.to_owned(), number, listener, patience: None }
     }
 }
 
@@ -109,6 +114,35 @@ impl Shop {
         (number, answer)
     }
 
+    /// Cancels a job that its client no longer wants. What becomes of it is watched on the side.
+    async fn abandon(&self, number: JobNo, id: &str) -> After {
+        self.journal.emit(Event::GivingUp { job: number });
+        let error = self.port.cancel(id).await.err();
+        self.journal.emit(Event::Cancelled { job: number, error });
+        let (shop, id) = (self.clone(), id.to_owned());
+        self.tasks.clone().spawn(async move { shop.watch_abandoned(number, &id).await });
+        After::Ended
+    }
+
+    async fn watch_abandoned(&self, number: JobNo, id: &str) {
+        loop {
+            match self.port.status(id).await {
+                Seen::View(view) if view.state.is_terminal() => {
+                    return self.journal.emit(Event::Ended { job: number, view, via: Via::Poll });
+                }
+                Seen::View(view) => self.journal.emit(Event::Progress { job: number, view }),
+                Seen::Missing => return self.journal.emit(Event::Vanished { job: number }),
+                Seen::Unclear(_) => {}
+            }
+            tokio::select! {
+                () = tokio::time::sleep(self.poll_every) => {}
+                () = self.give_up.cancelled() => {
+                    return self.journal.emit(Event::GaveUp { job: number, why: "the run's patience ended".into() });
+                }
+            }
+        }
+    }
+
     /// Follows an accepted job to its end.
     pub async fn follow(&self, client: &Client, number: JobNo, id: &str) -> After {
         let mut updates = client.listener.as_ref().map(|listener| listener.follow(id));
@@ -117,15 +151,24 @@ impl Shop {
         asking.reset();
         asking.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut job = Following { shop: self, number, accepted_t: self.clock.now_s(), told: None };
+        let mut patience = std::pin::pin!(patience_over(client.patience));
         loop {
             tokio::select! {
                 () = self.give_up.cancelled() => return job.last_look(id).await,
+                () = &mut patience => return self.abandon(number, id).await,
                 view = next(&mut updates) => if job.hear(&view, Via::Socket) { break },
                 _ = asking.tick() => if job.ask(id, &mut updates).await { break },
             }
         }
         job.look_at_result(id).await;
         After::Ended
+    }
+}
+
+async fn patience_over(patience: Option<Duration>) {
+    match patience {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
     }
 }
 

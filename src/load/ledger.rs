@@ -32,6 +32,8 @@ words! {
         Lost = "lost",
         /// Completed more than once.
         Duplicated = "duplicated",
+        /// Its client gave up on it and cancelled it; `no_abandoned_work` judges what became of it.
+        Abandoned = "abandoned",
         /// Called completed, with another job's result or no plausible one.
         Mismatched = "mismatched",
     }
@@ -58,6 +60,9 @@ pub struct Counts {
     pub lost: u64,
     pub duplicated: u64,
     pub mismatched: u64,
+    /// Cancelled by their own clients, which had waited long enough.
+    #[serde(default)]
+    pub abandoned: u64,
     /// Refusals that were no open backpressure: errors, no connection, no answer. They are part of `rejected`.
     pub errors: u64,
 }
@@ -101,6 +106,7 @@ impl Counts {
             Class::Lost => self.lost += 1,
             Class::Duplicated => self.duplicated += 1,
             Class::Mismatched => self.mismatched += 1,
+            Class::Abandoned => self.abandoned += 1,
         }
     }
 }
@@ -128,6 +134,10 @@ fn classify(job: &JobFacts, record: &Record, driver: &Driver, scale: &Scale) -> 
 }
 
 fn accepted(job: &JobFacts, record: &Record, driver: &Driver, scale: &Scale) -> (Class, String) {
+    if let Some((t, error)) = &job.cancelled {
+        let said = error.as_deref().unwrap_or("the target agreed");
+        return (Class::Abandoned, format!("its client gave up at {t:.1} s and cancelled it ({said})"));
+    }
     if let Some((t, view, _)) = &job.ended {
         return match view.state {
             JobState::Completed => completed(job, driver, scale),

@@ -10,10 +10,12 @@ use crate::driver;
 use crate::experiment::decode::At;
 use crate::experiment::diagnostic::{Diagnostics, Span, nearest};
 use crate::experiment::file::Loaded;
-use crate::experiment::units::Time;
-use crate::experiment::{Baseline, Experiment, FaultEntry, Load, Runtime, Stage};
+use crate::experiment::units::{Time, TimeRange};
+use crate::experiment::{Arrivals, Baseline, Canary, Experiment, FaultEntry, Listen, Load, Runtime, Stage};
 use crate::seed::{Seed, draw};
 
+/// The load name of the jobs before the load.
+pub const WARM_UP: &str = "warm-up";
 /// Nobody floods a backend with more than this by mistake.
 const MOST_USERS: u32 = 10_000;
 /// More repetitions than this are a typing error.
@@ -42,8 +44,11 @@ pub fn build(loaded: &mut Loaded, seed: Seed, beside: &Path) -> Option<Plan> {
         driver: driver?,
         baseline: experiment.baseline,
         duration_s: experiment.duration.as_ref().map(|d| d.as_s()),
+        longer_s: experiment.longer.as_s(),
         recover_at_most_s: experiment.recover_at_most.as_s(),
-        sample_every_s: experiment.sample_every.as_s().max(0.02),
+        time_scale: *experiment.time_scale,
+        warm_up: experiment.warm_up,
+        sample_every_s: sample_every_s(experiment),
         loads,
         faults,
         guards: experiment.guards.iter().map(|g| g.spec.clone()).collect(),
@@ -62,6 +67,13 @@ pub fn build(loaded: &mut Loaded, seed: Seed, beside: &Path) -> Option<Plan> {
     Some(plan)
 }
 
+/// A quarter of a second, or at another time scale what five of the file's seconds are, within reason.
+fn sample_every_s(experiment: &Experiment) -> f64 {
+    let scale = *experiment.time_scale;
+    let usual = if scale == 1.0 { 0.25 } else { (5.0 * scale).clamp(0.05, 0.25) };
+    experiment.sample_every.map_or(usual, |time| time.as_s().max(0.02))
+}
+
 fn runtime(experiment: &Experiment, diags: &mut Diagnostics) -> RuntimePlan {
     let target = &experiment.target;
     if target.url.value == "embedded" {
@@ -72,7 +84,8 @@ fn runtime(experiment: &Experiment, diags: &mut Diagnostics) -> RuntimePlan {
         if !matches!(target.runtime, Runtime::Auto) {
             diags.error(target.url.span, "the embedded backend has its own runtime", "with `url: embedded` leave `runtime` out");
         }
-        let backend = &target.backend;
+        let mut backend = target.backend.clone();
+        backend.speed /= *experiment.time_scale;
         if !(0.01..=100_000.0).contains(&backend.speed) || backend.slots == 0 {
             diags.error(
                 target.url.span,
@@ -80,14 +93,14 @@ fn runtime(experiment: &Experiment, diags: &mut Diagnostics) -> RuntimePlan {
                 "expected a speed from 0.01 to 100000 and at least one slot",
             );
         }
-        return RuntimePlan::Embedded(backend.clone());
+        return RuntimePlan::Embedded(backend);
     }
     let is_http = reqwest::Url::parse(&target.url).is_ok_and(|u| matches!(u.scheme(), "http" | "https") && u.has_host());
     if !is_http {
         diags.error(target.url.span, format!("`{}` is no URL", target.url.value), "expected `embedded` or http://host:port");
     }
-    if !target.backend.defects.is_empty() {
-        diags.error(target.url.span, "defects are planted in the embedded backend only", "expected `url: embedded`");
+    if !target.backend.defects.is_empty() || !target.backend.modes.is_empty() {
+        diags.error(target.url.span, "defects and modes are planted in the embedded backend only", "expected `url: embedded`");
     }
     match &target.runtime {
         Runtime::Process(process) if process.command.is_empty() => {
@@ -103,7 +116,7 @@ fn loads(experiment: &Experiment, diags: &mut Diagnostics) -> Vec<LoadPlan> {
     let mut plans: Vec<LoadPlan> = Vec::new();
     for (at, load) in experiment.load.iter().enumerate() {
         let name = load.name.clone().unwrap_or_else(|| if at == 0 { "load".to_owned() } else { format!("load-{}", at + 1) });
-        if plans.iter().any(|p| p.name == name) {
+        if plans.iter().any(|p| p.name == name) || name == CANARY || name == WARM_UP {
             diags.error(experiment.name.span, format!("two loads are called `{name}`"), "expected different names");
         }
         if load.job.is_empty() || load.job.iter().any(|j| j.width == 0 || j.height == 0 || j.batch == 0) {
@@ -121,9 +134,32 @@ fn loads(experiment: &Experiment, diags: &mut Diagnostics) -> Vec<LoadPlan> {
             job: load.job.clone(),
             listen: load.listen,
             stages,
+            jobs: load.jobs,
+            patience_s: load.patience.map(Time::as_s),
         });
     }
+    plans.extend(experiment.canary.as_ref().map(|canary| canary_plan(canary, experiment.name.span, diags)));
     plans
+}
+
+/// The name of the load that the canary is.
+pub const CANARY: &str = "canary";
+
+fn canary_plan(canary: &Canary, place: Span, diags: &mut Diagnostics) -> LoadPlan {
+    if canary.every.0.is_zero() {
+        diags.error(place, "a canary needs a distance between its jobs", "expected `canary: {every: 10s}`");
+    }
+    let rate = 1.0 / canary.every.as_s().max(1e-3);
+    LoadPlan {
+        name: CANARY.to_owned(),
+        arrivals: Arrivals::Constant,
+        think: TimeRange::exactly(Time::secs(0)),
+        job: vec![canary.job.clone()],
+        listen: Listen::Poll,
+        stages: vec![StagePlan { users: 0, rate_per_s: Some(rate), from_s: 0.0, until_s: None }],
+        jobs: None,
+        patience_s: None,
+    }
 }
 
 fn stages(load: &Load, name: &str, place: Span, diags: &mut Diagnostics) -> Vec<StagePlan> {

@@ -29,7 +29,13 @@ pub struct Plan {
     pub baseline: Option<Baseline>,
     /// When the load ends, from its start; without it, when the checks that need load are decided.
     pub duration_s: Option<f64>,
+    /// How much longer it may go on while a check has too few samples.
+    pub longer_s: f64,
     pub recover_at_most_s: f64,
+    /// What every time of the file was multiplied with.
+    pub time_scale: f64,
+    /// Jobs before the load starts.
+    pub warm_up: u32,
     pub sample_every_s: f64,
     pub loads: Vec<LoadPlan>,
     pub faults: Vec<FaultPlan>,
@@ -61,6 +67,10 @@ pub struct LoadPlan {
     pub job: Vec<JobShape>,
     pub listen: Listen,
     pub stages: Vec<StagePlan>,
+    /// It ends after so many jobs.
+    pub jobs: Option<u32>,
+    /// After this long a user cancels its job and goes on.
+    pub patience_s: Option<f64>,
 }
 
 /// Users or a rate between two moments, in seconds from the start of the load.

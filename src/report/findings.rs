@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::result::Resource;
-use super::table::jobs;
 use crate::check::View;
 use crate::journal::event::{Answer, Via};
 use crate::journal::record::Record;
 use crate::load::ledger::Class;
 use crate::observe::prometheus::canonical_name;
+use crate::text::jobs;
 
 /// Everything odd that was seen.
 pub fn of(view: &View<'_>) -> Vec<String> {
@@ -24,12 +24,14 @@ pub fn of(view: &View<'_>) -> Vec<String> {
     if record.ended && open > 0 {
         findings.push(format!("the run was stopped with {} still at the target; those of faults were cancelled", jobs(open)));
     }
-    if let Some(t) = record.listeners_lost.first() {
+    let mut lost: Vec<_> = record.listeners.values().flat_map(|l| &l.losses).filter(|loss| loss.fault.is_none()).collect();
+    lost.sort_by(|a, b| a.t.total_cmp(&b.t));
+    if let Some(first) = lost.first() {
         findings.push(format!(
-            "{} WebSocket connections were lost, the first at {:.1} s ({})",
-            record.listeners_lost.len(),
-            t.0,
-            t.2
+            "{} WebSocket connections were lost that no fault had taken, the first at {:.1} s ({})",
+            lost.len(),
+            first.t,
+            first.why
         ));
     }
     if record.generations.len() > 1 {

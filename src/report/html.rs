@@ -4,11 +4,11 @@ use askama::Template;
 use serde_json::{Value as Json, json};
 
 use super::Material;
-use super::table::{figure, seconds};
 use crate::check::View;
 use crate::journal::event::JobState;
 use crate::journal::record::Record;
 use crate::journal::series::Series;
+use crate::text::{figure, seconds};
 
 /// A plot is about this many pixels wide; more points show nothing more.
 const MOST_POINTS: usize = 800;

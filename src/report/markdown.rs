@@ -3,9 +3,9 @@
 use askama::Template;
 
 use super::result::{FaultResult, RunResult};
-use super::table::{figure, seconds};
 use super::{Material, facts};
 use crate::check::{Ruling, View};
+use crate::text::{figure, seconds};
 
 #[derive(Template)]
 #[template(path = "report.md", escape = "none")]

@@ -10,7 +10,6 @@ pub mod junit;
 pub mod markdown;
 pub mod result;
 pub mod series;
-pub mod table;
 pub mod terminal;
 
 use std::fs;

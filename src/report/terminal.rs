@@ -8,13 +8,13 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::result::RunResult;
-use super::table::{figure, seconds};
 use crate::check::Ruling;
 use crate::journal::event::{Event, Level, Line, ProcessEvent};
 use crate::journal::record::Record;
 use crate::journal::writer::Journal;
 use crate::run::outcome::Outcome;
 use crate::stats::quantile;
+use crate::text::{figure, seconds};
 
 const REFRESH: Duration = Duration::from_millis(200);
 /// The latest jobs that the live p95 is taken over.
@@ -105,8 +105,8 @@ fn describe(event: &Event, volume: Volume) -> Option<String> {
         Event::LogLine { pattern, line, .. } if verbose || pattern == "oom" || pattern == "fatal" => {
             format!("log [{pattern}] {line}")
         }
-        Event::ListenerLost { listener, why } => format!("listener {listener}: lost ({why})"),
-        Event::ListenerBack { listener, after_s } => format!("listener {listener}: back after {}", seconds(*after_s)),
+        Event::ListenerLost { listener, why, .. } => format!("listener {listener}: lost ({why})"),
+        Event::ListenerBack { listener, after_s: Some(after) } => format!("listener {listener}: back after {}", seconds(*after)),
         Event::Vanished { job } => format!("job {job}: unknown to the target, though it was accepted"),
         Event::GuardTripped { guard, reason } => format!("GUARD {guard}: {reason}"),
         Event::Interrupted { signal } => format!("{signal}: stopping and putting everything back"),

@@ -17,9 +17,12 @@ use crate::check::{self, View};
 use crate::driver::Seen;
 use crate::experiment::Baseline;
 use crate::journal::event::{Event, JobState, Phase, Via};
+use crate::journal::facts::JobFacts;
 use crate::load::users;
+use crate::observe::prober;
 use crate::observe::sampler::Sampler;
 use crate::plan::RuntimePlan;
+use crate::plan::build::WARM_UP;
 use crate::runtime::Ending;
 
 const WATCH_EVERY: Duration = Duration::from_millis(50);
@@ -117,6 +120,11 @@ async fn scenario(world: &World, sampler: Sampler, samplers: &TaskTracker, stop_
         return Some(Event::Broken { reason });
     }
     samplers.spawn(sampler.run(stop_sampling.clone()));
+    samplers.spawn(prober::run(world.port.clone(), world.journal.clone(), stop_sampling.clone()));
+    if let Some(load) = world.plan.loads.first().filter(|_| world.plan.warm_up > 0) {
+        world.journal.emit(Event::Phase { phase: Phase::WarmUp });
+        users::warm_up(&world.shop, load, WARM_UP, world.plan.warm_up).await;
+    }
     let begin = world.clock.now_s();
     world.journal.emit(Event::Phase { phase: Phase::Baseline });
     for load in &world.plan.loads {
@@ -165,10 +173,31 @@ fn load_lasts_s(world: &World) -> Option<f64> {
     world.plan.duration_s.or(by_stages)
 }
 
+/// Waits until the whole load has been sent, and for as much more of it as a check needs and the file allows.
 async fn load_has_lasted(world: &World, begin: f64) {
-    if let Some(length) = load_lasts_s(world) {
-        world.clock.sleep_until(begin + length).await;
+    loop {
+        if load_is_over(world, begin) || world.target_is_gone() {
+            return;
+        }
+        tokio::time::sleep(WATCH_EVERY).await;
     }
+}
+
+/// The load has lasted its time, has sent all its jobs, or is no longer needed by a check that says so.
+fn load_is_over(world: &World, begin: f64) -> bool {
+    let now = world.clock.now_s();
+    let length = load_lasts_s(world);
+    let until = length.map_or(f64::NEG_INFINITY, |length| begin + length);
+    world.journal.read_now(|record| {
+        let sent = world.plan.loads.iter().filter_map(|l| Some((l, l.jobs?))).all(|(load, jobs)| {
+            let ours = || record.jobs_of(Some(&load.name));
+            ours().count() >= jobs as usize && ours().all(JobFacts::settled)
+        });
+        if now < until || (length.is_none() && !sent) {
+            return check::load_may_end(record);
+        }
+        now >= until + world.plan.longer_s || !check::wants_samples(&View::of(record))
+    })
 }
 
 /// Keeps the load on for its time, and until every check that needs it is decided.
@@ -177,7 +206,7 @@ async fn recover(world: &World, begin: f64) {
     let mut gone_since: Option<f64> = None;
     loop {
         let now = world.clock.now_s();
-        let lasted = load_lasts_s(world).is_none_or(|length| now >= begin + length);
+        let lasted = load_lasts_s(world).is_none() || load_is_over(world, begin);
         // A fixed duration ends the load; otherwise the checks say how long it is needed.
         let needed = world.journal.read_now(|record| check::load_is_needed(&View::of(record)));
         let over_time = now - began > world.plan.recover_at_most_s;
@@ -202,7 +231,9 @@ async fn drain(world: &World) {
     let began = world.clock.now_s();
     let waited_for = patience_s(world);
     loop {
-        let open = world.journal.read(|record| record.jobs.iter().any(|job| !job.settled()));
+        let open = world
+            .journal
+            .read_now(|record| record.jobs.iter().any(|job| !job.settled()) || check::time_is_needed(&View::of(record)));
         let elapsed = world.clock.now_s() - began;
         let gone = world.target_is_gone() && elapsed > GONE_PATIENCE_S;
         if !open || gone || elapsed > waited_for {

@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::driver::Port;
 use crate::journal::event::{Event, ProcessEvent};
 use crate::journal::writer::Journal;
+use crate::listen::registry::Registry;
 use crate::load::drive::Shop;
 use crate::plan::Plan;
 use crate::runtime::Runtime;
@@ -46,6 +47,7 @@ impl World {
             stop: CancellationToken::new(),
             give_up: CancellationToken::new(),
             tasks,
+            listeners: Registry::default(),
             poll_every: plan.driver.status.every.0,
             unknown_for: plan.driver.status.unknown_for.0,
         };

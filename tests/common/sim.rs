@@ -13,11 +13,12 @@ use chaos::backend::job::{Refusal, Request};
 use chaos::backend::metrics::Now;
 use chaos::clock::Clock;
 use chaos::driver::http::find_mark;
-use chaos::driver::{Ask, Channel, Depth, Driver, Port, Seen, template};
+use chaos::driver::{Ask, Channel, Depth, Driver, Method, Port, Probe, Seen, template};
 use chaos::experiment::file::{self, Overrides};
 use chaos::journal::event::{Answer, Event, JobView, ProcessEvent, ResultLook};
 use chaos::journal::record::Record;
 use chaos::journal::writer::Journal;
+use chaos::listen::How;
 use chaos::observe::process::Meter;
 use chaos::observe::sampler::Sampler;
 use chaos::plan::{Plan, RuntimePlan, build};
@@ -111,6 +112,7 @@ impl Port for SimPort {
             Err(Refusal::QueueFull { retry_after_s }) => {
                 Answer::Refused { status: 429, retry_after_s: Some(retry_after_s as f64), reason: String::new() }
             }
+            Err(Refusal::Broken) => Answer::Error { status: 500, proxy: false, reason: "internal error".into() },
             Err(Refusal::ShuttingDown) => Answer::Refused { status: 503, retry_after_s: Some(1.0), reason: String::new() },
         }
     }
@@ -151,6 +153,19 @@ impl Port for SimPort {
             Depth { waiting: inner.queue.len() as f64, running: Some(inner.running.len() as f64) }
         }))
     }
+    async fn probe(&self) -> Probe {
+        let open = self.0.core().is_some();
+        let healthy = tokio::time::timeout(Duration::from_secs(1), self.0.answer()).await.is_ok_and(|core| core.is_ok());
+        Probe { open, healthy, seconds: 0.0 }
+    }
+    async fn call(&self, _method: Method, path: &str, _body: Option<&serde_json::Value>) -> Result<(u16, String), String> {
+        let core = self.0.answer().await?;
+        if path == "/evict" {
+            core.evict();
+            return Ok((204, String::new()));
+        }
+        Ok((404, String::new()))
+    }
     async fn health(&self) -> Result<(), String> {
         self.0.answer().await.map(drop)
     }
@@ -166,7 +181,7 @@ impl Port for SimPort {
             let now = Now {
                 queue,
                 running,
-                slots: core.config.slots,
+                gpu_lost: core.gpu_is_lost(),
                 vram_used,
                 vram_total: core.config.vram.0,
                 rss_bytes: 1 << 26,
@@ -186,6 +201,9 @@ struct SimChannel {
 
 #[async_trait]
 impl Channel for SimChannel {
+    async fn leave(self: Box<Self>, how: How) -> Option<Box<dyn Channel>> {
+        if how == How::HalfOpen { Some(self) } else { None }
+    }
     async fn subscribe(&mut self, id: &str) -> Result<(), String> {
         let Some(job) = self.core.find(id) else { return Ok(()) };
         let (mut changes, sender, machine, core, id) =
@@ -338,6 +356,7 @@ pub async fn run(yaml: &str, seed: u64, sabotage: Sabotage, stop_after: Option<D
         gpus: None,
         meter: Meter::default(),
         last: BTreeMap::new(),
+        types: BTreeMap::new(),
     };
     let interrupt = Interrupt::default();
     if let Some(after) = stop_after {
