@@ -50,7 +50,7 @@ impl Check for AllJobsComplete {
     }
 
     fn judge(&self, view: &View<'_>) -> Verdict {
-        let expected = format!("every accepted job completes, once, with its own result, within {} of the load's end", self.within);
+        let expected = format!("every accepted job completes, once, with its own result, within {} of the load's end", view.time(self.within));
         let count = |class| view.jobs(self.load()).filter(|(_, c, _)| *c == class).count();
         let accepted = view.jobs(self.load()).filter(|(job, ..)| job.accepted()).count();
         let (refused, late) = (count(Class::Rejected), self.late(view));

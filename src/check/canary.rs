@@ -18,12 +18,12 @@ record! {
 }
 
 impl Check for Canary {
-    fn needs_load(&self) -> bool {
-        true
+    fn needs_load(&self) -> Option<Time> {
+        Some(self.within)
     }
 
     fn judge(&self, view: &View<'_>) -> Verdict {
-        let expected = format!("within {} after the last fault {ROW} canaries in a row complete, and none fails later", self.within);
+        let expected = format!("within {} after the last fault {ROW} canaries in a row complete, and none fails later", view.time(self.within));
         let record = view.record;
         if !record.plan().loads.iter().any(|load| load.name == CANARY) {
             return Verdict::inconclusive(&expected, "the experiment sends no canary: add `canary: {every: 10s}`");
@@ -48,8 +48,8 @@ impl Check for Canary {
         };
         let took = sent[at].1.map_or(0.0, |t| t - since);
         let failed_later = sent[at..].iter().filter(|(.., class)| !matches!(class, Class::Completed | Class::Open)).count();
-        let observed = format!("ready {took:.1} s after the last fault, {failed_later} of {} later canaries failed", sent.len() - at);
+        let observed = format!("ready {} after the last fault, {failed_later} of {} later canaries failed", view.seconds(took), sent.len() - at);
         let verdict = if took <= self.within.as_s() && failed_later == 0 { Verdict::passed(&expected, observed) } else { Verdict::failed(&expected, observed) };
-        verdict.measuring(format!("{took:.1} s"))
+        verdict.measuring(view.seconds(took))
     }
 }

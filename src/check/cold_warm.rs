@@ -10,12 +10,10 @@ use crate::experiment::decode::At;
 use crate::experiment::units::{Share, Time};
 use crate::fault::FaultSpec;
 use crate::journal::facts::JobFacts;
-use crate::journal::record::Record;
 use crate::load::ledger::Class;
 use crate::record;
 use crate::stats::compare::compare;
 use crate::stats::median;
-use crate::text::seconds;
 
 /// A job that takes this much longer than a warm one is cold by its time.
 const COLD_RATIO: f64 = 1.3;
@@ -60,15 +58,15 @@ impl Check for ColdWarm {
     fn load(&self) -> Option<&At<String>> {
         self.load.as_ref()
     }
-    fn needs_load(&self) -> bool {
-        true
+    fn needs_load(&self) -> Option<Time> {
+        Some(self.within)
     }
     fn needs_baseline(&self) -> bool {
         true
     }
 
     fn judge(&self, view: &View<'_>) -> Verdict {
-        let expected = format!("cold first, and within {} or {} jobs warm again, to within {} of the baseline", self.within, self.jobs, self.to_within);
+        let expected = format!("cold first, and within {} or {} jobs warm again, to within {} of the baseline", view.time(self.within), self.jobs, self.to_within);
         let record = view.record;
         let Some(first) = record.baseline_end() else { return Verdict::pending(&expected, "no fault yet") };
         let mut baseline = warm_times(view, self.load(), first);
@@ -80,14 +78,14 @@ impl Check for ColdWarm {
         let Some(episode) = episodes.last() else {
             return Verdict::inconclusive(&expected, "nothing restarted or evicted the model");
         };
-        self.of_episode(&expected, episode, warm, record, last_t)
+        self.of_episode(&expected, episode, warm, view, last_t)
     }
 }
 
 impl ColdWarm {
-    fn of_episode(&self, expected: &str, episode: &Episode, warm: f64, record: &Record, last_t: f64) -> Verdict {
-        let scale = record.plan().time_scale;
-        let shown = |s: f64| seconds(s / scale);
+    fn of_episode(&self, expected: &str, episode: &Episode, warm: f64, view: &View<'_>, last_t: f64) -> Verdict {
+        let record = view.record;
+        let shown = |s: f64| view.seconds(s);
         let deadline = episode.from_t.max(last_t) + self.within.as_s();
         let patience_over = record.now > deadline && episode.later.len() >= self.jobs as usize;
         let Some((number, cold)) = episode.cold else {
@@ -110,9 +108,9 @@ impl ColdWarm {
             };
         };
         let took = episode.later.get(at).map_or(0.0, |job| job.0 - episode.from_t);
-        let observed = format!("cold {}, then warm again after {at} more jobs, {}", shown(cold), shown(took));
+        let observed = format!("cold {}, then warm again {}, {} after it was ready", shown(cold), after_jobs(at), shown(took));
         let evidence = [facts, format!("ratio {:.2}, time to warm {}", cold / warm, shown(took))];
-        let wrong = self.against_figures(cold, warm);
+        let wrong = self.against_figures(cold, warm, view);
         if let Some(wrong) = wrong {
             return Verdict::failed(expected, format!("{observed}; {wrong}")).with(evidence).measuring(measured);
         }
@@ -122,14 +120,18 @@ impl ColdWarm {
     }
 
     /// What does not agree with the figures that the file gives.
-    fn against_figures(&self, cold: f64, warm: f64) -> Option<String> {
+    fn against_figures(&self, cold: f64, warm: f64, view: &View<'_>) -> Option<String> {
         let off = |what: &str, seen: f64, wanted: Option<Time>| {
             let wanted = wanted?;
             let far = (seen / wanted.as_s() - 1.0).abs() > self.tolerance.0;
-            far.then(|| format!("{what} is not {wanted} to within {}", self.tolerance))
+            far.then(|| format!("{what} is not {} to within {}", view.time(wanted), self.tolerance))
         };
         off("cold", cold, self.cold).or_else(|| off("warm", warm, self.warm))
     }
+}
+
+fn after_jobs(n: usize) -> String {
+    if n == 0 { "with the next job".to_owned() } else { format!("after {n} more jobs") }
 }
 
 /// A job's time on the worker, or all of it.

@@ -29,7 +29,7 @@ record! {
 
 impl Check for GpuUtilization {
     fn judge(&self, view: &View<'_>) -> Verdict {
-        let above = self.failure.map(|share| format!("above {share} for {}", self.sustained));
+        let above = self.failure.map(|share| format!("above {share} for {}", view.time(self.sustained)));
         let expected = describe(format!("a mean of {}", self.within), self.acceptable.map(|r| r.to_string()), above);
         let record = view.record;
         if !record.ended {
@@ -45,7 +45,7 @@ impl Check for GpuUtilization {
         let share = series.mean(from, to).unwrap_or(0.0) / 100.0;
         let longest = self.failure.map_or(0.0, |limit| longest_above(&series, limit.0 * 100.0, to));
         let observed = format!("mean {:.1} %, peak {:.0} %", share * 100.0, series.max);
-        let stretch = self.failure.map(|limit| format!("longest time above {limit}: {longest:.1} s"));
+        let stretch = self.failure.map(|limit| format!("longest time above {limit}: {}", view.seconds(longest)));
         // Saturated for that long it is a failure, whatever the mean is.
         let saturated = self.failure.is_some() && longest >= self.sustained.as_s();
         let meets = |range: ShareRange| Met::from(range.holds(share) && !saturated);

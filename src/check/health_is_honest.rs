@@ -21,8 +21,8 @@ record! {
 }
 
 impl Check for HealthIsHonest {
-    fn needs_load(&self) -> bool {
-        true
+    fn needs_load(&self) -> Option<Time> {
+        Some(Time(2 * self.stall.0))
     }
 
     fn judge(&self, view: &View<'_>) -> Verdict {

@@ -54,8 +54,8 @@ impl Check for Latency {
     }
 
     fn judge(&self, view: &View<'_>) -> Verdict {
-        let text = |limit: Option<Time>| limit.map(|l| l.to_string());
-        let expected = describe(format!("p{} below {}", self.percentile, self.below), text(self.acceptable), text(self.failure));
+        let text = |limit: Option<Time>| limit.map(|l| view.time(l).to_string());
+        let expected = describe(format!("p{} below {}", self.percentile, view.time(self.below)), text(self.acceptable), text(self.failure));
         if !view.record.ended {
             return Verdict::pending(&expected, "jobs are still being sent");
         }
@@ -72,7 +72,7 @@ impl Check for Latency {
         };
         let limits = Limits { target: against(self.below), acceptable: self.acceptable.map(against), failure: self.failure.map(against) };
         let over = latencies.iter().filter(|l| **l >= limit).count();
-        let shown = quantile(&mut latencies, self.percentile / 100.0).map_or_else(|| "no job".to_owned(), show);
+        let shown = quantile(&mut latencies, self.percentile / 100.0).map_or_else(|| "no job".to_owned(), |s| view.seconds(s));
         let observed = format!("{shown}; {over} of {n} jobs over the limit");
         let verdict = limits.verdict(&expected, observed).measuring(shown);
         if verdict.ruling == Ruling::Inconclusive { verdict.with([needed(self.percentile, n)]) } else { verdict }
@@ -85,10 +85,6 @@ fn needed(percentile: f64, n: u64) -> String {
         Some(missing) => format!("{missing} samples are missing: a p{percentile} takes at least {least}, with none over the limit"),
         None => "so many over the limit neither show that it holds nor that it does not (99 % confidence)".to_owned(),
     }
-}
-
-pub fn show(seconds: f64) -> String {
-    if seconds.is_finite() { format!("{seconds:.3} s") } else { "never (a job without an end)".to_owned() }
 }
 
 /// A job's latency; endless for one that was accepted and did not complete, none for one that was not accepted.

@@ -5,7 +5,7 @@
 //! which no later stretch of the same length is above it with the same confidence. "The first moment from which a system
 //! stays within the band of its normal behaviour" is Brown and Patterson's (USENIX ATC 2000).
 
-use super::latency::{check_percentile, latency, show};
+use super::latency::{check_percentile, latency};
 use super::{Check, Verdict, View};
 use crate::experiment::decode::At;
 use crate::experiment::diagnostic::{Diagnostics, Span};
@@ -54,15 +54,15 @@ impl Check for LatencyRecovers {
     fn needs_baseline(&self) -> bool {
         true
     }
-    fn needs_load(&self) -> bool {
-        true
+    fn needs_load(&self) -> Option<Time> {
+        Some(Time(2 * self.within.0))
     }
     fn validate(&self, place: Span, diags: &mut Diagnostics) {
         check_percentile(self.percentile, place, diags);
     }
 
     fn judge(&self, view: &View<'_>) -> Verdict {
-        let expected = format!("p{} back to within {} of its baseline, within {} after the last fault", self.percentile, self.to_within, self.within);
+        let expected = format!("p{} back to within {} of its baseline, within {} after the last fault", self.percentile, self.to_within, view.time(self.within));
         let record = view.record;
         let Some(first_fault) = record.baseline_end() else { return Verdict::pending(&expected, "no fault yet") };
         let samples = self.samples(view);
@@ -75,14 +75,14 @@ impl Check for LatencyRecovers {
         };
         let Some(cause_gone) = record.faults_end() else { return Verdict::pending(&expected, "a fault is at work") };
         let limit = usual * (1.0 + self.to_within.0);
-        let facts = format!("baseline p{} {} over {n} jobs, so the limit is {}", self.percentile, show(usual), show(limit));
+        let facts = format!("baseline p{} {} over {n} jobs, so the limit is {}", self.percentile, view.seconds(usual), view.seconds(limit));
         let after: Vec<&Sample> = samples.iter().filter(|s| s.intended_t >= cause_gone).collect();
         match self.recovery(&after, limit) {
             Some(r) if r.from_t - cause_gone <= self.within.as_s() => {
-                let observed = format!("recovered {:.1} s after the last fault, certain after {} jobs", r.from_t - cause_gone, r.jobs);
+                let observed = format!("recovered {} after the last fault, certain after {} jobs", view.seconds(r.from_t - cause_gone), r.jobs);
                 Verdict::passed(&expected, observed).with([facts])
             }
-            Some(r) => Verdict::failed(&expected, format!("recovered only {:.1} s after the last fault", r.from_t - cause_gone)).with([facts]),
+            Some(r) => Verdict::failed(&expected, format!("recovered only {} after the last fault", view.seconds(r.from_t - cause_gone))).with([facts]),
             None => self.not_yet(&expected, &after, limit, cause_gone, record.now).with([facts]),
         }
     }

@@ -27,7 +27,7 @@ impl Check for MeanLatency {
     }
 
     fn judge(&self, view: &View<'_>) -> Verdict {
-        let expected = format!("a mean of {}", self.within);
+        let expected = format!("a mean of {} to {}", view.time(self.within.from), view.time(self.within.to));
         if !view.record.ended {
             return Verdict::pending(&expected, "jobs are still being sent");
         }
@@ -39,7 +39,7 @@ impl Check for MeanLatency {
         let Some((mean, low, high)) = mean_interval(&latencies) else {
             return Verdict::inconclusive(&expected, format!("{} jobs completed, a mean with an interval takes three", latencies.len()));
         };
-        let observed = format!("{mean:.3} s over {} jobs (99 %: {low:.3} to {high:.3} s)", latencies.len());
+        let observed = format!("{} over {} jobs (99 %: {} to {})", view.seconds(mean), latencies.len(), view.seconds(low), view.seconds(high));
         let (from, to) = (self.within.from.as_s(), self.within.to.as_s());
         let verdict = if low >= from && high <= to {
             Verdict::passed(&expected, observed)
@@ -48,6 +48,6 @@ impl Check for MeanLatency {
         } else {
             Verdict::inconclusive(&expected, observed)
         };
-        verdict.measuring(format!("{mean:.3} s"))
+        verdict.measuring(view.seconds(mean))
     }
 }

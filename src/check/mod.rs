@@ -17,6 +17,7 @@ use crate::experiment::units::Time;
 use crate::journal::facts::JobFacts;
 use crate::journal::record::Record;
 use crate::load::ledger::{self, Class, Ledger};
+use crate::text::seconds;
 
 /// What can be said of a property. `Failed` beats `Inconclusive` beats `Passed`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -80,6 +81,17 @@ impl<'a> View<'a> {
         Self { record, ledger: ledger::of(record) }
     }
 
+    /// A time of the file as it is written there, before `time_scale`.
+    pub fn time(&self, time: Time) -> Time {
+        let ms = time.as_s() / self.record.plan().time_scale * 1e3;
+        Time(std::time::Duration::from_secs_f64(ms.round() / 1e3))
+    }
+
+    /// A measured time in the file's times, for a reader who compares it with those.
+    pub fn seconds(&self, s: f64) -> String {
+        if s.is_finite() { seconds(s / self.record.plan().time_scale) } else { "never (a job without an end)".to_owned() }
+    }
+
     /// The jobs of a load (all with `None`), with their classes and reasons.
     pub fn jobs(&self, load: Option<&At<String>>) -> impl Iterator<Item = (&'a JobFacts, Class, &str)> {
         let load = load.map(|l| l.value.clone());
@@ -98,9 +110,9 @@ pub trait Check: FromFile {
     /// Pure: no clock, no file, no chance.
     fn judge(&self, view: &View<'_>) -> Verdict;
     fn validate(&self, _place: Span, _diags: &mut Diagnostics) {}
-    /// It can only be decided while load is sent.
-    fn needs_load(&self) -> bool {
-        false
+    /// It can only be decided while load is sent: for so long after the last fault at the most.
+    fn needs_load(&self) -> Option<Time> {
+        None
     }
     /// It needs time after the end of the load.
     fn needs_time(&self) -> bool {
@@ -163,7 +175,7 @@ macro_rules! checks {
             pub fn judge(&self, view: &View<'_>) -> Verdict {
                 match self { $(Self::$ty(check) => check.judge(view)),* }
             }
-            pub fn needs_load(&self) -> bool {
+            pub fn needs_load(&self) -> Option<Time> {
                 match self { $(Self::$ty(check) => check.needs_load()),* }
             }
             pub fn needs_time(&self) -> bool {
@@ -291,7 +303,7 @@ fn undecided(view: &View<'_>, of: impl Fn(&CheckSpec) -> bool) -> bool {
 
 /// Is a check that needs load still undecided?
 pub fn load_is_needed(view: &View<'_>) -> bool {
-    undecided(view, CheckSpec::needs_load)
+    undecided(view, |spec| spec.needs_load().is_some())
 }
 
 /// Is a check that needs time after the load still undecided?

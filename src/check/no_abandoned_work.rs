@@ -21,7 +21,7 @@ impl Check for NoAbandonedWork {
     }
 
     fn judge(&self, view: &View<'_>) -> Verdict {
-        let expected = format!("a cancelled job stops within {}", self.within);
+        let expected = format!("a cancelled job stops within {}", view.time(self.within));
         let record = view.record;
         let given_up: Vec<(&JobFacts, f64, &Option<String>)> =
             record.jobs.iter().filter_map(|job| job.cancelled.as_ref().map(|(t, error)| (job, *t, error))).collect();
@@ -35,7 +35,7 @@ impl Check for NoAbandonedWork {
             .filter(|(job, t, _)| after(job, *t) > bound)
             .map(|(job, t, error)| {
                 let said = error.as_ref().map_or_else(|| "the target agreed".to_owned(), |e| format!("the target said: {e}"));
-                format!("job {} was cancelled at {t:.1} s ({said}) and worked on for {:.1} s more", job.number, after(job, *t))
+                format!("job {} was cancelled at {t:.1} s ({said}) and worked on for {} more", job.number, view.seconds(after(job, *t)))
             })
             .collect();
         let observed = format!("{} of {} cancelled jobs went on", wrong.len(), given_up.len());

@@ -80,7 +80,12 @@ impl OomOutcome {
     /// Whether GPU memory came back to its level before, and the figures. The lowest values are compared: the rest is jobs.
     fn memory_back(&self, record: &Record) -> Option<(bool, String)> {
         let total = record.series.get("gpu.memory_total_bytes")?.max;
-        let floor = |over| values(record, "gpu.memory_used_bytes", over).map(|(series, _)| series.min);
+        // Before the first job is done the model need not be loaded: that level says nothing.
+        let loaded_t = record.jobs.iter().filter_map(|job| job.ended.as_ref().map(|e| e.0)).reduce(f64::min)?;
+        let floor = |over| {
+            let (series, to) = values(record, "gpu.memory_used_bytes", over)?;
+            series.between(loaded_t, to).iter().map(|p| p.value).reduce(f64::min)
+        };
         let (before, after) = (floor(Over::Baseline)?, floor(Over::After)?);
         let gib = |bytes: f64| bytes / f64::from(1 << 30);
         let text = format!("GPU memory falls to {:.1} GiB afterwards, {:.1} GiB before", gib(after), gib(before));

@@ -32,8 +32,8 @@ record! {
 }
 
 impl Check for QueueDrains {
-    fn needs_load(&self) -> bool {
-        self.load == With::On
+    fn needs_load(&self) -> Option<Time> {
+        (self.load == With::On).then_some(Time(self.within.0 + self.hold.0))
     }
     fn needs_time(&self) -> bool {
         self.load == With::Off
@@ -44,7 +44,7 @@ impl Check for QueueDrains {
 
     fn judge(&self, view: &View<'_>) -> Verdict {
         let since = if self.load == With::On { "the last fault" } else { "the end of the load" };
-        let expected = format!("at most {} jobs wait, within {} after {since}, held for {}", self.to, self.within, self.hold);
+        let expected = format!("at most {} jobs wait, within {} after {since}, held for {}", self.to, view.time(self.within), view.time(self.hold));
         let record = view.record;
         let Some(begin) = record.baseline_end() else { return Verdict::pending(&expected, "no fault yet") };
         let begin_of_wait = if self.load == With::On { record.faults_end() } else { record.load_stopped_t };
@@ -63,7 +63,7 @@ impl Check for QueueDrains {
             if peak <= to {
                 return Verdict::inconclusive(&expected, format!("the queue never rose above {to:.0}: there was nothing to drain")).with(facts);
             }
-            return Verdict::passed(&expected, format!("drained {:.1} s after {since}, from a peak of {peak:.0}", t - cause_gone)).with(facts);
+            return Verdict::passed(&expected, format!("drained {} after {since}, from a peak of {peak:.0}", view.seconds(t - cause_gone))).with(facts);
         }
         let last = series.last();
         if record.now - cause_gone > self.within.as_s() + self.hold.as_s() {

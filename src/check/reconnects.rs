@@ -27,7 +27,7 @@ record! {
 enum Said {
     Fine,
     Wrong(String),
-    NotYet,
+    NotYet(String),
 }
 
 impl Check for Reconnects {
@@ -52,11 +52,13 @@ impl Check for Reconnects {
             return Verdict::failed(EXPECTED, observed).with(wrong.into_iter().take(SHOWN)).with(cases(&losses, record));
         }
         let open: usize = losses.iter().map(|(_, loss)| loss.open.len()).sum();
-        if !faults_over || (!record.ended && said.iter().any(|s| matches!(s, Said::NotYet))) {
+        let open_ends: Vec<String> = said.into_iter().filter_map(|s| if let Said::NotYet(what) = s { Some(what) } else { None }).collect();
+        if !faults_over || (!record.ended && !open_ends.is_empty()) {
             return Verdict::pending(EXPECTED, observed);
         }
-        if said.iter().any(|s| matches!(s, Said::NotYet)) {
-            return Verdict::inconclusive(EXPECTED, "the run ended before it was decided").with(cases(&losses, record));
+        if !open_ends.is_empty() {
+            let ends = open_ends.into_iter().take(SHOWN);
+            return Verdict::inconclusive(EXPECTED, "the run ended before it was decided").with(ends).with(cases(&losses, record));
         }
         let slowest = losses.iter().filter_map(|(_, loss)| Some(loss.back_t? - from(loss, record)?)).fold(0.0, f64::max);
         let passed = format!("{} losses with {open} open jobs; the slowest return took {slowest:.2} s", losses.len());
@@ -77,7 +79,10 @@ fn losses(record: &Record) -> Vec<(&str, &Loss)> {
 fn from(loss: &Loss, record: &Record) -> Option<f64> {
     let freed = loss.freed_t?;
     let ready = |g: &crate::journal::facts::Generation| Some(g.started_t + g.ready_after_s?);
-    let down = record.generations.iter().find(|g| g.exited.as_ref().is_some_and(|(t, ..)| (*t - loss.t).abs() < 5.0));
+    // A connection that a fault took away was not lost with its process.
+    let until = record.load_stopped_t.unwrap_or(f64::INFINITY);
+    let ended_then = |(t, ..): &(f64, String, bool)| *t < until && (*t - loss.t).abs() < 5.0;
+    let down = record.generations.iter().find(|g| loss.fault.is_none() && g.exited.as_ref().is_some_and(ended_then));
     let up_again = down.map(|g| record.generations.iter().filter(|next| next.number > g.number).find_map(ready));
     match up_again {
         None => Some(freed),
@@ -87,11 +92,11 @@ fn from(loss: &Loss, record: &Record) -> Option<f64> {
 
 impl Reconnects {
     fn of_loss(&self, name: &str, loss: &Loss, record: &Record) -> Vec<Said> {
-        let Some(from) = from(loss, record) else { return vec![Said::NotYet] };
+        let Some(from) = from(loss, record) else { return vec![Said::NotYet(format!("{name}, lost at {:.1} s, was kept away to the end", loss.t))] };
         let Some(back) = loss.back_t else {
             return match record.now - from > self.within.as_s() {
                 true => vec![Said::Wrong(format!("{name}, lost at {:.1} s ({}), never came back", loss.t, loss.why))],
-                false => vec![Said::NotYet],
+                false => vec![Said::NotYet(format!("{name}, lost at {:.1} s, is not back", loss.t))],
             };
         };
         let mut said = Vec::new();
@@ -128,7 +133,7 @@ impl Reconnects {
             None if record.load_stopped_t.is_some_and(|t| record.now - t > self.end_within.as_s()) && record.ended => {
                 Said::Wrong(format!("{id} of {name} never ended"))
             }
-            _ => Said::NotYet,
+            _ => Said::NotYet(format!("{name} is back since {back:.1} s and has not heard how {id} ended")),
         }
     }
 }
@@ -140,7 +145,9 @@ fn cases(losses: &[(&str, &Loss)], record: &Record) -> Vec<String> {
         let Some(back) = loss.back_t else { continue };
         for job in loss.open.iter().filter_map(|id| record.jobs.iter().find(|job| job.id() == Some(id))) {
             let Some((t, _, via)) = &job.ended else { continue };
-            if *t >= back { before += 1 } else { after += 1 }
+            let first = loss.heard.iter().find(|(_, of, _)| Some(of.as_str()) == job.id());
+            // Whoever hears of the end before anything else came back after it.
+            if *t >= back && first.is_none_or(|(.., state)| !state.is_terminal()) { before += 1 } else { after += 1 }
             polled += usize::from(*via != Via::Socket && *t < back);
         }
     }

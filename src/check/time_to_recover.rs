@@ -14,7 +14,6 @@ use crate::journal::record::Record;
 use crate::observe::prober::OPEN;
 use crate::record;
 use crate::stats::compare::compare;
-use crate::text::seconds;
 
 /// So many samples before the first fault, and in a stretch, at the least.
 const FEWEST: usize = 5;
@@ -40,15 +39,15 @@ impl Check for TimeToRecover {
     fn load(&self) -> Option<&At<String>> {
         self.load.as_ref()
     }
-    fn needs_load(&self) -> bool {
-        true
+    fn needs_load(&self) -> Option<Time> {
+        Some(Time(self.within.0 + self.hold.0))
     }
     fn needs_baseline(&self) -> bool {
         true
     }
 
     fn judge(&self, view: &View<'_>) -> Verdict {
-        let expected = format!("{} back to within {} of its baseline, within {}, held for {}", self.indicator, self.tolerance, self.within, self.hold);
+        let expected = format!("{} back to within {} of its baseline, within {}, held for {}", self.indicator, self.tolerance, view.time(self.within), view.time(self.hold));
         let record = view.record;
         let (Some(begin), Some(first)) = (Over::All.window(record).map(|w| w.0), record.baseline_end()) else {
             return Verdict::pending(&expected, "no fault yet");
@@ -60,21 +59,23 @@ impl Check for TimeToRecover {
         let Some(since) = record.faults_end() else { return Verdict::pending(&expected, "a fault is at work") };
         let end = record.load_stopped_t.unwrap_or(record.now);
         let after = self.samples(view, since, end);
-        let scale = record.plan().time_scale;
         let stages = stages(view, self.load(), since);
         match self.recovered_at(&baseline, &after, since, end) {
             Some(t) => {
                 let took = t - since;
-                let observed = format!("recovered {} after the last fault", seconds(took / scale));
+                let observed = match took < 0.005 {
+                    true => "within the band from the end of the last fault on".to_owned(),
+                    false => format!("recovered {} after the last fault", view.seconds(took)),
+                };
                 let verdict = if took <= self.within.as_s() { Verdict::passed(&expected, observed) } else { Verdict::failed(&expected, format!("{observed}: too late")) };
-                verdict.measuring(seconds(took / scale)).with(stages)
+                verdict.measuring(view.seconds(took)).with(stages)
             }
             None if record.now - since <= self.within.as_s() + self.hold.as_s() && !record.ended => Verdict::pending(&expected, "not yet"),
             None if after.len() < FEWEST && end - since < self.within.as_s() => {
                 Verdict::inconclusive(&expected, format!("{} samples since the last fault", after.len())).with(stages)
             }
             None => {
-                let observed = format!("not within the run: {} after the last fault it is still off", seconds((end - since) / scale));
+                let observed = format!("not within the run: {} after the last fault it is still off", view.seconds(end - since));
                 Verdict::failed(&expected, observed).measuring("not within the run").with(stages)
             }
         }
@@ -160,7 +161,6 @@ pub fn stages(view: &View<'_>, load: Option<&At<String>>, since: f64) -> Vec<Str
     let Some(down) = record.generations.iter().filter(|g| g.number < life.number).filter_map(|g| g.exited.as_ref().map(|e| e.0)).reduce(f64::max) else {
         return Vec::new();
     };
-    let scale = record.plan().time_scale;
     let open = record.series.get(OPEN).and_then(|s| s.points.iter().find(|p| p.t > down && p.value > 0.5).map(|p| p.t));
     let ready = life.ready_after_s.map(|s| life.started_t + s);
     let later = |job: &&crate::journal::facts::JobFacts| job.submitting_t > life.started_t;
@@ -169,7 +169,7 @@ pub fn stages(view: &View<'_>, load: Option<&At<String>>, since: f64) -> Vec<Str
     let baseline = warm_times(view, load, record.baseline_end().unwrap_or(since));
     let warm = episodes(view, load, &baseline, 0.2).last().and_then(|e| Some(e.later.get(e.warm_from?)?.0));
     let named = [("port open", open), ("ready", ready), ("first job accepted", accepted), ("first result", done), ("warm", warm)];
-    named.into_iter().map(|(what, t)| t.map_or_else(|| format!("{what}: not seen"), |t| format!("{what}: {} after the process ended", seconds((t - down) / scale)))).collect()
+    named.into_iter().map(|(what, t)| t.map_or_else(|| format!("{what}: not seen"), |t| format!("{what}: {} after the process ended", view.seconds(t - down)))).collect()
 }
 
 /// How long nothing answered around the last restart: from the first refused connection to the first that was taken.

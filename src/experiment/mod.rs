@@ -50,8 +50,8 @@ record! {
         duration: Option<At<Time>> = None,
         /// How much longer the load may go on while a check has too few samples.
         longer: Time = Time::secs(0),
-        /// How long to wait for recovery at the most, from the last fault.
-        recover_at_most: Time = Time::secs(300),
+        /// How long to wait for recovery at the most, from the last fault. Without it, as long as the checks may need.
+        recover_at_most: Option<Time> = None,
         /// The distance between two samples of the target's figures.
         sample_every: Option<WallTime> = None,
         /// Something broken on purpose.

@@ -199,7 +199,10 @@ impl WebsocketDrop {
             }
         };
         let broken = victims.iter().filter(gone).count();
-        let asked = self.asked(victims.len());
+        let asked = match self.listeners {
+            HowMany::Count(n) => n as usize,
+            HowMany::All | HowMany::Share(_) => victims.len(),
+        };
         let what = match self.how {
             How::Stall => "connections are not read",
             How::HalfOpen => "connections are open and nobody is behind them",

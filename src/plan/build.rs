@@ -8,6 +8,7 @@ use super::{CheckPlan, FaultPlan, LoadPlan, Moment, Plan, RuntimePlan, StagePlan
 use crate::backend::config::Embedded;
 use crate::driver;
 use crate::experiment::decode::At;
+use crate::experiment::decode::Decode;
 use crate::experiment::diagnostic::{Diagnostics, Span, nearest};
 use crate::experiment::file::Loaded;
 use crate::experiment::units::{Time, TimeRange};
@@ -18,6 +19,8 @@ use crate::seed::{Seed, draw};
 pub const WARM_UP: &str = "warm-up";
 /// Nobody floods a backend with more than this by mistake.
 const MOST_USERS: u32 = 10_000;
+/// Beyond the longest time that a check may take, for its last look.
+const LAST_LOOK_S: f64 = 2.0;
 /// More repetitions than this are a typing error.
 const MOST_TIMES: u32 = 1_000;
 
@@ -45,7 +48,7 @@ pub fn build(loaded: &mut Loaded, seed: Seed, beside: &Path) -> Option<Plan> {
         baseline: experiment.baseline,
         duration_s: experiment.duration.as_ref().map(|d| d.as_s()),
         longer_s: experiment.longer.as_s(),
-        recover_at_most_s: experiment.recover_at_most.as_s(),
+        recover_at_most_s: recover_at_most_s(experiment, &checks),
         time_scale: *experiment.time_scale,
         warm_up: experiment.warm_up,
         sample_every_s: sample_every_s(experiment),
@@ -65,6 +68,12 @@ pub fn build(loaded: &mut Loaded, seed: Seed, beside: &Path) -> Option<Plan> {
         plan.warnings.push("target.backend is for the embedded backend only: it is left aside here".to_owned());
     }
     Some(plan)
+}
+
+/// As the file says, or as long as the check that may take longest.
+fn recover_at_most_s(experiment: &Experiment, checks: &[CheckPlan]) -> f64 {
+    let longest = checks.iter().filter_map(|c| c.spec.needs_load()).max().map_or(0.0, |time| time.as_s());
+    experiment.recover_at_most.map_or(longest + LAST_LOOK_S, |time| time.as_s())
 }
 
 /// A quarter of a second, or at another time scale what five of the file's seconds are, within reason.
@@ -304,7 +313,7 @@ fn after_moment(after: &At<String>, before: &[(FaultPlan, Span)], incomplete: bo
     }
     let plus_s = match plus.map(str::parse::<Time>) {
         None => 0.0,
-        Some(Ok(time)) => time.as_s(),
+        Some(Ok(time)) => time.scaled(diags.time_scale).as_s(),
         Some(Err(reason)) => {
             diags.error(after.span, format!("`{}`: {reason}", plus.unwrap_or_default()), "expected a time after the `+`");
             0.0
