@@ -25,6 +25,12 @@ impl Exit {
     pub fn code(self) -> u8 {
         self as u8
     }
+
+    /// The one with this code; `CannotRun` for a code that is none of ours.
+    pub fn from_code(code: u8) -> Self {
+        let all = [Self::Passed, Self::Failed, Self::Usage, Self::Guard, Self::Stuck, Self::Inconclusive, Self::Interrupted];
+        all.into_iter().find(|exit| exit.code() == code).unwrap_or(Self::CannotRun)
+    }
 }
 
 impl From<Exit> for std::process::ExitCode {

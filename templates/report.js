@@ -8,7 +8,7 @@
   var NS = "http://www.w3.org/2000/svg";
 
   function el(tag, attributes) {
-    var svg = /^(svg|g|line|path|rect|circle|text)$/.test(tag);
+    var svg = /^(svg|g|line|path|rect|circle|text|title)$/.test(tag);
     var node = svg ? document.createElementNS(NS, tag) : document.createElement(tag);
     Object.keys(attributes || {}).forEach(function (key) { node.setAttribute(key, attributes[key]); });
     for (var i = 2; i < arguments.length; i++) {
@@ -60,7 +60,7 @@
 
   var j = r.jobs;
   var tiles = [["submitted", j.submitted], ["accepted", j.accepted], ["completed", j.completed], ["rejected", j.rejected], ["invalid", j.invalid], ["failed", j.failed, 1], ["shed", j.shed, 1],
-    ["lost", j.lost, 1], ["duplicated", j.duplicated, 1], ["mismatched", j.mismatched, 1], ["p95", r.latency.p95_s === null ? "–" : shown(r.latency.p95_s, "seconds")], ["duration", shown(r.duration_s, "seconds")]];
+    ["lost", j.lost, 1], ["duplicated", j.duplicated, 1], ["mismatched", j.mismatched, 1], ["abandoned", j.abandoned], ["p95", r.latency.p95_s === null ? "–" : shown(r.latency.p95_s, "seconds")], ["duration", shown(r.duration_s, "seconds")]];
   add(el("div", { class: "tiles" }, ...tiles.map(function (t) {
     return el("div", { class: "tile" + (t[2] && t[1] > 0 ? " bad" : "") }, el("b", {}, t[1]), el("span", {}, t[0]));
   })));
@@ -183,15 +183,60 @@
   svg.addEventListener("pointermove", hover);
   svg.addEventListener("pointerleave", leave);
 
+  // --- cold and warm ---
+  if (data.cold) {
+    heading("Cold and warm");
+    var CH = 150, bars = data.cold.bars, top = 1.15 * Math.max.apply(null, bars.map(function (b) { return b[1]; }).concat(data.cold.warm_s));
+    var strip = el("svg", { viewBox: "0 0 " + W + " " + (CH + 34), role: "img", "aria-label": "Every job's time on the worker, cold and warm" });
+    var bw = (W - L - R) / bars.length;
+    function by(v) { return 8 + CH - CH * v / top; }
+    bars.forEach(function (b, i) {
+      strip.appendChild(el("rect", { class: "bar " + (b[2] ? "cold" : "warm"), x: (L + i * bw + 0.5).toFixed(1), width: Math.max(bw - 1, 1).toFixed(1), y: by(b[1]).toFixed(1), height: (8 + CH - by(b[1])).toFixed(1) },
+        el("title", {}, (b[2] ? "cold, " : "warm, ") + shown(b[1], "seconds") + ", ended at " + b[0].toFixed(1) + " s")));
+    });
+    strip.appendChild(el("line", { class: "usual", x1: L, x2: W - R, y1: by(data.cold.warm_s), y2: by(data.cold.warm_s) }));
+    strip.appendChild(el("text", { x: L - 6, y: by(data.cold.warm_s) + 4, "text-anchor": "end" }, data.cold.warm));
+    data.cold.episodes.forEach(function (e) {
+      var at = bars.findIndex(function (b) { return b[0] >= e.from; });
+      if (at < 0) return;
+      var ex = L + at * bw;
+      strip.appendChild(el("line", { class: "bandedge", x1: ex, x2: ex, y1: 2, y2: CH + 14 }));
+      strip.appendChild(el("text", { class: "bandname", x: Math.min(ex + 4, W - 330), y: CH + 26 }, e.cold === null ? "no cold job" : "cold " + e.cold + " (" + e.ratio.toFixed(1) + " times warm)" + (e.warm_after ? ", warm again after " + e.warm_after : ", not warm again")));
+    });
+    add(el("div", { class: "card" }, strip, el("p", { class: "legend" }, "Each bar is a job's time on the worker, in the order of their ends. Dark: cold, by the target's own word. Dashed: the warm baseline. The line: the target was ready again, or its model was dropped.")));
+  }
+
+  // --- listeners ---
+  if (data.listeners.length) {
+    heading("Listeners and their gaps");
+    var LH = 18, lanes = data.listeners.slice(0, 60), lane = el("svg", { viewBox: "0 0 " + W + " " + (lanes.length * LH + 26), role: "img", "aria-label": "When each listener was connected" });
+    lanes.forEach(function (listener, i) {
+      var y = i * LH + 12, from = 0;
+      lane.appendChild(el("text", { x: L - 6, y: y + 4, "text-anchor": "end" }, listener.name.slice(-12)));
+      listener.losses.forEach(function (loss) {
+        lane.appendChild(el("line", { class: "lane", x1: x(from), x2: x(loss.t), y1: y, y2: y }));
+        var back = loss.back === null ? end : loss.back;
+        var gap = el("rect", { class: "gap" + (loss.back === null ? " never" : ""), x: x(loss.t), width: Math.max(x(back) - x(loss.t), 2), y: y - 5, height: 10 });
+        gap.appendChild(el("title", {}, listener.name + ": lost at " + loss.t.toFixed(2) + " s (" + loss.why + "), " + (loss.back === null ? "never back" : "back after " + (loss.back - loss.t).toFixed(2) + " s") + ", " + loss.open.length + " open jobs" + (loss.news ? "; first news: " + loss.news.job + " " + loss.news.state : "; no news")));
+        lane.appendChild(gap);
+        if (loss.news) lane.appendChild(el("circle", { class: "news", cx: x(loss.news.t), cy: y, r: 2.6 }));
+        from = back;
+      });
+      if (from < end) lane.appendChild(el("line", { class: "lane", x1: x(from), x2: x(end), y1: y, y2: y }));
+    });
+    for (var lt = 0; lt <= end; lt += step) lane.appendChild(el("text", { x: x(lt), y: lanes.length * LH + 22, "text-anchor": lt === 0 ? "start" : "middle" }, (step < 1 ? lt.toFixed(1) : lt.toFixed(0)) + " s"));
+    add(el("div", { class: "card" }, lane, el("p", { class: "legend" }, "A line: connected. A bar: away, red when it never came back. A dot: the first news of an open job after the return." + (data.listeners.length > 60 ? " The first 60 of " + data.listeners.length + "." : ""))));
+  }
+
   // --- tables ---
   heading("Checks");
-  add(table(["check", "verdict", "expected", "observed and evidence"], r.checks.map(function (c) {
+  add(table(["check", "verdict", "grade", "expected", "observed and evidence"], r.checks.map(function (c) {
     var cell = el("div", {}, c.observed);
     if (c.evidence.length) {
       var more = el("details", c.verdict === "failed" ? { open: "" } : {}, el("summary", {}, c.evidence.length + (c.evidence.length === 1 ? " piece of evidence" : " pieces of evidence")), el("ul", {}, ...c.evidence.map(function (e) { return el("li", { class: "mono" }, e); })));
       cell.appendChild(more);
     }
-    return [c.name, el("span", { class: "v " + c.verdict }, c.verdict), c.expected, cell];
+    return [c.name, el("span", { class: "v " + c.verdict }, c.verdict), c.grade || "–", c.expected, cell];
   })));
 
   if (r.faults.length) {
@@ -219,6 +264,7 @@
     heading(title);
     add(el("div", { class: "card" }, items.length ? el("ul", {}, ...items.map(function (i) { return el("li", {}, i); })) : none));
   }
+  list("Bottlenecks", r.bottlenecks, "The data supports no statement.");
   list("Recommendations", r.recommendations, "None follows from the data.");
   list("Findings", r.findings, "Nothing odd was seen.");
   list("Preflight and notes", r.preflight.map(function (p) { return p.what + ": " + p.level + ", " + p.detail; }).concat(r.notes), "Nothing.");

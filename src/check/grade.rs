@@ -92,9 +92,28 @@ pub fn describe(target: String, acceptable: Option<String>, failure: Option<Stri
     if more.is_empty() { target } else { format!("{target} ({})", more.join(", ")) }
 }
 
+/// What [`describe`] put together: target, acceptable, failure; empty where there is none.
+pub fn limits_of(described: &str) -> [String; 3] {
+    let (target, more) = described.split_once(" (").unwrap_or((described, ""));
+    let limit = |word: &str| {
+        let parts = more.trim_end_matches(')').split(", ");
+        parts.filter_map(|part| part.strip_prefix(word)).map(|limit| limit.trim().to_owned()).next().unwrap_or_default()
+    };
+    [target.to_owned(), limit("acceptable "), limit("failure ")]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn limits_are_found_again() {
+        let some = |text: &str| Some(text.to_owned());
+        let described = describe("p95 below 120s".into(), some("150s"), some("above 95% for 5m"));
+        assert_eq!(limits_of(&described), ["p95 below 120s", "150s", "above 95% for 5m"]);
+        assert_eq!(limits_of(&describe("x".into(), None, some("2"))), ["x", "", "2"]);
+        assert_eq!(limits_of("x"), ["x", "", ""]);
+    }
     use crate::check::Ruling;
 
     #[test]

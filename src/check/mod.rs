@@ -2,6 +2,7 @@
 //!
 //! To add a check: one file beside this one, and one line in `checks!` below.
 
+mod gpu_level;
 pub mod grade;
 mod oom;
 mod queue;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::oom::Signs;
-use super::scope::{Over, values};
+use super::gpu_level::Levels;
 use super::{Check, Verdict, View};
 use crate::experiment::units::Share;
 use crate::journal::facts::JobFacts;
@@ -63,9 +63,10 @@ impl Check for OomOutcome {
             return Verdict::inconclusive(&expected, "no job is known to have met an out-of-memory");
         }
         let told: Vec<String> = counts.iter().map(|(what, n)| format!("{n} {what}")).collect();
-        let memory = self.memory_back(record);
-        let evidence = memory.as_ref().map_or_else(|| "nobody tells the memory of the GPU".to_owned(), |(_, text)| text.clone());
-        let kept = memory.as_ref().is_some_and(|(back, _)| !back);
+        let memory = Levels::of(record);
+        let untold = "whether GPU memory came back cannot be told: no figures at the same number of jobs before and after";
+        let evidence = memory.as_ref().map_or_else(|| untold.to_owned(), Levels::told);
+        let kept = memory.as_ref().is_some_and(|levels| !levels.is_back(self.memory_back_to_within.0));
         let observed = format!("{}{}", told.join(", "), if kept { "; the memory did not come back" } else { "" });
         let verdict = match wrong.is_empty() && !kept {
             true if memory.is_none() => Verdict::inconclusive(&expected, format!("{observed}; whether the memory came back cannot be told")),
@@ -73,23 +74,6 @@ impl Check for OomOutcome {
             false => Verdict::failed(&expected, observed),
         };
         verdict.measuring(told.join(", ")).with(wrong.into_iter().take(5)).with([evidence])
-    }
-}
-
-impl OomOutcome {
-    /// Whether GPU memory came back to its level before, and the figures. The lowest values are compared: the rest is jobs.
-    fn memory_back(&self, record: &Record) -> Option<(bool, String)> {
-        let total = record.series.get("gpu.memory_total_bytes")?.max;
-        // Before the first job is done the model need not be loaded: that level says nothing.
-        let loaded_t = record.jobs.iter().filter_map(|job| job.ended.as_ref().map(|e| e.0)).reduce(f64::min)?;
-        let floor = |over| {
-            let (series, to) = values(record, "gpu.memory_used_bytes", over)?;
-            series.between(loaded_t, to).iter().map(|p| p.value).reduce(f64::min)
-        };
-        let (before, after) = (floor(Over::Baseline)?, floor(Over::After)?);
-        let gib = |bytes: f64| bytes / f64::from(1 << 30);
-        let text = format!("GPU memory falls to {:.1} GiB afterwards, {:.1} GiB before", gib(after), gib(before));
-        Some((after <= before + self.memory_back_to_within.0 * total, text))
     }
 }
 

@@ -3,20 +3,22 @@
 //! Architecture Blog 2015).
 
 use super::{Check, Verdict, View};
-use crate::experiment::units::{Share, WallTime};
+use crate::experiment::units::WallTime;
 use crate::journal::facts::Loss;
 use crate::record;
 
 /// Losses within this time of each other are one event.
 const TOGETHER_S: f64 = 1.0;
+/// The share of the jitter's time in which they are counted.
+const WINDOW: f64 = 0.1;
+const RARE: f64 = 0.001;
 
 record! {
     /// Listeners that were lost together do not reconnect all at the same instant.
     pub struct ReconnectsSpread {
-        /// At most this share of them ...
-        at_most: Share = Share(0.5),
-        /// ... tries within a time as short as this.
-        window: WallTime = WallTime::millis(25),
+        /// A good client's first wait is drawn from as long a time as this. More of them within a tenth of it than chance
+        /// brings together once in a thousand times came together.
+        jitter: WallTime = WallTime::millis(250),
         /// With fewer listeners nothing is said.
         listeners: u32 = 5,
     }
@@ -28,8 +30,9 @@ impl Check for ReconnectsSpread {
     }
 
     fn judge(&self, view: &View<'_>) -> Verdict {
-        let ms = self.window.as_s() * 1e3;
-        let expected = format!("at most {} of the listeners lost together try again within the same {ms:.0} ms", self.at_most);
+        let window = self.jitter.as_s() * WINDOW;
+        let ms = window * 1e3;
+        let expected = format!("no more of the listeners lost together try again within the same {ms:.0} ms than by chance");
         let record = view.record;
         let until = record.load_stopped_t.unwrap_or(f64::INFINITY);
         let mut losses: Vec<&Loss> = record.listeners.values().flat_map(|l| &l.losses).filter(|loss| loss.t < until).collect();
@@ -40,7 +43,7 @@ impl Check for ReconnectsSpread {
         let mut still_away = false;
         for event in events {
             still_away |= waits(event);
-            let (most, t) = busiest(event, self.window.as_s());
+            let (most, t) = busiest(event, window);
             if worst.is_none_or(|(_, n, of)| most * of > n * event.len()) {
                 worst = Some((t, most, event.len()));
             }
@@ -50,7 +53,7 @@ impl Check for ReconnectsSpread {
             return if record.ended { Verdict::inconclusive(&expected, why) } else { Verdict::pending(&expected, why) };
         };
         let observed = format!("{most} of {of} within {ms:.0} ms at {t:.2} s");
-        if most as f64 > self.at_most.0 * of as f64 {
+        if together_by_chance(most, of) < RARE {
             return Verdict::failed(&expected, observed).measuring(format!("{most} of {of}"));
         }
         if !record.ended && (still_away || !record.faults_over()) {
@@ -58,6 +61,13 @@ impl Check for ReconnectsSpread {
         }
         Verdict::passed(&expected, observed).measuring(format!("{most} of {of}"))
     }
+}
+
+/// How probable it is at the most that some `k` of `n` moments, drawn evenly, lie within one window: each of the `n` may be
+/// the first of them (Bonferroni's bound on the scan statistic; Naus, JASA 1965).
+fn together_by_chance(k: usize, n: usize) -> f64 {
+    let ways = (1..k).fold(n as f64, |ways, i| ways * (n - i) as f64 / i as f64);
+    ways * WINDOW.powi(k as i32 - 1)
 }
 
 /// The most listeners that tried within one window, and when that was.

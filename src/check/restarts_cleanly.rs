@@ -1,6 +1,6 @@
 //! A restart is clean: the process ends when it is asked to, is soon back, and leaves nothing behind that holds memory.
 
-use super::scope::{Over, values};
+use super::gpu_level::Levels;
 use super::time_to_recover::downtime;
 use super::{Check, Verdict, View};
 use crate::experiment::units::{Share, WallTime};
@@ -14,7 +14,7 @@ record! {
     pub struct RestartsCleanly {
         /// From the first refused connection to the first that was taken.
         down_at_most: WallTime = WallTime::secs(30),
-        /// GPU memory afterwards, in its lowest moments, against before: at most this share of all of it more.
+        /// GPU memory afterwards, with the same number of jobs at work: at most this share of all of it more than before.
         memory_to_within: Share = Share(0.1),
     }
 }
@@ -62,14 +62,9 @@ fn graceful(record: &Record) -> bool {
 }
 
 impl RestartsCleanly {
-    /// GPU memory that nobody uses any more: the lowest moments with the model loaded are compared, the rest is jobs.
+    /// GPU memory that nobody uses any more.
     fn left_behind(&self, record: &Record) -> Option<String> {
-        let total = record.series.get("gpu.memory_total_bytes")?.max;
-        let before = values(record, "gpu.memory_used_bytes", Over::Baseline)?.0.min;
-        let (after, to) = values(record, "gpu.memory_used_bytes", Over::After)?;
-        let half = after.points.first()?.t.midpoint(to);
-        let late = after.between(half, to).iter().map(|p| p.value).fold(f64::INFINITY, f64::min);
-        let gib = |bytes: f64| bytes / f64::from(1 << 30);
-        (late > before + self.memory_to_within.0 * total).then(|| format!("something still holds GPU memory: {:.1} GiB at the lowest, {:.1} GiB before", gib(late), gib(before)))
+        let levels = Levels::of(record)?;
+        (!levels.is_back(self.memory_to_within.0)).then(|| format!("something still holds memory: {}", levels.told()))
     }
 }

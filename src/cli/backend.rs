@@ -82,7 +82,7 @@ pub fn run(args: Args, globals: &Globals) -> Exit {
     }
     match tokio_runtime() {
         Ok(runtime) => runtime.block_on(serve(args)),
-        Err(exit) => exit,
+        Err(reason) => complain(Exit::CannotRun, reason),
     }
 }
 

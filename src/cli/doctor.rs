@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{OutputFormat, print, tokio_runtime};
+use super::{OutputFormat, complain, print, tokio_runtime};
 use crate::exit::Exit;
 use crate::observe::nvml::Gpus;
 
@@ -29,7 +29,7 @@ struct Item {
 pub fn run(args: Args) -> Exit {
     let runtime = match tokio_runtime() {
         Ok(runtime) => runtime,
-        Err(exit) => return exit,
+        Err(reason) => return complain(Exit::CannotRun, reason),
     };
     let items = [reports(&args.reports), gpu(), runtime.block_on(engine())];
     let well = items.iter().all(|item| item.ok || !item.needed);

@@ -1,7 +1,7 @@
 //! What `run`, `validate` and `plan` share: the file, what the command line changes about it, and its plan.
 
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::OutputFormat;
 use crate::exit::Exit;
@@ -11,10 +11,9 @@ use crate::plan::Plan;
 use crate::plan::build;
 use crate::seed::Seed;
 
+/// What the command line changes about a file.
 #[derive(clap::Args, Clone)]
-pub struct FileArgs {
-    /// The experiment.
-    pub file: PathBuf,
+pub struct Changes {
     /// Change a field: PATH=VALUE, such as faults.0.flood.jobs=2. May be given again.
     #[arg(long, value_name = "PATH=VALUE")]
     pub set: Vec<String>,
@@ -43,7 +42,7 @@ pub struct Ready {
     pub overrides: Vec<String>,
 }
 
-impl FileArgs {
+impl Changes {
     fn overrides(&self) -> Overrides {
         Overrides {
             set: self.set.clone(),
@@ -66,11 +65,11 @@ impl FileArgs {
     }
 
     /// Reads and plans. Whatever is wrong is printed, all at once.
-    pub fn ready(&self, format: OutputFormat) -> Result<Ready, Exit> {
+    pub fn ready(&self, file: &Path, format: OutputFormat) -> Result<Ready, Exit> {
         let environment = |name: &str| std::env::var(name).ok();
-        let mut loaded = file::load(&self.file, &self.overrides(), &environment).map_err(|diags| show(&diags, format))?;
+        let mut loaded = file::load(file, &self.overrides(), &environment).map_err(|diags| show(&diags, format))?;
         let seed = loaded.experiment.seed.map_or_else(Seed::from_entropy, Seed);
-        let beside = self.file.parent().map_or_else(|| Path::new(".").to_owned(), Path::to_owned);
+        let beside = file.parent().map_or_else(|| Path::new(".").to_owned(), Path::to_owned);
         match build::build(&mut loaded, seed, &beside) {
             Some(plan) => Ok(Ready { loaded, plan, overrides: self.spelled_out() }),
             None => Err(show(&loaded.diags, format)),

@@ -11,6 +11,7 @@ mod report;
 mod revert;
 mod run;
 mod schema;
+mod suite;
 mod validate;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -104,11 +105,8 @@ fn complain(exit: Exit, text: impl std::fmt::Display) -> Exit {
 }
 
 /// The runtime for commands that wait for something.
-fn tokio_runtime() -> Result<tokio::runtime::Runtime, Exit> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| complain(Exit::CannotRun, format!("the runtime cannot start: {e}")))
+fn tokio_runtime() -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| format!("the runtime cannot start: {e}"))
 }
 
 /// Writes to standard output; a reader that has gone away (`| head`) is no error.

@@ -1,6 +1,8 @@
 //! `chaos plan`: what would happen, without touching anything.
 
-use super::load::FileArgs;
+use std::path::PathBuf;
+
+use super::load::Changes;
 use super::{OutputFormat, complain, print};
 use crate::exit::Exit;
 use crate::plan::{Moment, Plan, RuntimePlan};
@@ -10,14 +12,16 @@ use crate::text::seconds;
 #[derive(clap::Args)]
 #[command(after_help = "Example: chaos plan experiments/gpu-oom.yaml --seed 7")]
 pub struct Args {
+    /// The experiment.
+    file: PathBuf,
     #[command(flatten)]
-    file: FileArgs,
+    changes: Changes,
     #[arg(long, value_enum, default_value = "text")]
     format: OutputFormat,
 }
 
 pub fn run(args: Args) -> Exit {
-    let ready = match args.file.ready(args.format) {
+    let ready = match args.changes.ready(&args.file, args.format) {
         Ok(ready) => ready,
         Err(exit) => return exit,
     };

@@ -43,7 +43,7 @@ pub fn run(args: Args, globals: &Globals) -> Exit {
     }
     match tokio_runtime() {
         Ok(runtime) => runtime.block_on(revert(record)),
-        Err(exit) => exit,
+        Err(reason) => complain(Exit::CannotRun, reason),
     }
 }
 

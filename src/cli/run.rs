@@ -9,8 +9,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
-use super::load::{FileArgs, Ready};
-use super::{Globals, OutputFormat, backend, complain, logging, print, tokio_runtime};
+use super::load::{Changes, Ready};
+use super::{Globals, OutputFormat, backend, complain, logging, print, suite, tokio_runtime};
 use crate::clock::Clock;
 use crate::driver::http::HttpPort;
 use crate::exit::Exit;
@@ -32,13 +32,18 @@ use crate::runtime::process::{ProcessRuntime, Spec};
 use crate::runtime::{NoRuntime, Runtime};
 
 /// Run an experiment: load, faults, recovery, verdict. The exit code says how it came out.
+///
+/// Several files are run one after another, and a report over all of them is written beside theirs.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 passed, 1 a check failed, 2 the file is wrong, 3 a guard stopped it, 4 it could not be run,\n5 something could not be put back, 6 inconclusive, 130 interrupted.\n\nExample: chaos run experiments/gpu-oom.yaml --defect oom-no-retry"
+    after_help = "Exit codes: 0 passed, 1 a check failed, 2 the file is wrong, 3 a guard stopped it, 4 it could not be run,\n5 something could not be put back, 6 inconclusive, 130 interrupted. Of several files the worst counts.\n\nExample: chaos run experiments/gpu-oom.yaml --defect oom-no-retry"
 )]
 pub struct Args {
+    /// The experiment; several make a suite.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
     #[command(flatten)]
-    file: FileArgs,
+    changes: Changes,
     /// Where the run's folder is made.
     #[arg(long, default_value = "reports")]
     reports: PathBuf,
@@ -49,33 +54,37 @@ pub struct Args {
 
 pub fn run(args: Args, globals: &Globals) -> Exit {
     logging::start(globals, "warn", false);
-    let ready = match args.file.ready(OutputFormat::Text) {
+    // All are read before the first is run: a mistake in the last one should not cost an hour.
+    let read: Vec<Result<Ready, Exit>> = args.files.iter().map(|file| args.changes.ready(file, OutputFormat::Text)).collect();
+    let ready = match read.into_iter().collect::<Result<Vec<Ready>, Exit>>() {
         Ok(ready) => ready,
         Err(exit) => return exit,
     };
+    match ready.as_slice() {
+        [one] => match run_one(one, &args.reports, globals) {
+            Ok((result, folder)) => finish(&result, &folder, args.format),
+            Err(reason) => complain(Exit::CannotRun, reason),
+        },
+        several => suite::run(several, &args.files, &args.reports, args.format, globals),
+    }
+}
+
+/// Runs one experiment into its own folder, and writes its reports.
+pub fn run_one(ready: &Ready, reports: &Path, globals: &Globals) -> Result<(RunResult, PathBuf), String> {
     logging::mask(&ready.loaded.redactor);
     let began = jiff::Timestamp::now();
-    let folder = match Folder::create(&args.reports, &ready.plan.name, began) {
-        Ok(folder) => folder,
-        Err(reason) => {
-            return complain(Exit::CannotRun, format!("{reason}; nothing was touched. Choose another place with --reports"));
-        }
-    };
-    let runtime = match tokio_runtime() {
-        Ok(runtime) => runtime,
-        Err(exit) => return exit,
-    };
+    let folder = Folder::create(reports, &ready.plan.name, began)
+        .map_err(|reason| format!("{reason}; nothing was touched. Choose another place with --reports"))?;
+    let runtime = tokio_runtime()?;
     let volume = match (globals.quiet, globals.verbose) {
         (true, _) => Volume::Quiet,
         (false, 0) => Volume::Normal,
         (false, _) => Volume::Verbose,
     };
-    let done = runtime.block_on(carry_out(&ready, &folder, began, volume));
+    let done = runtime.block_on(carry_out(ready, &folder, began, volume));
     folder.release_reserve();
-    match done.and_then(|journal| journal.read(|record| report::write_all(record, &folder.path))) {
-        Ok(result) => finish(&result, &folder.path, args.format),
-        Err(reason) => complain(Exit::CannotRun, reason),
-    }
+    let result = done.and_then(|journal| journal.read(|record| report::write_all(record, &folder.path)))?;
+    Ok((result, folder.path))
 }
 
 fn finish(result: &RunResult, folder: &Path, format: OutputFormat) -> Exit {
@@ -87,10 +96,7 @@ fn finish(result: &RunResult, folder: &Path, format: OutputFormat) -> Exit {
     if result.exit_code == Exit::Stuck.code() {
         eprintln!("something could not be put back; try: chaos revert {}", folder.display());
     }
-    [Exit::Passed, Exit::Failed, Exit::Guard, Exit::CannotRun, Exit::Stuck, Exit::Inconclusive, Exit::Interrupted]
-        .into_iter()
-        .find(|exit| exit.code() == result.exit_code)
-        .unwrap_or(Exit::CannotRun)
+    Exit::from_code(result.exit_code)
 }
 
 /// Writes down what runs, runs it, and returns its journal.

@@ -1,6 +1,8 @@
 //! `chaos validate`: is the file right?
 
-use super::load::FileArgs;
+use std::path::PathBuf;
+
+use super::load::Changes;
 use super::{OutputFormat, print};
 use crate::exit::Exit;
 
@@ -8,14 +10,16 @@ use crate::exit::Exit;
 #[derive(clap::Args)]
 #[command(after_help = "Example: chaos validate experiments/gpu-oom.yaml")]
 pub struct Args {
+    /// The experiment.
+    file: PathBuf,
     #[command(flatten)]
-    file: FileArgs,
+    changes: Changes,
     #[arg(long, value_enum, default_value = "text")]
     format: OutputFormat,
 }
 
 pub fn run(args: Args) -> Exit {
-    let ready = match args.file.ready(args.format) {
+    let ready = match args.changes.ready(&args.file, args.format) {
         Ok(ready) => ready,
         Err(exit) => return exit,
     };
@@ -27,7 +31,7 @@ pub fn run(args: Args) -> Exit {
         OutputFormat::Text => {
             let warnings: String = plan.warnings.iter().map(|w| format!("warning: {w}\n")).collect();
             let (loads, faults, checks) = (plan.loads.len(), plan.faults.len(), plan.checks.len());
-            print(&format!("{warnings}{}: valid ({loads} loads, {faults} faults, {checks} checks)\n", args.file.file.display()))
+            print(&format!("{warnings}{}: valid ({loads} loads, {faults} faults, {checks} checks)\n", args.file.display()))
         }
     }
 }

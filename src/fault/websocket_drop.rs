@@ -127,12 +127,9 @@ impl Fault for WebsocketDrop {
 
     async fn inject(&self, world: &World, name: &str) -> Result<(), FaultError> {
         let listeners = &world.shop.listeners;
-        let orders: Vec<_> = self
-            .victims(world, name)
-            .into_iter()
-            .filter_map(|(victim, _)| listeners.order(&victim, name, self.how, self.reconnect).map(|done| (victim, done)))
-            .collect();
-        let done = join_all(orders.into_iter().map(|(_, done)| tokio::time::timeout(GONE_WITHIN, done))).await;
+        let victims = prepared(world, name);
+        let orders = victims.iter().filter_map(|victim| listeners.order(&victim.name, name, self.how, self.reconnect));
+        let done = join_all(orders.map(|done| tokio::time::timeout(GONE_WITHIN, done))).await;
         if done.iter().any(|d| !matches!(d, Ok(Ok(())))) {
             return Err(FaultError::Failed("some listeners did not let go of their connection".into()));
         }

@@ -20,6 +20,8 @@ use crate::seed::{Seed, fnv};
 const SAFETY_NET: Duration = Duration::from_secs(2);
 /// A socket that says nothing of an end for this long after the target told it when asked has missed it.
 const SOCKET_GRACE: Duration = Duration::from_secs(1);
+/// For so long a result is asked for again from a target that does not answer.
+const RESULT_PATIENCE: Duration = Duration::from_secs(10);
 /// Progress is written down in steps of this many percent.
 const PROGRESS_STEP: f64 = 20.0;
 
@@ -263,8 +265,14 @@ impl Following<'_> {
 
     async fn look_at_result(&self, id: &str) {
         let completed = self.told.as_ref().is_some_and(|view| view.state == JobState::Completed);
-        if completed && let Some(look) = self.shop.port.result(id).await {
-            self.shop.journal.emit(Event::ResultSeen { job: self.number, look });
+        let until = self.shop.clock.now_s() + RESULT_PATIENCE.as_secs_f64();
+        while completed && let Some(look) = self.shop.port.result(id).await {
+            // A server that goes down between the end and the result has not lost it yet.
+            let nobody_there = look.status == 0;
+            if !nobody_there || self.shop.clock.now_s() > until || self.shop.give_up.is_cancelled() {
+                return self.shop.journal.emit(Event::ResultSeen { job: self.number, look });
+            }
+            tokio::time::sleep(self.shop.poll_every).await;
         }
     }
 }

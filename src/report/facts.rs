@@ -6,10 +6,14 @@ use hdrhistogram::Histogram;
 
 use super::result::{Latencies, Part, Resource, Spread};
 use crate::check::View;
+use crate::check::scope::Over;
 use crate::clock::round_us;
+use crate::fault::FaultSpec;
 use crate::journal::facts::JobFacts;
 use crate::journal::record::Record;
 use crate::load::ledger::Class;
+use crate::plan::Plan;
+use crate::plan::build::{CANARY, WARM_UP};
 
 /// Latencies are kept in microseconds up to a day, to three digits.
 const HIGHEST_US: u64 = 86_400_000_000;
@@ -43,7 +47,9 @@ pub fn histogram(view: &View<'_>, load: &str, phase: &str, measure: Measure) -> 
     // Three digits and a day are within what the library takes.
     let mut histogram = Histogram::new_with_bounds(1, HIGHEST_US, 3).unwrap_or_else(|_| unreachable!("constant bounds"));
     let jobs = view.jobs(None).filter(|(_, class, _)| *class == Class::Completed);
-    for (job, ..) in jobs.filter(|(job, ..)| load == "all" || job.load == load) {
+    // Jobs that only warm up or watch are no part of "all".
+    let counts = |job: &JobFacts| if load == "all" { job.load != WARM_UP && job.load != CANARY } else { job.load == load };
+    for (job, ..) in jobs.filter(|(job, ..)| counts(job)) {
         if phase != "all" && phase_of(view.record, job.intended_t) != phase {
             continue;
         }
@@ -112,12 +118,27 @@ pub fn dispatch_delay(record: &Record) -> Option<Spread> {
     spread(&histogram)
 }
 
-/// The figures of the process and the GPU.
+/// The users of a plan's loads, step by step, with those whom a fault adds: `3`, `2→20→2`, `3 + 1/s`.
+pub fn users(plan: &Plan) -> String {
+    let added: u32 = plan.faults.iter().map(|f| if let FaultSpec::Spike(spike) = &f.spec { spike.users } else { 0 }).sum();
+    let stage = |users: u32, rate: Option<f64>| rate.map_or_else(|| users.to_string(), |r| format!("{r}/s"));
+    let measured = plan.loads.iter().filter(|load| load.name != CANARY);
+    let loads: Vec<String> =
+        measured.map(|load| load.stages.iter().map(|s| stage(s.users, s.rate_per_s)).collect::<Vec<_>>().join("→")).collect();
+    match (loads.as_slice(), added) {
+        ([], 0) => "–".to_owned(),
+        ([one], n) if n > 0 => one.parse::<u32>().map_or_else(|_| one.clone(), |users| format!("{users}→{}→{users}", users + n)),
+        _ => loads.join(" + "),
+    }
+}
+
+/// The figures of the process and the GPU; their means are those while load was sent.
 pub fn resources(record: &Record) -> BTreeMap<String, Resource> {
     let ours = record.series.iter().filter(|(name, _)| !name.starts_with("metric:"));
     let figures = ours.filter_map(|(name, series)| {
         let (first, last) = (series.points.first()?, series.points.last()?);
-        let mean = series.mean(first.t, record.now).unwrap_or(first.value);
+        let (from, to) = Over::All.window(record).unwrap_or((first.t, record.now));
+        let mean = series.mean(from.max(first.t), to).unwrap_or(first.value);
         Some((
             name.clone(),
             Resource { mean: (mean * 1e3).round() / 1e3, peak: series.max, first: first.value, last: last.value },

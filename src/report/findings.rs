@@ -1,8 +1,5 @@
-//! What a reader should know besides the verdicts, and what follows from it. Rules only; `docs/verdicts.md` lists them.
+//! What a reader should know besides the verdicts: everything odd that was seen.
 
-use std::collections::BTreeMap;
-
-use super::result::Resource;
 use crate::check::View;
 use crate::journal::event::{Answer, Via};
 use crate::journal::record::Record;
@@ -107,43 +104,4 @@ fn gauges(record: &Record, findings: &mut Vec<String>) {
     if !still.is_empty() && record.jobs.len() > 20 {
         findings.push(format!("these metrics never moved: {}", still.join(", ")));
     }
-}
-
-/// What follows from the figures.
-pub fn recommendations(view: &View<'_>, stages: &BTreeMap<String, f64>, resources: &BTreeMap<String, Resource>) -> Vec<String> {
-    let mut advice = Vec::new();
-    let counts = &view.ledger.counts;
-    let peak = |name: &str| resources.get(name).map(|r| r.peak);
-    if let (Some(used), Some(total)) = (peak("gpu.memory_used_bytes"), peak("gpu.memory_total_bytes"))
-        && total > 0.0
-        && used / total >= 0.9
-    {
-        advice.push(format!(
-            "GPU memory reached {:.0} %: admit fewer large jobs at once, or begin them with a smaller batch.",
-            used / total * 100.0
-        ));
-    }
-    if let Some((stage, share)) = stages.iter().max_by(|a, b| a.1.total_cmp(b.1)).filter(|(_, share)| **share >= 0.4) {
-        advice.push(format!("{stage} takes {:.0} % of the pipeline's time: it is the stage to make faster.", share * 100.0));
-    }
-    if counts.lost > 0 {
-        advice.push(format!(
-            "{} accepted jobs were lost: keep the queue on disk and answer an acceptance only after writing it.",
-            counts.lost
-        ));
-    }
-    if counts.shed > 0 {
-        advice.push(format!(
-            "{} accepted and then dropped for want of room: queue them, or refuse them with 429 and Retry-After.",
-            jobs(counts.shed)
-        ));
-    }
-    if counts.mismatched > 0 {
-        advice
-            .push(format!("{} called completed without their own result: report the failure instead.", jobs(counts.mismatched)));
-    }
-    if counts.failed > 0 {
-        advice.push(format!("{} failed after acceptance: see the ledger for the reasons.", jobs(counts.failed)));
-    }
-    advice
 }

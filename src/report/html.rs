@@ -3,7 +3,7 @@
 use askama::Template;
 use serde_json::{Value as Json, json};
 
-use super::Material;
+use super::{Material, strips};
 use crate::check::View;
 use crate::journal::event::JobState;
 use crate::journal::record::Record;
@@ -48,6 +48,8 @@ fn data(material: &Material<'_>) -> Json {
         "panels": panels(record),
         "bands": bands(record),
         "marks": marks(record),
+        "cold": strips::cold_and_warm(&view),
+        "listeners": strips::listeners(record),
         "latencies": latency_rows(material),
         "resources": material.result.resources.iter().map(|(name, f)| json!([name, figure(name, f.mean), figure(name, f.peak), figure(name, f.first), figure(name, f.last)])).collect::<Vec<_>>(),
     })

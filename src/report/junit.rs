@@ -5,11 +5,19 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::Material;
-use super::result::CheckResult;
+use super::result::{CheckResult, RunResult};
 use crate::check::Ruling;
 
 pub fn render(material: &Material<'_>) -> Result<String, String> {
     let result = material.result;
+    let mut report = Report::new(&result.run_id);
+    report.set_time(Duration::try_from_secs_f64(result.duration_s).unwrap_or_default());
+    report.add_test_suite(suite(result));
+    report.to_string().map_err(|e| e.to_string())
+}
+
+/// One run.
+pub fn suite(result: &RunResult) -> TestSuite {
     let mut suite = TestSuite::new(&result.experiment);
     let length = Duration::try_from_secs_f64(result.duration_s).unwrap_or_default();
     suite.set_time(length);
@@ -23,10 +31,7 @@ pub fn render(material: &Material<'_>) -> Result<String, String> {
     for check in &result.checks {
         suite.add_test_case(case(check, &result.experiment));
     }
-    let mut report = Report::new(&result.run_id);
-    report.set_time(length);
-    report.add_test_suite(suite);
-    report.to_string().map_err(|e| e.to_string())
+    suite
 }
 
 fn case(check: &CheckResult, experiment: &str) -> TestCase {

@@ -2,8 +2,9 @@
 
 use askama::Template;
 
-use super::result::{FaultResult, RunResult};
+use super::result::{CheckResult, FaultResult, RunResult};
 use super::{Material, facts};
+use crate::check::grade::Grade;
 use crate::check::{Ruling, View};
 use crate::text::{figure, seconds};
 
@@ -13,9 +14,7 @@ struct Page<'a> {
     r: &'a RunResult,
     success: String,
     loads: Vec<LoadRow>,
-    users: String,
     resources: Vec<[String; 4]>,
-    bottlenecks: Vec<String>,
     troubled: Vec<[String; 4]>,
     more_troubled: usize,
 }
@@ -43,7 +42,6 @@ pub fn render(material: &Material<'_>) -> Result<String, String> {
         r,
         success: format!("{:.1} %", r.jobs.completed as f64 / accepted * 100.0),
         loads: load_rows(r),
-        users: users(material),
         resources: r
             .resources
             .iter()
@@ -56,7 +54,6 @@ pub fn render(material: &Material<'_>) -> Result<String, String> {
                 ]
             })
             .collect(),
-        bottlenecks: bottlenecks(r, &view),
         more_troubled: troubled.len().saturating_sub(MOST_JOBS),
         troubled: troubled.into_iter().take(MOST_JOBS).collect(),
     };
@@ -77,47 +74,6 @@ fn load_rows(r: &RunResult) -> Vec<LoadRow> {
             max: seconds(p.spread.max_s),
         })
         .collect()
-}
-
-fn users(material: &Material<'_>) -> String {
-    let stage = |users: u32, rate: Option<f64>| rate.map_or_else(|| users.to_string(), |r| format!("{r}/s"));
-    let loads = material.record.plan().loads.iter().map(|load| {
-        let steps: Vec<String> = load.stages.iter().map(|s| stage(s.users, s.rate_per_s)).collect();
-        steps.join("→")
-    });
-    loads.collect::<Vec<_>>().join(" + ")
-}
-
-/// Where the time and the room go, from the figures alone.
-fn bottlenecks(r: &RunResult, view: &View<'_>) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut stages: Vec<_> = r.stages.iter().collect();
-    stages.sort_by(|a, b| b.1.total_cmp(a.1));
-    if let Some((stage, share)) = stages.first() {
-        let rest: Vec<String> = stages.iter().skip(1).map(|(s, v)| format!("{s} {:.0} %", **v * 100.0)).collect();
-        found.push(format!("Pipeline: {stage} takes {:.0} % of the time ({}).", **share * 100.0, rest.join(", ")));
-    }
-    if let (Some(used), Some(total)) = (r.resources.get("gpu.memory_used_bytes"), r.resources.get("gpu.memory_total_bytes")) {
-        found.push(format!(
-            "GPU memory: peak {} of {} ({:.0} %).",
-            figure("_bytes", used.peak),
-            figure("_bytes", total.peak),
-            used.peak / total.peak.max(1.0) * 100.0
-        ));
-    }
-    if let Some(gpu) = r.resources.get("gpu.utilization_percent") {
-        found.push(format!("GPU: mean {:.0} %, peak {:.0} %.", gpu.mean, gpu.peak));
-    }
-    let mean = |part: &str| {
-        r.latency.parts.iter().find(|p| p.load == "all" && p.phase == "all" && p.part == part).map(|p| p.spread.mean_s)
-    };
-    if let (Some(queue), Some(run)) = (mean("queue"), mean("run")) {
-        found.push(format!("Queueing: a job waits {} and is worked on for {} on average.", seconds(queue), seconds(run)));
-    }
-    if found.is_empty() {
-        found.push(format!("The data of {} jobs supports no statement.", view.record.jobs.len()));
-    }
-    found
 }
 
 /// The jobs that are not plainly completed.
@@ -142,6 +98,10 @@ impl Page<'_> {
             Ruling::Failed => "**FAILED**",
             Ruling::Inconclusive | Ruling::Pending => "*inconclusive*",
         }
+    }
+
+    fn grade(&self, check: &CheckResult) -> &'static str {
+        check.grade.map_or("–", Grade::word)
     }
 
     fn at(&self, t: &Option<f64>) -> String {

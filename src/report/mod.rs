@@ -2,6 +2,8 @@
 //!
 //! To add a format: one file beside this one, and one line in `FORMATS`.
 
+pub mod advice;
+pub mod analysis;
 pub mod facts;
 pub mod findings;
 pub mod histograms;
@@ -10,6 +12,9 @@ pub mod junit;
 pub mod markdown;
 pub mod result;
 pub mod series;
+mod strips;
+pub mod suite;
+mod suite_sections;
 pub mod terminal;
 
 use std::fs;

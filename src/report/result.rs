@@ -6,8 +6,10 @@ use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Material, facts, findings};
-use crate::check::{self, Ruling, View};
+use super::analysis::{self, Analysis};
+use super::{Material, advice, facts, findings};
+use crate::check::grade::Grade;
+use crate::check::{self, Ruling, Verdict, View};
 use crate::journal::event::{Level, When};
 use crate::journal::record::Record;
 use crate::load::ledger::Counts;
@@ -24,6 +26,10 @@ pub struct RunResult {
     pub experiment: String,
     pub description: String,
     pub seed: u64,
+    /// Every time of the file was multiplied with this; the times here are those of the clock.
+    pub time_scale: f64,
+    /// Users of the loads, step by step: `2→20→2`.
+    pub users: String,
     pub outcome: Outcome,
     pub exit_code: u8,
     /// Why the run ended early, if it did.
@@ -47,6 +53,8 @@ pub struct RunResult {
     /// Share of each pipeline stage in the time of all, where the target tells it.
     pub stages: BTreeMap<String, f64>,
     pub uptime: Option<f64>,
+    /// Where the time and the room go.
+    pub bottlenecks: Vec<String>,
     pub findings: Vec<String>,
     pub recommendations: Vec<String>,
     pub preflight: Vec<PreflightItem>,
@@ -110,6 +118,17 @@ pub struct CheckResult {
     pub expected: String,
     pub observed: String,
     pub evidence: Vec<String>,
+    /// Against the limits of a table of targets, where the check has some.
+    pub grade: Option<Grade>,
+    /// The figure that was judged, in a few characters.
+    pub measured: Option<String>,
+}
+
+impl From<(String, String, Verdict)> for CheckResult {
+    fn from((name, kind, v): (String, String, Verdict)) -> Self {
+        let Verdict { ruling, expected, observed, evidence, grade, measured } = v;
+        Self { name, kind, verdict: ruling, expected, observed, evidence, grade, measured }
+    }
 }
 
 /// A figure over the run.
@@ -136,12 +155,19 @@ pub fn of(record: &Record) -> RunResult {
     let (outcome, exit) = outcome::of(record, &verdicts);
     let stages = facts::stages(record);
     let resources = facts::resources(record);
+    let analysis = Analysis { view: &view, stages: &stages, resources: &resources, verdicts: &verdicts };
+    let bottlenecks = analysis::bottlenecks(&analysis);
+    let findings = findings::of(&view).into_iter().chain(analysis::disagreement(&analysis)).collect();
+    let recommendations = advice::of(&analysis);
+    let checks = verdicts.into_iter().map(CheckResult::from).collect();
     RunResult {
         schema: SCHEMA,
         run_id: record.run_id.clone(),
         experiment: plan.name.clone(),
         description: plan.description.clone(),
         seed: plan.seed.0,
+        time_scale: plan.time_scale,
+        users: facts::users(plan),
         outcome,
         exit_code: exit.code(),
         reason: reason(record),
@@ -157,20 +183,11 @@ pub fn of(record: &Record) -> RunResult {
         latency: facts::latencies(&view),
         dispatch_delay: facts::dispatch_delay(record),
         faults: faults(record),
-        checks: verdicts
-            .into_iter()
-            .map(|(name, kind, v)| CheckResult {
-                name,
-                kind,
-                verdict: v.ruling,
-                expected: v.expected,
-                observed: v.observed,
-                evidence: v.evidence,
-            })
-            .collect(),
+        checks,
         uptime: facts::uptime(record),
-        findings: findings::of(&view),
-        recommendations: findings::recommendations(&view, &stages, &resources),
+        bottlenecks,
+        findings,
+        recommendations,
         resources,
         stages,
         preflight: record
