@@ -59,7 +59,8 @@ impl Check for ColdWarm {
         self.load.as_ref()
     }
     fn needs_load(&self) -> Option<Time> {
-        Some(self.within)
+        // Jobs that stay cold take their time until there are enough of them.
+        Some(Time(2 * self.within.0))
     }
     fn needs_baseline(&self) -> bool {
         true
@@ -140,6 +141,14 @@ pub fn work_s(job: &JobFacts) -> Option<f64> {
     Some(end - job.running_t.unwrap_or(job.submitting_t))
 }
 
+/// The same, since the target was ready again. A job that was interrupted and taken up again takes a warm job's time at the
+/// least; one that only seems to have ended then, because its client heard of it late, takes next to none and is left out.
+fn work_since(job: &JobFacts, from_t: f64, warm: f64) -> Option<f64> {
+    let (begin, end) = (job.running_t.unwrap_or(job.submitting_t), job.ended.as_ref()?.0);
+    let since = end - begin.max(from_t);
+    (job.submitting_t >= from_t || since >= 0.8 * warm).then_some(since)
+}
+
 /// The times of jobs that were warm before the first fault.
 pub fn warm_times(view: &View<'_>, load: Option<&At<String>>, until: f64) -> Vec<f64> {
     let jobs = view.background(load, super::scope::Over::All).into_iter().filter(|(job, class)| *class == Class::Completed && !job.cold);
@@ -160,9 +169,9 @@ pub fn episodes(view: &View<'_>, load: Option<&At<String>>, baseline: &[f64], to
     let of = |(from_t, until): (f64, f64)| {
         let mut done: Vec<(f64, f64, bool, u32)> = jobs
             .iter()
-            .filter(|(job, class)| *class == Class::Completed && job.running_t.unwrap_or(job.submitting_t) >= from_t)
-            .filter_map(|(job, _)| Some((job.ended.as_ref()?.0, work_s(job)?, job.cold, job.number)))
-            .filter(|(t, ..)| *t < until)
+            .filter(|(_, class)| *class == Class::Completed)
+            .filter_map(|(job, _)| Some((job.ended.as_ref()?.0, work_since(job, from_t, warm)?, job.cold, job.number)))
+            .filter(|(t, ..)| *t > from_t && *t < until)
             .collect();
         done.sort_by(|a, b| a.0.total_cmp(&b.0));
         let is_cold = |(_, s, flagged, _): &(f64, f64, bool, u32)| *flagged || *s > warm * COLD_RATIO;

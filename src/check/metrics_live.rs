@@ -1,7 +1,7 @@
 //! The named metrics exist, have the right type, and move while they should.
 //!
-//! A metric that has not moved while so many jobs ended stands still, unless it counts something that did not happen. The
-//! list of the load-testing plan is built in.
+//! A metric that has not moved while so many jobs ended stands still, unless it counts something that did not happen. Gauges
+//! of resources are judged together: any one of them may be constant in health. The list of the load-testing plan is built in.
 
 use super::{Check, Verdict, View};
 use crate::experiment::diagnostic::nearest;
@@ -15,6 +15,9 @@ use crate::record;
 enum Moves {
     /// Jobs.
     WithJobs,
+    /// Jobs, but one alone may stand still in health: a GPU that is always busy, an allocator that keeps what it has. Only
+    /// all of these together do not.
+    Together,
     /// Listeners that come and go; messages to them.
     WithListeners,
     /// Only what goes wrong, or what need not happen.
@@ -26,12 +29,12 @@ const PLAN: &[(&str, &str, Moves)] = &[
     ("http_request_duration_seconds", "histogram", Moves::WithJobs),
     ("pipeline_stage_duration_seconds", "histogram", Moves::WithJobs),
     ("model_3d_duration_seconds", "histogram", Moves::WithJobs),
-    ("concurrent_requests", "gauge", Moves::WithJobs),
+    ("concurrent_requests", "gauge", Moves::Together),
     ("job_queue_size", "gauge", Moves::Maybe),
-    ("gpu_usage_percent", "gauge", Moves::WithJobs),
-    ("gpu_memory_bytes", "gauge", Moves::WithJobs),
-    ("cpu_usage_percent", "gauge", Moves::WithJobs),
-    ("memory_usage_bytes", "gauge", Moves::WithJobs),
+    ("gpu_usage_percent", "gauge", Moves::Together),
+    ("gpu_memory_bytes", "gauge", Moves::Together),
+    ("cpu_usage_percent", "gauge", Moves::Together),
+    ("memory_usage_bytes", "gauge", Moves::Together),
     ("http_requests_total", "counter", Moves::WithJobs),
     ("errors_total", "counter", Moves::Maybe),
     ("generation_success_total", "counter", Moves::WithJobs),
@@ -39,7 +42,7 @@ const PLAN: &[(&str, &str, Moves)] = &[
     ("websocket_connections_active", "gauge", Moves::Maybe),
     ("websocket_messages_sent_total", "counter", Moves::WithListeners),
     ("websocket_errors_total", "counter", Moves::Maybe),
-    ("quality_overall_score", "gauge", Moves::WithJobs),
+    ("quality_overall_score", "gauge", Moves::Together),
     ("quality_validation_failures_total", "counter", Moves::Maybe),
 ];
 
@@ -69,7 +72,17 @@ impl Check for MetricsLive {
             self.names.iter().map(|name| (name.clone(), None, Moves::WithJobs)).collect()
         };
         let ends = completed_at(record);
-        let wrong: Vec<String> = wanted.iter().filter_map(|(name, kind, moves)| self.wrong(record, name, *kind, *moves, &ends)).collect();
+        let mut wrong = Vec::new();
+        let mut still: Vec<Option<String>> = Vec::new();
+        for (name, kind, moves) in &wanted {
+            match self.of_metric(record, name, *kind, *moves, &ends) {
+                Said::Fine if *moves == Moves::Together => still.push(None),
+                Said::Fine => {}
+                Said::Frozen(why) if *moves == Moves::Together => still.push(Some(why)),
+                Said::Frozen(why) | Said::Wrong(why) => wrong.push(why),
+            }
+        }
+        wrong.extend(still.into_iter().collect::<Option<Vec<String>>>().unwrap_or_default());
         let observed = format!("{} of {} are alive", wanted.len() - wrong.len(), wanted.len());
         if !wrong.is_empty() {
             return Verdict::failed(expected, observed.clone()).measuring(observed).with(wrong);
@@ -90,17 +103,24 @@ fn completed_at(record: &Record) -> Vec<f64> {
     ends
 }
 
+/// What is said of one metric.
+enum Said {
+    Fine,
+    Frozen(String),
+    Wrong(String),
+}
+
 impl MetricsLive {
-    fn wrong(&self, record: &Record, name: &str, kind: Option<&str>, moves: Moves, ends: &[f64]) -> Option<String> {
+    fn of_metric(&self, record: &Record, name: &str, kind: Option<&str>, moves: Moves, ends: &[f64]) -> Said {
         let last_change = match last_change(record, name) {
             Some(t) => t,
             None if exists(record, name) => f64::NEG_INFINITY,
             // A family without a sample is declared and nothing more.
-            None if moves == Moves::Maybe && record.metric_types.contains_key(family(name)) => return None,
+            None if moves == Moves::Maybe && record.metric_types.contains_key(family(name)) => return Said::Fine,
             None => {
                 let known = record.series.keys().filter_map(|k| k.strip_prefix("metric:"));
                 let hint = nearest(name, known).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-                return Some(format!("{name}: no sample{hint}"));
+                return Said::Wrong(format!("{name}: no sample{hint}"));
             }
         };
         let told = record.metric_types.get(family(name)).map(String::as_str);
@@ -109,18 +129,18 @@ impl MetricsLive {
             && told != "unknown"
             && told != "untyped"
         {
-            return Some(format!("{name}: it is a {told}, expected a {kind}"));
+            return Said::Wrong(format!("{name}: it is a {told}, expected a {kind}"));
         }
         let heard = record.listeners.values().any(|l| !l.connected.is_empty());
         if moves == Moves::Maybe || (moves == Moves::WithListeners && !heard) {
-            return None;
+            return Said::Fine;
         }
         // The sample after a job's end is the first that can show it.
         let missed = ends.iter().filter(|t| **t > last_change && **t < record.now - 2.0 * record.plan().sample_every_s).count();
         if missed < self.jobs as usize {
-            return None;
+            return Said::Fine;
         }
-        Some(match last_change {
+        Said::Frozen(match last_change {
             t if t.is_finite() => format!("{name}: frozen since {t:.1} s, while {missed} jobs completed"),
             _ => format!("{name}: it never moved, while {missed} jobs completed"),
         })

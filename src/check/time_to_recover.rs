@@ -11,6 +11,7 @@ use super::{Check, Verdict, View};
 use crate::experiment::decode::At;
 use crate::experiment::units::{Share, Time};
 use crate::journal::record::Record;
+use crate::load::ledger::Class;
 use crate::observe::prober::OPEN;
 use crate::record;
 use crate::stats::compare::compare;
@@ -57,7 +58,7 @@ impl Check for TimeToRecover {
             return Verdict::inconclusive(&expected, format!("{} samples before the first fault, {FEWEST} are needed", baseline.len()));
         }
         let Some(since) = record.faults_end() else { return Verdict::pending(&expected, "a fault is at work") };
-        let end = record.load_stopped_t.unwrap_or(record.now);
+        let end = self.known_until(view, since).min(record.load_stopped_t.unwrap_or(record.now));
         let after = self.samples(view, since, end);
         let stages = stages(view, self.load(), since);
         match self.recovered_at(&baseline, &after, since, end) {
@@ -83,12 +84,20 @@ impl Check for TimeToRecover {
 }
 
 impl TimeToRecover {
+    /// Until when the indicator is known: the latency of jobs that have not ended yet is not, and they are the slow ones.
+    fn known_until(&self, view: &View<'_>, since: f64) -> f64 {
+        if self.indicator != "latency" {
+            return f64::INFINITY;
+        }
+        let open = view.background(self.load(), Over::All).into_iter().filter(|(job, class)| *class == Class::Open && job.intended_t >= since);
+        open.map(|(job, _)| job.intended_t).fold(f64::INFINITY, f64::min)
+    }
+
     /// The indicator's samples in a stretch: when, and how much.
     fn samples(&self, view: &View<'_>, from: f64, to: f64) -> Vec<(f64, f64)> {
         let record = view.record;
         let jobs = || view.background(self.load(), Over::All);
         match self.indicator.as_str() {
-            // A job without an end yet has taken at least until now.
             "latency" => jobs()
                 .into_iter()
                 .filter(|(job, _)| !job.cold)
@@ -99,7 +108,7 @@ impl TimeToRecover {
             "throughput" => {
                 let step = self.hold.as_s().max(0.05) / 5.0;
                 let ends: Vec<f64> = jobs().into_iter().filter_map(|(job, class)| {
-                    (class == crate::load::ledger::Class::Completed).then(|| job.ended.as_ref().map(|e| e.0))?
+                    (class == Class::Completed).then(|| job.ended.as_ref().map(|e| e.0))?
                 }).collect();
                 let bins = ((to - from) / step) as usize;
                 (0..bins.min(10_000)).map(|at| {

@@ -23,8 +23,8 @@ use crate::{record, words};
 
 /// A connection is gone within this time, or was not taken away.
 const GONE_WITHIN: Duration = Duration::from_secs(5);
-/// How long `back: after_end` waits for the open jobs to end.
-const ENDS_WITHIN: Duration = Duration::from_secs(1800);
+/// How long `back: after_end` waits for the open jobs to end, in the times of the file.
+const ENDS_WITHIN: Time = Time::secs(1800);
 
 /// So many listeners, a share of them, or all.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -240,7 +240,7 @@ async fn wait_for_ends(world: &World, name: &str) {
         }
     };
     // Jobs that never end are for the checks to name.
-    let _ = tokio::time::timeout(ENDS_WITHIN, ended).await;
+    let _ = tokio::time::timeout(ENDS_WITHIN.scaled(world.plan.time_scale).0, ended).await;
 }
 
 /// Local ends of established TCP connections of this machine, as the kernel lists them.
