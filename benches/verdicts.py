@@ -18,6 +18,7 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+EXPERIMENTS = pathlib.Path(os.environ.get("EXPERIMENTS", ROOT / "experiments"))
 CHAOS = pathlib.Path(os.environ.get("CHAOS", ROOT / "target/release/chaos"))
 
 
@@ -33,7 +34,7 @@ def run(backend, experiment, expected, seed, reports):
         planted = ["--mode", backend.removeprefix("mode:")]
     elif backend != "healthy":
         planted = ["--defect", backend]
-    command = [CHAOS, "run", ROOT / f"experiments/{experiment}.yaml", *planted, "--seed", str(seed)]
+    command = [CHAOS, "run", EXPERIMENTS / f"{experiment}.yaml", *planted, "--seed", str(seed)]
     done = subprocess.run([*command, "--reports", reports, "--format", "json", "-q"], capture_output=True, text=True, timeout=900)
     try:
         result = json.loads(done.stdout)

@@ -11,6 +11,7 @@ use crate::experiment::units::{Share, Time};
 use crate::fault::FaultSpec;
 use crate::journal::facts::JobFacts;
 use crate::load::ledger::Class;
+use crate::plan::build::CANARY;
 use crate::record;
 use crate::stats::compare::compare;
 use crate::stats::median;
@@ -42,12 +43,20 @@ record! {
     }
 }
 
+/// The first cold job.
+#[derive(Clone, Copy)]
+pub struct Cold {
+    pub number: u32,
+    pub seconds: f64,
+    /// To the warm jobs of its own load.
+    pub ratio: f64,
+}
+
 /// What one restart or eviction did.
 pub struct Episode {
     /// The target was ready again, or the model was gone.
     pub from_t: f64,
-    /// The first cold job and its time.
-    pub cold: Option<(u32, f64)>,
+    pub cold: Option<Cold>,
     /// Every later job: when it ended, its time, whether it was cold.
     pub later: Vec<(f64, f64, bool)>,
     /// From which of `later` on it is warm.
@@ -89,13 +98,13 @@ impl ColdWarm {
         let shown = |s: f64| view.seconds(s);
         let deadline = episode.from_t.max(last_t) + self.within.as_s();
         let patience_over = record.now > deadline && episode.later.len() >= self.jobs as usize;
-        let Some((number, cold)) = episode.cold else {
+        let Some(Cold { number, seconds: cold, ratio }) = episode.cold else {
             return match patience_over || record.ended {
                 true => Verdict::inconclusive(expected, format!("no job was cold afterwards (warm takes {}): what should be cold was not", shown(warm))),
                 false => Verdict::pending(expected, "no job has ended since"),
             };
         };
-        let facts = format!("job {number} cold in {}, warm baseline {}: {:.2} times as long", shown(cold), shown(warm), cold / warm);
+        let facts = format!("job {number} cold in {}, warm baseline {}: {ratio:.2} times as long", shown(cold), shown(warm));
         let measured = format!("cold {}, warm {}", shown(cold), shown(warm));
         let Some(at) = episode.warm_from else {
             let slow = episode.later.iter().filter(|(_, s, is_cold)| *is_cold || *s > warm * (1.0 + self.to_within.0)).count();
@@ -110,7 +119,7 @@ impl ColdWarm {
         };
         let took = episode.later.get(at).map_or(0.0, |job| job.0 - episode.from_t);
         let observed = format!("cold {}, then warm again {}, {} after it was ready", shown(cold), after_jobs(at), shown(took));
-        let evidence = [facts, format!("ratio {:.2}, time to warm {}", cold / warm, shown(took))];
+        let evidence = [facts, format!("ratio {ratio:.2}, time to warm {}", shown(took))];
         let wrong = self.against_figures(cold, warm, view);
         if let Some(wrong) = wrong {
             return Verdict::failed(expected, format!("{observed}; {wrong}")).with(evidence).measuring(measured);
@@ -131,6 +140,16 @@ impl ColdWarm {
     }
 }
 
+/// The canary may be the job that found the model gone: by the target's own word, since its jobs are of another size.
+fn cold_canary(view: &View<'_>, from_t: f64, until: f64) -> Option<Cold> {
+    let canaries = || view.jobs(None).filter(|(job, class, _)| job.load == CANARY && *class == Class::Completed).map(|(job, ..)| job);
+    let ended = |job: &JobFacts| job.ended.as_ref().map_or(f64::NAN, |e| e.0);
+    let mut warm: Vec<f64> = canaries().filter(|job| ended(job) < from_t && !job.cold).filter_map(work_s).collect();
+    let job = canaries().find(|job| job.cold && ended(job) > from_t && ended(job) < until)?;
+    let seconds = work_since(job, from_t, 0.0)?;
+    Some(Cold { number: job.number, seconds, ratio: seconds / median(&mut warm)? })
+}
+
 fn after_jobs(n: usize) -> String {
     if n == 0 { "with the next job".to_owned() } else { format!("after {n} more jobs") }
 }
@@ -141,12 +160,12 @@ pub fn work_s(job: &JobFacts) -> Option<f64> {
     Some(end - job.running_t.unwrap_or(job.submitting_t))
 }
 
-/// The same, since the target was ready again. A job that was interrupted and taken up again takes a warm job's time at the
-/// least; one that only seems to have ended then, because its client heard of it late, takes next to none and is left out.
+/// The same, since the target was ready again. Of the jobs from before only those count that were cold: the others may have
+/// ended before, and their clients heard of it late.
 fn work_since(job: &JobFacts, from_t: f64, warm: f64) -> Option<f64> {
     let (begin, end) = (job.running_t.unwrap_or(job.submitting_t), job.ended.as_ref()?.0);
     let since = end - begin.max(from_t);
-    (job.submitting_t >= from_t || since >= 0.8 * warm).then_some(since)
+    (job.submitting_t >= from_t || job.cold || since > COLD_RATIO * warm).then_some(since)
 }
 
 /// The times of jobs that were warm before the first fault.
@@ -175,9 +194,12 @@ pub fn episodes(view: &View<'_>, load: Option<&At<String>>, baseline: &[f64], to
             .collect();
         done.sort_by(|a, b| a.0.total_cmp(&b.0));
         let is_cold = |(_, s, flagged, _): &(f64, f64, bool, u32)| *flagged || *s > warm * COLD_RATIO;
-        let cold = done.first().filter(|job| is_cold(job)).map(|job| (job.3, job.1));
-        // Jobs that waited for the same model were cold with it.
-        let together = done.iter().take_while(|job| cold.is_some() && is_cold(job) && job.0 - done[0].0 < warm * COLD_RATIO / 2.0).count();
+        // Jobs that waited for the same model end together, and which of them is told as cold, or first, is chance.
+        let soon = warm * COLD_RATIO / 2.0;
+        let together = done.iter().take_while(|job| job.0 - done[0].0 < soon).count();
+        let first = done[..together].iter().find(|job| is_cold(job)).map(|job| Cold { number: job.3, seconds: job.1, ratio: job.1 / warm });
+        let together = done[..together].iter().rposition(is_cold).map_or(0, |last| last + 1);
+        let cold = first.or_else(|| cold_canary(view, from_t, until));
         let later: Vec<(f64, f64, bool)> = done[together..].iter().map(|(t, s, flagged, _)| (*t, *s, *flagged)).collect();
         Episode { from_t, cold, warm_from: warm_from(&later, baseline, tolerance), later }
     };

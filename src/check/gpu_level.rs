@@ -10,7 +10,7 @@ use crate::stats::median;
 /// Fewer samples at one number of jobs say nothing.
 const FEWEST: usize = 3;
 
-/// Bytes in use before and after, at the number of jobs at which they differ least.
+/// Bytes in use before and after, at the number of jobs that was seen most often in both.
 pub struct Levels {
     pub before: f64,
     pub after: f64,
@@ -26,6 +26,8 @@ impl Levels {
         // Before the first job is done the model need not be loaded: that level says nothing. Nor does it after a restart.
         let loaded_t = ends().reduce(f64::min)?;
         let back_t = record.generations.last().map_or(0.0, |g| g.started_t);
+        // Clients may hear late of a job that ended before the restart: only jobs sent since then show that it is loaded.
+        let sent_since = record.jobs.iter().filter(|job| job.submitting_t > back_t);
         let of_fault = |load: &str| record.plan().faults.iter().any(|f| f.name == load);
         let worked_off = record
             .jobs
@@ -35,14 +37,15 @@ impl Levels {
             .reduce(f64::max);
         let first = record.baseline_end()?;
         let over = record.faults_end()?.max(worked_off.unwrap_or(0.0));
-        let loaded_again_t = ends().filter(|t| *t > back_t && *t > over).reduce(f64::min)?;
+        let ends_since = sent_since.filter_map(|job| job.ended.as_ref().map(|e| e.0));
+        let loaded_again_t = ends_since.filter(|t| *t > over).reduce(f64::min)?;
         let end = record.phase_start(Phase::Revert).unwrap_or(record.now);
         let begin = Over::All.window(record)?.0;
         let before = levels(record, begin.max(loaded_t), first);
         let after = levels(record, loaded_again_t, end);
-        let both = before.iter().filter_map(|(jobs, before)| Some((*jobs, *before, *after.get(jobs)?)));
-        let (jobs, before, after) = both.min_by(|a, b| (a.2 - a.1).total_cmp(&(b.2 - b.1)))?;
-        Some(Self { before, after, jobs, total })
+        let both = before.iter().filter_map(|(jobs, before)| Some((*jobs, before, after.get(jobs)?)));
+        let (jobs, before, after) = both.max_by_key(|(_, before, after)| before.samples.min(after.samples))?;
+        Some(Self { before: before.bytes, after: after.bytes, jobs, total })
     }
 
     pub fn told(&self) -> String {
@@ -61,8 +64,13 @@ impl Levels {
     }
 }
 
-/// The median of the memory in use for each number of jobs at work.
-fn levels(record: &Record, from: f64, to: f64) -> BTreeMap<u32, f64> {
+/// The median of the memory in use with one number of jobs at work.
+struct Level {
+    bytes: f64,
+    samples: usize,
+}
+
+fn levels(record: &Record, from: f64, to: f64) -> BTreeMap<u32, Level> {
     let mut found: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
     let step = record.plan().sample_every_s;
     let series = record.series.get("gpu.memory_used_bytes").zip(record.series.get("queue.running"));
@@ -73,9 +81,6 @@ fn levels(record: &Record, from: f64, to: f64) -> BTreeMap<u32, f64> {
             found.entry(jobs as u32).or_default().push(bytes);
         }
     }
-    found
-        .into_iter()
-        .filter(|(_, all)| all.len() >= FEWEST)
-        .filter_map(|(jobs, mut all)| Some((jobs, median(&mut all)?)))
-        .collect()
+    let enough = found.into_iter().filter(|(_, all)| all.len() >= FEWEST);
+    enough.filter_map(|(jobs, mut all)| Some((jobs, Level { samples: all.len(), bytes: median(&mut all)? }))).collect()
 }

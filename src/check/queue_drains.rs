@@ -11,9 +11,9 @@ words! {
     /// What goes on while the queue drains.
     pub enum With("state of the load") {
         /// The load goes on.
-        On = "on",
+        Kept = "kept",
         /// The load has ended; the time counts from then.
-        Off = "off",
+        Gone = "gone",
     }
 }
 
@@ -27,27 +27,27 @@ record! {
         /// For how long it must stay there.
         hold: Time = Time::millis(500),
         /// With the load still on, or after it has ended.
-        load: With = With::On,
+        load: With = With::Kept,
     }
 }
 
 impl Check for QueueDrains {
     fn needs_load(&self) -> Option<Time> {
-        (self.load == With::On).then_some(Time(self.within.0 + self.hold.0))
+        (self.load == With::Kept).then_some(Time(self.within.0 + self.hold.0))
     }
     fn needs_time(&self) -> bool {
-        self.load == With::Off
+        self.load == With::Gone
     }
     fn waits_for_jobs(&self) -> Option<Time> {
-        (self.load == With::Off).then_some(Time(self.within.0 + self.hold.0))
+        (self.load == With::Gone).then_some(Time(self.within.0 + self.hold.0))
     }
 
     fn judge(&self, view: &View<'_>) -> Verdict {
-        let since = if self.load == With::On { "the last fault" } else { "the end of the load" };
+        let since = if self.load == With::Kept { "the last fault" } else { "the end of the load" };
         let expected = format!("at most {} jobs wait, within {} after {since}, held for {}", self.to, view.time(self.within), view.time(self.hold));
         let record = view.record;
         let Some(begin) = record.baseline_end() else { return Verdict::pending(&expected, "no fault yet") };
-        let begin_of_wait = if self.load == With::On { record.faults_end() } else { record.load_stopped_t };
+        let begin_of_wait = if self.load == With::Kept { record.faults_end() } else { record.load_stopped_t };
         let Some(cause_gone) = begin_of_wait else { return Verdict::pending(&expected, "a fault or the load is at work") };
         let depth = queue::depth(record);
         let series = &depth.series;

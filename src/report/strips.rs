@@ -34,12 +34,12 @@ pub fn cold_and_warm(view: &View<'_>) -> Json {
     let told: Vec<Json> = episodes
         .iter()
         .map(|episode| {
-            let cold = episode.cold.map(|(_, s)| s);
+            let cold = episode.cold;
             let warm_again = episode.warm_from.and_then(|at| Some(episode.later.get(at)?.0 - episode.from_t));
             json!({
                 "from": episode.from_t,
-                "cold": cold.map(|s| view.seconds(s)),
-                "ratio": cold.map(|s| s / warm),
+                "cold": cold.map(|c| view.seconds(c.seconds)),
+                "ratio": cold.map(|c| c.ratio),
                 "warm_after": warm_again.map(|s| view.seconds(s)),
             })
         })
