@@ -36,7 +36,7 @@ impl Check for HealthIsHonest {
         }
         let stuck_for = record.now - last_step(record, record.now).unwrap_or(record.now);
         // While nothing moves it may yet become a lie.
-        if !record.ended && (record.faults_end().is_none() || (waiting(record, record.now) && stuck_for > self.stall.as_s() / 4.0)) {
+        if !record.ended && (record.faults_end().is_none() || (waiting_since(record, record.now).is_some() && stuck_for > self.stall.as_s() / 4.0)) {
             return Verdict::pending(EXPECTED, "no lie so far");
         }
         if record.jobs.iter().all(|job| job.ended.is_none()) {
@@ -47,13 +47,15 @@ impl Check for HealthIsHonest {
     }
 }
 
-/// Jobs were accepted by then and had not ended.
-fn waiting(record: &Record, t: f64) -> bool {
-    record.jobs.iter().any(|job| {
-        let from = job.answer.as_ref().filter(|_| job.accepted()).map_or(f64::INFINITY, |a| a.0);
-        let to = job.ended.as_ref().map(|e| e.0).into_iter().chain(job.vanished_t).chain(job.cancelled.as_ref().map(|c| c.0)).fold(f64::INFINITY, f64::min);
-        (from..to).contains(&t)
-    })
+/// Since when a job has waited that was accepted by then and had not ended.
+fn waiting_since(record: &Record, t: f64) -> Option<f64> {
+    let open = record.jobs.iter().filter_map(|job| {
+        let from = job.answer.as_ref().filter(|_| job.accepted())?.0;
+        let ends = [job.ended.as_ref().map(|e| e.0), job.vanished_t, job.cancelled.as_ref().map(|c| c.0)];
+        let to = ends.into_iter().flatten().fold(f64::INFINITY, f64::min);
+        (from..to).contains(&t).then_some(from)
+    });
+    open.reduce(f64::min)
 }
 
 /// Every moment at which a job started or ended.
@@ -75,11 +77,11 @@ impl HealthIsHonest {
         let moments: Vec<f64> = [begin].into_iter().chain(steps(record).into_iter().filter(|t| *t > begin && *t < end)).chain([end]).collect();
         let up = record.series.get(UP)?;
         moments.windows(2).find_map(|w| {
-            let (from, to) = (w[0], w[1]);
-            let long = to - from > self.stall.as_s();
-            let stuck = long && waiting(record, from + 1e-6) && waiting(record, to - 1e-6);
-            let share = up.mean(from, to)?;
-            (stuck && share > 0.9).then(|| format!("it said \"well\" from {from:.1} s to {to:.1} s, while jobs waited and none started or ended"))
+            // Between two steps nothing moved; it is a stall from the moment on that somebody waited.
+            let from = w[0].max(waiting_since(record, w[1] - 1e-6)?);
+            let to = w[1];
+            let stuck = to - from > self.stall.as_s() && up.mean(from, to)? > 0.9;
+            stuck.then(|| format!("it said \"well\" from {from:.1} s to {to:.1} s, while jobs waited and none started or ended"))
         })
     }
 

@@ -4,6 +4,7 @@ use crate::journal::record::Record;
 use crate::journal::series::{Point, Series};
 
 const GAUGE: &str = "queue.depth";
+const TOLD: &str = "the target's own queue depth";
 
 /// The depth over time, and where it comes from.
 pub struct Depth {
@@ -16,12 +17,17 @@ pub struct Depth {
 pub fn depth(record: &Record) -> Depth {
     let by_ledger = waiting_by_ledger(record);
     match record.series.get(GAUGE) {
-        Some(series) => Depth { series: series.clone(), source: "the target's own queue depth", by_ledger },
+        Some(series) => Depth { series: series.clone(), source: TOLD, by_ledger },
         None => Depth { series: by_ledger.clone(), source: "derived: accepted, and neither running nor ended", by_ledger },
     }
 }
 
 impl Depth {
+    /// By the target itself, not derived.
+    pub fn is_told(&self) -> bool {
+        self.source == TOLD
+    }
+
     /// A gauge that stands still while jobs wait shows nothing.
     pub fn is_frozen(&self, to: f64) -> bool {
         !self.series.ever_moved() && self.by_ledger.max > to

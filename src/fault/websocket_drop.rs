@@ -1,6 +1,6 @@
 //! Connections of the run's own listeners are taken away, as a bad network or a closed laptop takes them, and given back.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -90,6 +90,8 @@ pub struct Undo {
 struct Victim {
     name: String,
     local: Option<SocketAddr>,
+    /// The other end, by the kernel's list.
+    remote: Option<SocketAddr>,
 }
 
 impl Fault for WebsocketDrop {
@@ -122,7 +124,10 @@ impl Fault for WebsocketDrop {
         if victims.is_empty() {
             return Err(FaultError::Absent("no listener is connected".into()));
         }
-        Ok(Undo { listeners: victims.into_iter().map(|(name, now)| Victim { name, local: now.local }).collect() })
+        let established = established();
+        let remote = |local| established.get(&local).and_then(|ends| ends.first().copied());
+        let victim = |(name, now): (String, Now)| Victim { name, local: now.local, remote: now.local.and_then(remote) };
+        Ok(Undo { listeners: victims.into_iter().map(victim).collect() })
     }
 
     async fn inject(&self, world: &World, name: &str) -> Result<(), FaultError> {
@@ -188,7 +193,8 @@ impl WebsocketDrop {
         let established = established();
         let gone = |victim: &&Victim| {
             let now = world.shop.listeners.now(&victim.name).unwrap_or_default();
-            let open = victim.local.is_some_and(|local| established.contains(&local));
+            let ends = victim.local.and_then(|local| established.get(&local));
+            let open = ends.zip(victim.remote).is_some_and(|(ends, remote)| ends.contains(&remote));
             match self.how {
                 How::Stall => now.stalled,
                 How::HalfOpen => !now.connected && (open || victim.local.is_none()),
@@ -243,15 +249,25 @@ async fn wait_for_ends(world: &World, name: &str) {
     let _ = tokio::time::timeout(ENDS_WITHIN.scaled(world.plan.time_scale).0, ended).await;
 }
 
-/// Local ends of established TCP connections of this machine, as the kernel lists them.
-fn established() -> HashSet<SocketAddr> {
+/// Both ends of the established TCP connections of this machine, as the kernel lists them. A port alone would not do: it may
+/// belong to another connection a moment later.
+fn established() -> HashMap<SocketAddr, Vec<SocketAddr>> {
     const ESTABLISHED: &str = "01";
     let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap_or_default();
-    let lines = table.lines().skip(1).filter_map(|line| {
+    let mut found: HashMap<SocketAddr, Vec<SocketAddr>> = HashMap::new();
+    for line in table.lines().skip(1) {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        let (address, port) = fields.get(1)?.split_once(':')?;
-        let ip = u32::from_str_radix(address, 16).ok()?.to_ne_bytes();
-        (*fields.get(3)? == ESTABLISHED).then(|| Some(SocketAddr::from((ip, u16::from_str_radix(port, 16).ok()?))))?
-    });
-    lines.collect()
+        let [_, local, remote, state, ..] = fields.as_slice() else { continue };
+        if let (ESTABLISHED, Some(local), Some(remote)) = (*state, address(local), address(remote)) {
+            found.entry(local).or_default().push(remote);
+        }
+    }
+    found
+}
+
+/// An address as the kernel writes it: `0100007F:1F90`.
+fn address(text: &str) -> Option<SocketAddr> {
+    let (ip, port) = text.split_once(':')?;
+    let ip = u32::from_str_radix(ip, 16).ok()?.to_ne_bytes();
+    Some(SocketAddr::from((ip, u16::from_str_radix(port, 16).ok()?)))
 }

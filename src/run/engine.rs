@@ -209,7 +209,9 @@ async fn recover(world: &World, begin: f64) {
         let lasted = load_lasts_s(world).is_none() || load_is_over(world, begin);
         // A fixed duration ends the load; otherwise the checks say how long it is needed.
         let needed = world.journal.read_now(|record| check::load_is_needed(&View::of(record)));
-        let over_time = now - began > world.plan.recover_at_most_s;
+        // A load that the file gives a length is sent in full; recovery is waited for beyond it.
+        let since = began.max(begin + load_lasts_s(world).unwrap_or(0.0));
+        let over_time = now - since > world.plan.recover_at_most_s;
         gone_since = if world.target_is_gone() { gone_since.or(Some(now)) } else { None };
         let gone = gone_since.is_some_and(|since| now - since > GONE_PATIENCE_S);
         if (lasted && (!needed || world.plan.duration_s.is_some())) || over_time || gone {
