@@ -100,7 +100,7 @@ fn without_load(samples: &[Sample]) -> Vec<(f64, f64)> {
 }
 
 fn windows(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let count = (points.len() / FEWEST_PER_WINDOW).min(MOST_WINDOWS).max(1);
+    let count = (points.len() / FEWEST_PER_WINDOW).clamp(1, MOST_WINDOWS);
     let of = |part: &[(f64, f64)]| {
         let mut values: Vec<f64> = part.iter().map(|p| p.1).collect();
         Some((part.iter().map(|p| p.0).sum::<f64>() / part.len() as f64, median(&mut values)?))
