@@ -59,6 +59,14 @@ fn a_suite_runs_all_and_reports_over_them() {
     let run = suite["runs"][0]["run_id"].as_str().unwrap();
     assert!(at.join(run).join("report.html").exists() && html.contains(run));
     assert!(std::fs::read_to_string(at.join("junit.xml")).unwrap().matches("<testsuite ").count() == 2);
+    // All of it can be made again from the journals.
+    let again = tempfile::tempdir().unwrap();
+    let output = chaos().arg("report").arg(&at).arg("--to").arg(again.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    for name in ["suite.json", "suite.md", "suite.html", "junit.xml"] {
+        let (first, second) = (std::fs::read(at.join(name)).unwrap(), std::fs::read(again.path().join(name)).unwrap());
+        assert!(first == second, "{name} differs");
+    }
 }
 
 #[test]

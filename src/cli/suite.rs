@@ -34,10 +34,14 @@ pub fn run(ready: &[Ready], files: &[PathBuf], reports: &Path, format: OutputFor
         }
     }
     let left_out = files[runs.len()..].iter().map(|file| file.display().to_string()).collect();
-    write(&SuiteResult::of(&folder.run_id, runs, left_out), &folder.path, format)
+    let result = SuiteResult::of(&folder.run_id, runs, left_out);
+    match write(&result, &folder.path, format) {
+        Exit::Passed => Exit::from_code(result.exit_code),
+        exit => exit,
+    }
 }
 
-/// Writes a suite's reports and says how it came out.
+/// Writes a suite's reports and prints how it came out.
 pub fn write(result: &SuiteResult, folder: &Path, format: OutputFormat) -> Exit {
     if let Err(reason) = suite::write_all(result, folder) {
         return complain(Exit::CannotRun, reason);
@@ -45,6 +49,5 @@ pub fn write(result: &SuiteResult, folder: &Path, format: OutputFormat) -> Exit 
     print(&match format {
         OutputFormat::Text => suite::summary(result, folder),
         OutputFormat::Json => serde_json::to_string(result).unwrap_or_default() + "\n",
-    });
-    Exit::from_code(result.exit_code)
+    })
 }

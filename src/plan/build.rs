@@ -33,6 +33,8 @@ pub fn build(loaded: &mut Loaded, seed: Seed, beside: &Path) -> Option<Plan> {
     let runtime = runtime(experiment, diags);
     let loads = loads(experiment, diags);
     let (faults, places): (Vec<FaultPlan>, Vec<Span>) = faults(experiment, seed, incomplete, diags).into_iter().unzip();
+    let known: Vec<&str> = loads.iter().map(|load| load.name.as_str()).collect();
+    faults.iter().for_each(|fault| known_load(fault.spec.load().filter(|_| !incomplete), &known, diags));
     let checks = checks(experiment, &loads, &faults, incomplete, diags);
     cross_rules(experiment, &runtime, faults.iter().zip(places), diags);
     if !diags.is_empty() {
@@ -125,7 +127,10 @@ fn loads(experiment: &Experiment, diags: &mut Diagnostics) -> Vec<LoadPlan> {
     let mut plans: Vec<LoadPlan> = Vec::new();
     for (at, load) in experiment.load.iter().enumerate() {
         let name = load.name.clone().unwrap_or_else(|| if at == 0 { "load".to_owned() } else { format!("load-{}", at + 1) });
-        if plans.iter().any(|p| p.name == name) || name == CANARY || name == WARM_UP {
+        if name == CANARY || name == WARM_UP {
+            let label = format!("`{CANARY}` and `{WARM_UP}` are chaos' own");
+            diags.error(experiment.name.span, format!("no load can be called `{name}`"), label);
+        } else if plans.iter().any(|p| p.name == name) {
             diags.error(experiment.name.span, format!("two loads are called `{name}`"), "expected different names");
         }
         if load.job.is_empty() || load.job.iter().any(|j| j.width == 0 || j.height == 0 || j.batch == 0) {
@@ -338,16 +343,7 @@ fn checks(
     let mut plans: Vec<CheckPlan> = Vec::new();
     for entry in &experiment.checks {
         entry.spec.validate(entry.span, diags);
-        if let Some(load) = entry.spec.load().filter(|load| !incomplete && !known.contains(&load.as_str())) {
-            let error = diags.error(
-                load.span,
-                format!("there is no load `{}`", load.value),
-                format!("expected one of: {}", known.join(", ")),
-            );
-            if let Some(word) = nearest(load, known.iter().copied()) {
-                error.help(format!("did you mean `{word}`?"));
-            }
-        }
+        known_load(entry.spec.load().filter(|_| !incomplete), &known, diags);
         let wanted = entry.name.clone().unwrap_or_else(|| entry.spec.kind().to_owned());
         let taken = |name: &str| plans.iter().any(|p| p.name == name);
         if entry.name.is_some() && taken(&wanted) {
@@ -360,6 +356,16 @@ fn checks(
         plans.push(CheckPlan { name, spec: entry.spec.clone() });
     }
     plans
+}
+
+/// Says so where a check or a fault names a load that there is not.
+fn known_load(load: Option<&At<String>>, known: &[&str], diags: &mut Diagnostics) {
+    let Some(load) = load.filter(|load| !known.contains(&load.as_str())) else { return };
+    let label = format!("expected one of: {}", known.join(", "));
+    let error = diags.error(load.span, format!("there is no load `{}`", load.value), label);
+    if let Some(word) = nearest(load, known.iter().copied()) {
+        error.help(format!("did you mean `{word}`?"));
+    }
 }
 
 /// Rules between the faults, each with its place in the file, and the rest of the experiment.

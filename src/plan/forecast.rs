@@ -25,9 +25,9 @@ pub struct LoadForecast {
     pub load: String,
     /// Seconds that one job takes, where that is known before the run (the embedded backend).
     pub service_s: Option<f64>,
-    /// users ÷ (think + service), or the rate.
+    /// users ÷ (think + service), at most slots ÷ service; or the rate.
     pub jobs_per_s: Option<f64>,
-    /// Over the load's duration, where it has one.
+    /// Over the load's duration, `longer` included, where it has one.
     pub jobs: Option<f64>,
     /// The first arrivals (open loop) or think times (closed loop), in seconds.
     pub first_draws_s: Vec<f64>,
@@ -44,8 +44,10 @@ fn one(plan: &Plan, load: &LoadPlan, hash: &mut String) -> LoadForecast {
     let mut jobs_per_s = Some(0.0_f64);
     let mut jobs = Some(0.0_f64);
     for stage in &load.stages {
-        let rate = stage.rate_per_s.or_else(|| service_s.map(|s| f64::from(stage.users) / (load.think.mean_s() + s).max(1e-6)));
-        let until = stage.until_s.into_iter().chain(plan.duration_s).reduce(f64::min);
+        let closed = |s: f64| (f64::from(stage.users) / (load.think.mean_s() + s).max(1e-6)).min(most_per_s(plan, s));
+        let rate = stage.rate_per_s.or_else(|| service_s.map(closed));
+        let longest = plan.duration_s.map(|d| d + plan.longer_s);
+        let until = stage.until_s.into_iter().chain(longest).reduce(f64::min);
         let length = until.map(|u| (u - stage.from_s).max(0.0));
         jobs_per_s = jobs_per_s.zip(rate).map(|(most, rate)| most.max(rate));
         jobs = jobs.zip(rate.zip(length)).map(|(sum, (rate, length))| sum + rate * length);
@@ -67,6 +69,14 @@ fn draws(plan: &Plan, load: &LoadPlan) -> Vec<f64> {
             let mut rng = plan.seed.stream(&format!("load/{}/0/think", load.name));
             (0..HASHED).map(|_| draw(&mut rng, load.think).as_s()).collect()
         }
+    }
+}
+
+/// More than its slots allow for the embedded backend does not complete.
+fn most_per_s(plan: &Plan, service_s: f64) -> f64 {
+    match &plan.runtime {
+        RuntimePlan::Embedded(backend) => f64::from(backend.slots) / service_s.max(1e-6),
+        _ => f64::INFINITY,
     }
 }
 
