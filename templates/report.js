@@ -191,8 +191,8 @@
     var bw = (W - L - R) / bars.length;
     function by(v) { return 8 + CH - CH * v / top; }
     bars.forEach(function (b, i) {
-      strip.appendChild(el("rect", { class: "bar " + (b[2] ? "cold" : "warm"), x: (L + i * bw + 0.5).toFixed(1), width: Math.max(bw - 1, 1).toFixed(1), y: by(b[1]).toFixed(1), height: (8 + CH - by(b[1])).toFixed(1) },
-        el("title", {}, (b[2] ? "cold, " : "warm, ") + shown(b[1], "seconds") + ", ended at " + b[0].toFixed(1) + " s")));
+      strip.appendChild(el("rect", { class: "bar " + b[2], x: (L + i * bw + 0.5).toFixed(1), width: Math.max(bw - 1, 1).toFixed(1), y: by(b[1]).toFixed(1), height: (8 + CH - by(b[1])).toFixed(1) },
+        el("title", {}, b[2] + ", " + shown(b[1], "seconds") + ", ended at " + b[0].toFixed(1) + " s")));
     });
     strip.appendChild(el("line", { class: "usual", x1: L, x2: W - R, y1: by(data.cold.warm_s), y2: by(data.cold.warm_s) }));
     strip.appendChild(el("text", { x: L - 6, y: by(data.cold.warm_s) + 4, "text-anchor": "end" }, data.cold.warm));
@@ -201,9 +201,9 @@
       if (at < 0) return;
       var ex = L + at * bw;
       strip.appendChild(el("line", { class: "bandedge", x1: ex, x2: ex, y1: 2, y2: CH + 14 }));
-      strip.appendChild(el("text", { class: "bandname", x: Math.min(ex + 4, W - 330), y: CH + 26 }, e.cold === null ? "no cold job" : "cold " + e.cold + " (" + e.ratio.toFixed(1) + " times warm)" + (e.warm_after ? ", warm again after " + e.warm_after : ", not warm again")));
+      strip.appendChild(el("text", { class: "bandname", x: ex + 4 > W / 2 ? W - R : ex + 4, y: CH + 28, "text-anchor": ex + 4 > W / 2 ? "end" : "start" }, e.cold === null ? "no cold job" : "cold " + e.cold + " (" + e.ratio.toFixed(1) + " times warm)" + (e.warm_after ? ", warm again after " + e.warm_after : ", not warm again")));
     });
-    add(el("div", { class: "card" }, strip, el("p", { class: "legend" }, "Each bar is a job's time on the worker, in the order of their ends. Dark: cold, by the target's own word. Dashed: the warm baseline. The line: the target was ready again, or its model was dropped.")));
+    add(el("div", { class: "card" }, strip, el("p", { class: "legend" }, "Each bar is a job's time on the worker, in the order of their ends. Dark: cold, by the target's own word or by its time, also for jobs that waited for the same model. Grey: from before the restart, its end heard of after it. Dashed: the warm baseline. The line: the target was ready again, or its model was dropped.")));
   }
 
   // --- listeners ---

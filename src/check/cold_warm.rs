@@ -17,7 +17,7 @@ use crate::stats::compare::compare;
 use crate::stats::median;
 
 /// A job that takes this much longer than a warm one is cold by its time.
-const COLD_RATIO: f64 = 1.3;
+pub const COLD_RATIO: f64 = 1.3;
 /// Warm jobs that a baseline takes.
 const FEWEST_WARM: usize = 5;
 /// Jobs in a row that show that it is warm again.

@@ -3,8 +3,9 @@
 use serde_json::{Value as Json, json};
 
 use crate::check::View;
-use crate::check::cold_warm::{episodes, warm_times, work_s};
+use crate::check::cold_warm::{COLD_RATIO, episodes, warm_times, work_s};
 use crate::check::scope::Over;
+use crate::journal::facts::JobFacts;
 use crate::journal::record::Record;
 use crate::load::ledger::Class;
 use crate::stats::median;
@@ -21,16 +22,25 @@ pub fn cold_and_warm(view: &View<'_>) -> Json {
     let baseline = warm_times(view, None, first);
     let episodes = episodes(view, None, &baseline, TOLERANCE);
     let Some(warm) = median(&mut baseline.clone()).filter(|_| !episodes.is_empty()) else { return Json::Null };
-    let mut bars: Vec<(f64, f64, bool)> = view
+    // A job from before a restart whose end was heard of after it shows when it was heard of, not what it took.
+    let heard_late = |job: &JobFacts, t: f64| episodes.iter().any(|e| job.submitting_t < e.from_t && t > e.from_t);
+    let kind = |job: &JobFacts, t: f64, s: f64| match (job.cold, heard_late(job, t)) {
+        (true, _) => "cold",
+        (_, true) => "late",
+        _ if s > COLD_RATIO * warm => "cold",
+        _ => "warm",
+    };
+    let mut bars: Vec<(f64, f64, &str)> = view
         .background(None, Over::All)
         .into_iter()
         .filter(|(_, class)| *class == Class::Completed)
-        .filter_map(|(job, _)| Some((job.ended.as_ref()?.0, work_s(job)?, job.cold)))
+        .filter_map(|(job, _)| Some((job, job.ended.as_ref()?.0, work_s(job)?)))
+        .map(|(job, t, s)| (t, s, kind(job, t, s)))
         .collect();
     bars.sort_by(|a, b| a.0.total_cmp(&b.0));
     let before = bars.iter().filter(|bar| bar.0 < episodes[0].from_t).count();
     let skipped = before.saturating_sub(MOST_BARS / 2);
-    let shown: Vec<Json> = bars.iter().skip(skipped).take(MOST_BARS).map(|(t, s, cold)| json!([t, s, cold])).collect();
+    let shown: Vec<Json> = bars.iter().skip(skipped).take(MOST_BARS).map(|(t, s, kind)| json!([t, s, kind])).collect();
     let told: Vec<Json> = episodes
         .iter()
         .map(|episode| {
