@@ -15,6 +15,12 @@ impl Clock {
         Self { start: Instant::now() }
     }
 
+    /// A clock that was started so long ago: for going on with another process's run.
+    pub fn started_ago(ago: Duration) -> Self {
+        let now = Instant::now();
+        Self { start: now.checked_sub(ago).unwrap_or(now) }
+    }
+
     /// Seconds since the start, to the microsecond: the same figure in memory and in the journal.
     pub fn now_s(&self) -> f64 {
         round_us(self.start.elapsed().as_secs_f64())

@@ -29,6 +29,9 @@ pub struct Changes {
     /// Make the embedded backend behave in a way that looks suspicious and is healthy. May be given again.
     #[arg(long, value_name = "NAME")]
     pub mode: Vec<String>,
+    /// Permit that the experiment breaks the container of this name. May be given again.
+    #[arg(long, value_name = "NAME")]
+    pub allow: Vec<String>,
     /// Multiply every time of the experiment, and of the embedded backend: 0.01 is a hundred times faster.
     #[arg(long, value_name = "FACTOR")]
     pub time_scale: Option<f64>,
@@ -50,6 +53,7 @@ impl Changes {
             url: self.url.clone(),
             defects: self.defect.clone(),
             modes: self.mode.clone(),
+            allow: self.allow.clone(),
             time_scale: self.time_scale,
         }
     }
@@ -60,8 +64,9 @@ impl Changes {
         let url = self.url.iter().map(|s| format!("--url {s}"));
         let defects = self.defect.iter().map(|s| format!("--defect {s}"));
         let modes = self.mode.iter().map(|s| format!("--mode {s}"));
+        let allow = self.allow.iter().map(|s| format!("--allow {s}"));
         let scale = self.time_scale.iter().map(|s| format!("--time-scale {s}"));
-        set.chain(seed).chain(url).chain(defects).chain(modes).chain(scale).collect()
+        set.chain(seed).chain(url).chain(defects).chain(modes).chain(allow).chain(scale).collect()
     }
 
     /// Reads and plans. Whatever is wrong is printed, all at once.

@@ -45,6 +45,7 @@ fn text(plan: &Plan) -> String {
             b.speed, b.slots, b.vram, b.queue
         ),
         RuntimePlan::Process(p) => format!("process: {}", p.command.join(" ")),
+        RuntimePlan::Docker(d) => format!("{}, at most {}", d.selector(), d.at_most),
         RuntimePlan::None => "nothing that chaos may start or stop".to_owned(),
     };
     line(format!("target   {} through driver {}; {runtime}", plan.url, plan.driver.name));

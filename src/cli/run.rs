@@ -25,9 +25,13 @@ use crate::observe::sampler::Sampler;
 use crate::plan::{Plan, RuntimePlan};
 use crate::report::terminal::{self, Volume};
 use crate::report::{self, result::RunResult};
+use crate::run::claims::{self, Claims};
 use crate::run::engine::{self, Interrupt};
 use crate::run::folder::Folder;
+use crate::run::guardian::Guardian;
 use crate::run::world::World;
+use crate::runtime::docker::DockerRuntime;
+use crate::runtime::output::Output;
 use crate::runtime::process::{ProcessRuntime, Spec};
 use crate::runtime::{NoRuntime, Runtime};
 
@@ -118,10 +122,17 @@ async fn carry_out(ready: &Ready, folder: &Folder, began: jiff::Timestamp, volum
         plan: Box::new(ready.plan.clone()),
     });
     let world = world(&ready.plan, &folder.path, &journal, clock)?;
+    let guardian = match ready.plan.faults.is_empty() {
+        true => None,
+        false => Some(Guardian::start(&folder.path, &journal).await?),
+    };
     let interrupt = Interrupt::default();
     listen_for_signals(&interrupt, &folder.path).map_err(|e| format!("signals cannot be handled: {e}"))?;
     let sampler = sampler(&world);
     engine::run(&world, sampler, &interrupt).await;
+    if let Some(guardian) = guardian {
+        guardian.dismiss().await;
+    }
     journal.close_watchers();
     // The terminal's task ends with its channel; if it has panicked the reports still stand.
     let _ = terminal.await;
@@ -150,7 +161,9 @@ fn world(plan: &Plan, folder: &Path, journal: &Journal, clock: Clock) -> Result<
     let tasks = TaskTracker::new();
     let (runtime, url) = runtime(plan, folder, journal, &tasks)?;
     let port = Arc::new(HttpPort::new(plan.driver.clone(), url)?);
-    Ok(World::new(plan, clock, journal.clone(), port, runtime, tasks))
+    let mut world = World::new(plan, clock, journal.clone(), port, runtime, tasks);
+    world.claims = Some(Arc::new(Claims::of(folder, claims::state_folder())));
+    Ok(world)
 }
 
 /// A URL that may be known only once the target has started.
@@ -159,8 +172,19 @@ type Url = Arc<OnceLock<String>>;
 /// The target's runtime, and where its URL will be.
 fn runtime(plan: &Plan, folder: &Path, journal: &Journal, tasks: &TaskTracker) -> Result<(Arc<dyn Runtime>, Url), String> {
     let fixed = || Arc::new(OnceLock::from(plan.url.clone()));
+    let output = || -> Result<Output, String> {
+        let log = File::create_new(folder.join("target.log")).map_err(|e| format!("cannot make target.log: {e}"))?;
+        Ok(Output::new(journal.clone(), LogMatcher::new(&plan.log_patterns())?, Some(log)))
+    };
     let spec = match &plan.runtime {
         RuntimePlan::None => return Ok((Arc::new(NoRuntime), fixed())),
+        RuntimePlan::Docker(rules) => {
+            let (others, url) = (plan.other_containers(), plan.url.clone());
+            return Ok((
+                Arc::new(DockerRuntime::new(rules.clone(), others, url, journal.clone(), output()?, tasks.clone())),
+                fixed(),
+            ));
+        }
         RuntimePlan::Embedded(settings) => {
             let program = std::env::current_exe().map_err(|e| format!("this program cannot be found: {e}"))?;
             let data = folder.join("target");
@@ -175,9 +199,7 @@ fn runtime(plan: &Plan, folder: &Path, journal: &Journal, tasks: &TaskTracker) -
         }
     };
     let announces = spec.announces;
-    let log = File::create_new(folder.join("target.log")).map_err(|e| format!("cannot make target.log: {e}"))?;
-    let matcher = LogMatcher::new(&plan.log_patterns())?;
-    let runtime = ProcessRuntime::new(spec, journal.clone(), matcher, Some(log), tasks.clone());
+    let runtime = ProcessRuntime::new(spec, journal.clone(), output()?, tasks.clone());
     let url = if announces { runtime.address() } else { fixed() };
     Ok((Arc::new(runtime), url))
 }

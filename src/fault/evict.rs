@@ -47,7 +47,7 @@ impl Fault for Evict {
 
     async fn inject(&self, world: &World, _name: &str) -> Result<(), FaultError> {
         let Some(route) = &world.plan.driver.evict else { return Err(FaultError::Absent("no eviction".into())) };
-        match world.port.call(route.method, &route.path, None).await.map_err(FaultError::Failed)? {
+        match world.port.call(route.method, &route.path, route.json.as_ref()).await.map_err(FaultError::Failed)? {
             (200..=299, _) => Ok(()),
             (status, _) => Err(FaultError::Failed(format!("{} answered {status}", route.path))),
         }
@@ -60,21 +60,25 @@ impl Fault for Evict {
                 Err(error) => Observation::unknown(format!("the target is not ready: {error}")),
             };
         }
-        let (undo, cold) = world.journal.read(|record| {
+        let (undo, cold, logged) = world.journal.read(|record| {
             let fault = record.fault(name);
             let since = fault.and_then(|f| f.injecting_t).unwrap_or(f64::INFINITY);
             let cold = record.jobs.iter().find(|job| job.cold && job.submitting_t >= since).map(|job| job.number);
-            (fault.and_then(|f| f.prepared.clone()), cold)
+            let logged = record.log_hits.iter().find(|hit| hit.pattern == "cold" && hit.t >= since).map(|hit| hit.line.clone());
+            (fault.and_then(|f| f.prepared.clone()), cold, logged)
         });
         if let Some(job) = cold {
             return Observation::broken(1.0, format!("job {job}, sent afterwards, was cold"));
+        }
+        if let Some(line) = logged {
+            return Observation::broken(1.0, format!("the target's log says afterwards: {line}"));
         }
         let before = undo.and_then(|undo| serde_json::from_value::<Undo>(undo).ok()).and_then(|undo| undo.used_bytes);
         match (before, memory(world).await) {
             (Some(before), Some((now, total))) if before - now >= FALLS_BY * total => {
                 Observation::broken(1.0, format!("GPU memory fell by {:.1} GiB", (before - now) / f64::from(1 << 30)))
             }
-            _ => Observation::broken(0.0, "neither did GPU memory fall nor was a job cold"),
+            _ => Observation::broken(0.0, "neither did GPU memory fall nor was a job cold, and the log tells of no load"),
         }
     }
 

@@ -55,6 +55,10 @@ impl Fault for Exec {
         false
     }
 
+    fn outlives_target(&self) -> bool {
+        true
+    }
+
     fn touches(&self, _plan: &Plan) -> Vec<String> {
         let back = if self.revert.is_empty() { "nothing puts it back".to_owned() } else { format!("put back by `{}`", self.revert.join(" ")) };
         vec![format!("runs `{}` on this machine; {back}", self.command.join(" "))]

@@ -15,6 +15,7 @@ use crate::experiment::diagnostic::{Diagnostics, Span};
 use crate::journal::event::When;
 use crate::plan::Plan;
 use crate::run::world::World;
+use crate::runtime::docker::select::Containers;
 
 /// Why a fault could not be injected or reverted.
 #[derive(Debug, Error)]
@@ -23,6 +24,17 @@ pub enum FaultError {
     Absent(String),
     #[error("{0}")]
     Failed(String),
+    /// Who must do it cannot be reached now, and may come back.
+    #[error("{0}")]
+    Away(String),
+}
+
+impl FaultError {
+    /// A fault's code that panicked has failed, and the run goes on to put things back.
+    pub fn of_panic(panic: &(dyn std::any::Any + Send)) -> Self {
+        let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        Self::Failed(format!("its code panicked, which is a mistake in chaos: {}", said.unwrap_or("nothing was said")))
+    }
 }
 
 /// What is seen of a fault's effect, from the outside.
@@ -94,8 +106,24 @@ pub trait Fault: Record {
     type Undo: Serialize + DeserializeOwned + Send + Sync;
     /// Problems with the settings, at the fault's place in the file.
     fn validate(&self, _place: Span, _diags: &mut Diagnostics) {}
-    /// It stops or starts the target's process.
+    /// It stops, starts or limits the target's process, or its containers.
     fn needs_process(&self) -> bool;
+    /// The containers that it is about, for a fault that only a container runtime can carry out.
+    fn containers(&self) -> Option<&Containers> {
+        None
+    }
+    /// The target's process ends by it, and that is no crash.
+    fn ends_process(&self) -> bool {
+        false
+    }
+    /// What it changes is still changed when a target that was started for the run has ended with it.
+    fn outlives_target(&self) -> bool {
+        false
+    }
+    /// How long the target may take to be seen as itself again after the fault.
+    fn back_within(&self) -> Duration {
+        Duration::from_secs(5)
+    }
     /// What is touched, as sentences, for `chaos plan`.
     fn touches(&self, plan: &Plan) -> Vec<String>;
     fn lasts(&self) -> Lasts;
@@ -140,6 +168,18 @@ macro_rules! faults {
             pub fn needs_process(&self) -> bool {
                 match self { $(Self::$ty(fault) => fault.needs_process()),* }
             }
+            pub fn containers(&self) -> Option<&Containers> {
+                match self { $(Self::$ty(fault) => fault.containers()),* }
+            }
+            pub fn ends_process(&self) -> bool {
+                match self { $(Self::$ty(fault) => fault.ends_process()),* }
+            }
+            pub fn outlives_target(&self) -> bool {
+                match self { $(Self::$ty(fault) => fault.outlives_target()),* }
+            }
+            pub fn back_within(&self) -> Duration {
+                match self { $(Self::$ty(fault) => Fault::back_within(fault)),* }
+            }
             pub fn touches(&self, plan: &Plan) -> Vec<String> {
                 match self { $(Self::$ty(fault) => fault.touches(plan)),* }
             }
@@ -179,13 +219,34 @@ faults! {
     evict => Evict,
     /// A command of the user's.
     exec => Exec,
+    /// A command of the user's inside containers.
+    exec_inside => ExecInside,
     /// A request of the user's to the target.
     http => Http,
     /// The target's process is stopped (SIGSTOP) and goes on after a while (SIGCONT).
     pause => Pause,
     /// The target's process is ended and started again.
     restart => Restart,
+    /// A signal to the main process of containers.
+    kill => Kill,
+    /// Containers are stopped and started again after a while.
+    stop => Stop,
+    /// Containers are removed and brought back.
+    remove => Remove,
+    /// Containers get less memory, if asked until the kernel kills.
+    memory_limit => MemoryLimit,
+    /// Containers get less CPU.
+    cpu_limit => CpuLimit,
+    /// Containers may have fewer processes.
+    pids_limit => PidsLimit,
+    /// Containers are taken off their networks.
+    disconnect => Disconnect,
+    /// A folder of containers is filled.
+    fill_disk => FillDisk,
 }
+
+pub mod containers;
+mod limits;
 
 fn as_data<T: Serialize>(undo: &T) -> Result<Json, FaultError> {
     serde_json::to_value(undo).map_err(|e| FaultError::Failed(format!("the undo cannot be written: {e}")))

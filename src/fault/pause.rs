@@ -1,9 +1,10 @@
-//! The target's process is stopped and goes on after a while.
+//! The target's process, or its containers, are stopped and go on after a while.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::containers::{self, Act, Container, Seen, runs};
 use super::{Fault, FaultError, Lasts, Observation, Reverted};
 use crate::experiment::diagnostic::{Diagnostics, Span};
 use crate::experiment::units::Time;
@@ -12,29 +13,39 @@ use crate::plan::Plan;
 use crate::record;
 use crate::run::world::World;
 use crate::runtime::Signal;
+use crate::runtime::docker::engine::Engine;
+use crate::runtime::docker::select::{self, Containers};
 
 /// A paused server's kernel still accepts connections; only an answer proves that it works.
 const ANSWER_WITHIN: Duration = Duration::from_millis(500);
 
 record! {
-    /// Stops the target's process (SIGSTOP) for a while.
+    /// Stops the target's process (SIGSTOP) or its containers (the freezer of their cgroups) for a while.
     pub struct Pause {
         /// For how long.
         r#for: Time,
+        /// Which containers, where the target runs in some.
+        containers: Containers = Containers::default(),
     }
 }
 
-/// The process that was stopped; the start time tells it apart from a later one with the same number.
+/// What goes on afterwards.
 #[derive(Serialize, Deserialize)]
-pub struct Undo {
-    pid: u32,
-    start_ticks: u64,
+#[serde(untagged)]
+pub enum Undo {
+    Containers(containers::Undo<()>),
+    /// The process that was stopped; the start time tells it apart from a later one with the same number.
+    Process {
+        pid: u32,
+        start_ticks: u64,
+    },
 }
 
 impl Fault for Pause {
     type Undo = Undo;
 
     fn validate(&self, place: Span, diags: &mut Diagnostics) {
+        self.containers.validate(place, diags);
         if self.r#for.0.is_zero() {
             diags.error(place, "a pause of no time does nothing", "expected `for: 5s`");
         }
@@ -44,46 +55,121 @@ impl Fault for Pause {
         true
     }
 
+    fn containers(&self) -> Option<&Containers> {
+        (self.containers != Containers::default()).then_some(&self.containers)
+    }
+
     fn touches(&self, plan: &Plan) -> Vec<String> {
-        vec![format!("stops the process of {} for {}", plan.url, self.r#for)]
+        match containers::touches(&Freeze(self), plan) {
+            none if none.is_empty() => vec![format!("stops the process of {} for {}", plan.url, self.r#for)],
+            some => some,
+        }
     }
 
     fn lasts(&self) -> Lasts {
-        Lasts::Held(self.r#for.0)
+        containers::lasts(&Freeze(self))
     }
 
-    async fn prepare(&self, world: &World, _name: &str) -> Result<Undo, FaultError> {
+    async fn prepare(&self, world: &World, name: &str) -> Result<Undo, FaultError> {
+        if world.runtime.docker().is_some() {
+            return containers::prepare(&Freeze(self), world, name).await.map(Undo::Containers);
+        }
         let pid = world.runtime.pid().ok_or_else(|| FaultError::Absent("the target has no process".into()))?;
         let start_ticks = world.runtime.start_ticks(pid).ok_or_else(|| FaultError::Absent(format!("process {pid} is gone")))?;
-        Ok(Undo { pid, start_ticks })
+        Ok(Undo::Process { pid, start_ticks })
     }
 
-    async fn inject(&self, world: &World, _name: &str) -> Result<(), FaultError> {
+    async fn inject(&self, world: &World, name: &str) -> Result<(), FaultError> {
+        if world.runtime.docker().is_some() {
+            return containers::inject(&Freeze(self), world, name).await;
+        }
         let pid = world.runtime.pid().ok_or_else(|| FaultError::Absent("the target has no process".into()))?;
         world.runtime.signal(pid, Signal::Stop).map_err(FaultError::Failed)
     }
 
-    async fn observe(&self, world: &World, _name: &str, _when: When) -> Observation {
-        let Some(pid) = world.runtime.pid() else { return Observation::unknown("the target has no process") };
-        let stopped = world.runtime.is_stopped(pid);
-        let answers = tokio::time::timeout(ANSWER_WITHIN, world.port.health()).await.is_ok_and(|health| health.is_ok());
-        match (stopped, answers) {
-            (Some(false), true) => Observation::intact(format!("process {pid} runs and answers")),
-            (Some(true), false) => Observation::broken(1.0, format!("process {pid} is stopped and does not answer")),
-            (Some(true), true) => Observation::broken(0.0, format!("process {pid} is stopped, yet the target answers: it is not the one that serves")),
-            (Some(false), false) => Observation::broken(0.0, format!("process {pid} is not stopped, yet the target does not answer")),
-            (None, _) => Observation::unknown(format!("the state of process {pid} cannot be read")),
-        }
+    async fn observe(&self, world: &World, name: &str, when: When) -> Observation {
+        if world.runtime.docker().is_some() { containers::observe(&Freeze(self), world, name, when).await } else { process(world).await }
     }
 
     async fn revert(undo: &Undo, world: &World, _name: &str) -> Result<Reverted, FaultError> {
-        if world.runtime.start_ticks(undo.pid) != Some(undo.start_ticks) {
-            return Ok(Reverted(format!("process {} is gone", undo.pid)));
+        let (pid, start_ticks) = match undo {
+            Undo::Containers(undo) => return containers::revert::<Freeze<'_>>(undo).await,
+            Undo::Process { pid, start_ticks } => (*pid, *start_ticks),
+        };
+        if world.runtime.start_ticks(pid) != Some(start_ticks) {
+            return Ok(Reverted(format!("process {pid} is gone")));
         }
-        if world.runtime.is_stopped(undo.pid) == Some(false) {
-            return Ok(Reverted(format!("process {} was running already", undo.pid)));
+        if world.runtime.is_stopped(pid) == Some(false) {
+            return Ok(Reverted(format!("process {pid} was running already")));
         }
-        world.runtime.signal(undo.pid, Signal::Continue).map_err(FaultError::Failed)?;
-        Ok(Reverted(format!("process {} goes on", undo.pid)))
+        world.runtime.signal(pid, Signal::Continue).map_err(FaultError::Failed)?;
+        Ok(Reverted(format!("process {pid} goes on")))
     }
+}
+
+async fn process(world: &World) -> Observation {
+    let Some(pid) = world.runtime.pid() else { return Observation::unknown("the target has no process") };
+    let stopped = world.runtime.is_stopped(pid);
+    let answers = tokio::time::timeout(ANSWER_WITHIN, world.port.health()).await.is_ok_and(|health| health.is_ok());
+    match (stopped, answers) {
+        (Some(false), true) => Observation::intact(format!("process {pid} runs and answers")),
+        (Some(true), false) => Observation::broken(1.0, format!("process {pid} is stopped and does not answer")),
+        (Some(true), true) => Observation::broken(0.0, format!("process {pid} is stopped, yet the target answers: it is not the one that serves")),
+        (Some(false), false) => Observation::broken(0.0, format!("process {pid} is not stopped, yet the target does not answer")),
+        (None, _) => Observation::unknown(format!("the state of process {pid} cannot be read")),
+    }
+}
+
+/// A pause, of containers.
+struct Freeze<'a>(&'a Pause);
+
+impl Act for Freeze<'_> {
+    type Saved = ();
+    const EVENTS: &'static [&'static str] = &["pause"];
+
+    fn which(&self) -> &Containers {
+        &self.0.containers
+    }
+
+    fn verb(&self) -> String {
+        "pauses".to_owned()
+    }
+
+    fn held(&self) -> Option<Duration> {
+        Some(self.0.r#for.0)
+    }
+
+    fn save(&self, container: &Container) -> Result<(), String> {
+        match (runs(container), is_paused(container)) {
+            (false, _) => Err("it does not run".to_owned()),
+            (_, true) => Err("it is paused already".to_owned()),
+            _ => Ok(()),
+        }
+    }
+
+    async fn strike(&self, engine: &Engine, id: &str, _saved: &()) -> Result<(), String> {
+        Ok(engine.pause(id).await?)
+    }
+
+    async fn look(&self, _engine: &Engine, container: Option<&Container>, _saved: &()) -> Seen {
+        match container {
+            None => Seen::Broken("it is gone".to_owned()),
+            Some(container) if is_paused(container) => Seen::Broken("it is paused".to_owned()),
+            Some(container) if runs(container) => Seen::Whole("it runs".to_owned()),
+            Some(_) => Seen::Broken("it does not run".to_owned()),
+        }
+    }
+
+    async fn restore(engine: &Engine, container: Option<&Container>, _saved: &()) -> Result<String, String> {
+        let container = container.ok_or("it was removed, and nothing has come in its place")?;
+        if !is_paused(container) {
+            return Ok("was not paused".to_owned());
+        }
+        engine.unpause(&select::id(container)).await?;
+        Ok("goes on".to_owned())
+    }
+}
+
+fn is_paused(container: &Container) -> bool {
+    container.state.as_ref().and_then(|s| s.paused).unwrap_or(false)
 }

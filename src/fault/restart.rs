@@ -1,15 +1,21 @@
-//! The target's process is ended and started again.
+//! The target's process, or its containers, are ended and started again.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::containers::{self, Act, Container, Seen, comes_back, start_again};
+use super::kill::Before;
+use super::stop;
 use super::{Fault, FaultError, Lasts, Observation, Reverted};
+use crate::experiment::diagnostic::{Diagnostics, Span};
 use crate::experiment::units::{Time, WallTime};
 use crate::journal::event::When;
 use crate::plan::Plan;
 use crate::run::world::World;
 use crate::runtime::Ending;
+use crate::runtime::docker::engine::Engine;
+use crate::runtime::docker::select::{self, Containers};
 use crate::{record, words};
 
 words! {
@@ -23,7 +29,7 @@ words! {
 }
 
 record! {
-    /// Ends the target's process and starts it again.
+    /// Ends the target's process, or its containers, and starts them again.
     pub struct Restart {
         /// How it is ended.
         how: How = How::Graceful,
@@ -33,41 +39,65 @@ record! {
         down: Time = Time::secs(0),
         /// How long it may take until it is ready again.
         ready_within: WallTime = WallTime::secs(60),
+        /// Which containers, where the target runs in some.
+        containers: Containers = Containers::default(),
     }
 }
 
-/// The process that ran before; if none runs, one is started.
+/// What ran before; where nothing runs, it is started.
 #[derive(Serialize, Deserialize)]
-pub struct Undo {
-    pid: u32,
-    ready_within_s: f64,
+#[serde(untagged)]
+pub enum Undo {
+    Containers(containers::Undo<Before>),
+    Process { pid: u32, ready_within_s: f64 },
 }
 
 impl Fault for Restart {
     type Undo = Undo;
 
+    fn validate(&self, place: Span, diags: &mut Diagnostics) {
+        self.containers.validate(place, diags);
+    }
+
     fn needs_process(&self) -> bool {
         true
     }
 
+    fn ends_process(&self) -> bool {
+        true
+    }
+
+    fn containers(&self) -> Option<&Containers> {
+        (self.containers != Containers::default()).then_some(&self.containers)
+    }
+
+    fn back_within(&self) -> Duration {
+        self.ready_within.0
+    }
+
     fn touches(&self, plan: &Plan) -> Vec<String> {
-        let how = match self.how {
-            How::Graceful => format!("ends (SIGTERM, SIGKILL after {})", self.grace),
-            How::Kill => "kills (SIGKILL)".to_owned(),
-        };
-        vec![format!("{how} the process of {} and starts it again", plan.url)]
+        match containers::touches(&Cycle(self), plan) {
+            none if none.is_empty() => vec![format!("{} the process of {} and starts it again", self.told(), plan.url)],
+            some => some,
+        }
     }
 
     fn lasts(&self) -> Lasts {
         Lasts::Once
     }
 
-    async fn prepare(&self, world: &World, _name: &str) -> Result<Undo, FaultError> {
+    async fn prepare(&self, world: &World, name: &str) -> Result<Undo, FaultError> {
+        if world.runtime.docker().is_some() {
+            return containers::prepare(&Cycle(self), world, name).await.map(Undo::Containers);
+        }
         let pid = world.runtime.pid().ok_or_else(|| FaultError::Absent("the target has no running process".into()))?;
-        Ok(Undo { pid, ready_within_s: self.ready_within.as_s() })
+        Ok(Undo::Process { pid, ready_within_s: self.ready_within.as_s() })
     }
 
-    async fn inject(&self, world: &World, _name: &str) -> Result<(), FaultError> {
+    async fn inject(&self, world: &World, name: &str) -> Result<(), FaultError> {
+        if world.runtime.docker().is_some() {
+            return containers::inject(&Cycle(self), world, name).await;
+        }
         let ending = match self.how {
             How::Graceful => Ending::Graceful(self.grace.0),
             How::Kill => Ending::Kill,
@@ -79,6 +109,9 @@ impl Fault for Restart {
     }
 
     async fn observe(&self, world: &World, name: &str, when: When) -> Observation {
+        if world.runtime.docker().is_some() {
+            return containers::observe(&Cycle(self), world, name, when).await;
+        }
         let running = world.runtime.pid();
         match when {
             When::During => ended_since(world, name),
@@ -91,12 +124,69 @@ impl Fault for Restart {
     }
 
     async fn revert(undo: &Undo, world: &World, _name: &str) -> Result<Reverted, FaultError> {
+        let (before, ready_within_s) = match undo {
+            Undo::Containers(undo) => return containers::revert::<Cycle<'_>>(undo).await,
+            Undo::Process { pid, ready_within_s } => (*pid, *ready_within_s),
+        };
         if let Some(pid) = world.runtime.pid() {
-            return Ok(Reverted(format!("process {pid} runs in place of {}", undo.pid)));
+            return Ok(Reverted(format!("process {pid} runs in place of {before}")));
         }
         world.runtime.start().await.map_err(FaultError::Failed)?;
-        world.wait_until_ready(Duration::from_secs_f64(undo.ready_within_s)).await.map_err(FaultError::Failed)?;
+        world.wait_until_ready(Duration::from_secs_f64(ready_within_s)).await.map_err(FaultError::Failed)?;
         Ok(Reverted("started again".into()))
+    }
+}
+
+impl Restart {
+    fn told(&self) -> String {
+        match self.how {
+            How::Graceful => format!("ends (SIGTERM, SIGKILL after {})", self.grace),
+            How::Kill => "kills (SIGKILL)".to_owned(),
+        }
+    }
+}
+
+/// A restart, of containers.
+struct Cycle<'a>(&'a Restart);
+
+impl Act for Cycle<'_> {
+    type Saved = Before;
+    const EVENTS: &'static [&'static str] = &["die"];
+    const ENDS_PROCESS: bool = true;
+
+    fn which(&self) -> &Containers {
+        &self.0.containers
+    }
+
+    fn verb(&self) -> String {
+        format!("{} and starts again", self.0.told())
+    }
+
+    fn held(&self) -> Option<Duration> {
+        None
+    }
+
+    fn may_come_late(&self) -> Duration {
+        self.0.grace.0 + Duration::from_secs(2)
+    }
+
+    fn save(&self, container: &Container) -> Result<Before, String> {
+        comes_back(container).map(|()| Before::of(container))
+    }
+
+    async fn strike(&self, engine: &Engine, id: &str, _saved: &Before) -> Result<(), String> {
+        let grace = (self.0.how == How::Graceful).then_some(self.0.grace.0);
+        stop::end(engine, id, grace).await?;
+        tokio::time::sleep(self.0.down.0).await;
+        Ok(engine.start(id).await?)
+    }
+
+    async fn look(&self, _engine: &Engine, container: Option<&Container>, saved: &Before) -> Seen {
+        saved.compare(container)
+    }
+
+    async fn restore(engine: &Engine, container: Option<&Container>, _saved: &Before) -> Result<String, String> {
+        Ok(start_again(engine, container).await?.unwrap_or_else(|| format!("runs ({:.12})", container.map(select::id).unwrap_or_default())))
     }
 }
 

@@ -140,6 +140,50 @@ pub struct JobView {
     /// How often the target says that it completed this job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completions: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<Tokens>,
+}
+
+/// How a streamed result came. Times are seconds of the clock.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Tokens {
+    /// Pieces that held something.
+    pub count: u32,
+    /// From the request to the first of them.
+    pub first_s: f64,
+    /// Between one and the next: the median and the longest.
+    pub gap_s: f64,
+    pub longest_gap_s: f64,
+}
+
+impl JobView {
+    /// A job in a state, and nothing else.
+    pub fn of(state: JobState) -> Self {
+        let word = match state {
+            JobState::Queued => "queued",
+            JobState::Running => "running",
+            JobState::Completed => "completed",
+            JobState::Failed => "failed",
+            JobState::Cancelled => "cancelled",
+            JobState::Unknown => "unknown",
+        };
+        Self {
+            state,
+            word: word.to_owned(),
+            progress: None,
+            stage: None,
+            attempts: None,
+            batch: None,
+            cold: None,
+            error: None,
+            completions: None,
+            tokens: None,
+        }
+    }
+
+    pub fn failed(error: impl Into<String>) -> Self {
+        Self { error: Some(error.into()), ..Self::of(JobState::Failed) }
+    }
 }
 
 /// What came out of a completed job.
@@ -163,6 +207,8 @@ words! {
         Socket = "socket",
         /// By asking.
         Poll = "poll",
+        /// From the answer to its submission.
+        Answer = "answer",
         /// From the slow poll behind a WebSocket that said nothing.
         SafetyNet = "safety_net",
     }
@@ -185,6 +231,9 @@ pub enum ProcessEvent {
         generation: u32,
         status: String,
         asked: bool,
+        /// Somebody else told the container's engine to end it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        elsewhere: bool,
     },
 }
 
@@ -324,6 +373,13 @@ pub enum Event {
     },
     Process {
         event: ProcessEvent,
+    },
+    /// The engine told of a container: by its own word, with what matters of it.
+    Container {
+        id: String,
+        name: String,
+        action: String,
+        detail: String,
     },
     LogLine {
         pattern: String,

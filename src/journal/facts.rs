@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 
-use super::event::{Answer, JobNo, JobState, JobView, ResultLook, Via, When};
+use super::event::{Answer, JobNo, JobState, JobView, ResultLook, Tokens, Via, When};
 use crate::experiment::JobShape;
 use crate::fault::Observation;
 
@@ -98,6 +98,11 @@ impl JobFacts {
         self.ended.as_ref().map(|(t, ..)| t - self.intended_t)
     }
 
+    /// Of a streamed answer.
+    pub fn tokens(&self) -> Option<&Tokens> {
+        self.ended.as_ref().and_then(|(_, view, _)| view.tokens.as_ref())
+    }
+
     pub fn error(&self) -> Option<&str> {
         self.ended.as_ref().and_then(|(_, view, _)| view.error.as_deref())
     }
@@ -176,6 +181,25 @@ pub struct Generation {
     pub ready_after_s: Option<f64>,
     /// When, how, and whether we asked for it.
     pub exited: Option<(f64, String, bool)>,
+    /// Somebody else told the container's engine to end it.
+    pub ended_elsewhere: bool,
+}
+
+impl Generation {
+    /// When and how it ended, where nobody made it end.
+    pub fn crashed(&self) -> Option<(f64, &str)> {
+        self.exited.as_ref().filter(|(.., asked)| !asked && !self.ended_elsewhere).map(|(t, status, _)| (*t, status.as_str()))
+    }
+}
+
+/// Something that the engine told of a container.
+#[derive(Debug, Clone)]
+pub struct ContainerEvent {
+    pub t: f64,
+    pub id: String,
+    pub name: String,
+    pub action: String,
+    pub detail: String,
 }
 
 /// A log line that matched a pattern.

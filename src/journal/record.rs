@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::event::{Event, JobNo, JobState, JobView, Level, Line, Phase, ProcessEvent, Via};
-use super::facts::{FaultFacts, Generation, JobFacts, ListenerFacts, LogHit, Loss};
+use super::facts::{ContainerEvent, FaultFacts, Generation, JobFacts, ListenerFacts, LogHit, Loss};
 use super::series::Series;
 use crate::plan::Plan;
 
@@ -26,6 +26,7 @@ pub struct Record {
     pub jobs: Vec<JobFacts>,
     pub faults: Vec<FaultFacts>,
     pub generations: Vec<Generation>,
+    pub containers: Vec<ContainerEvent>,
     pub log_hits: Vec<LogHit>,
     pub log_counts: BTreeMap<String, u64>,
     pub series: BTreeMap<String, Series>,
@@ -40,7 +41,15 @@ pub struct Record {
     pub ended: bool,
 }
 
+/// The memory of the target: of its process where this machine sees it, else of its containers as their engine tells it.
+pub const MEMORY: [&str; 2] = ["process.rss_bytes", "container.memory_bytes"];
+
 impl Record {
+    /// The one of `MEMORY` that was measured.
+    pub fn memory_series(&self) -> Option<&'static str> {
+        MEMORY.into_iter().find(|name| self.series.contains_key(*name))
+    }
+
     /// The plan of the run.
     ///
     /// # Panics
@@ -108,6 +117,13 @@ impl Record {
             Event::Preflight { what, level, detail } => self.preflight.push((what.clone(), *level, detail.clone())),
             Event::Note { text } => self.notes.push(text.clone()),
             Event::Process { event } => self.apply_process(t, event),
+            Event::Container { id, name, action, detail } => self.containers.push(ContainerEvent {
+                t,
+                id: id.clone(),
+                name: name.clone(),
+                action: action.clone(),
+                detail: detail.clone(),
+            }),
             Event::LogLine { pattern, line, .. } => self.apply_log(t, pattern, line),
             Event::Sample { values } => {
                 self.samples += 1;
@@ -222,6 +238,7 @@ impl Record {
                     started_t: t,
                     ready_after_s: None,
                     exited: None,
+                    ended_elsewhere: false,
                 });
             }
             ProcessEvent::Ready { generation, after_s } => {
@@ -229,9 +246,10 @@ impl Record {
                     life.ready_after_s = Some(*after_s);
                 }
             }
-            ProcessEvent::Exited { generation, status, asked } => {
+            ProcessEvent::Exited { generation, status, asked, elsewhere } => {
                 if let Some(life) = self.generations.iter_mut().find(|g| g.number == *generation) {
                     life.exited = Some((t, status.clone(), *asked));
+                    life.ended_elsewhere = *elsewhere;
                 }
             }
         }

@@ -1,17 +1,24 @@
 //! Writes the journal. An event is in the file before what it announces is done.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::fs::{File, TryLockError};
+use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
+use serde_json::Value as Json;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
 use super::event::{Event, JobNo, Line};
+use super::reader;
 use super::record::Record;
 use crate::clock::Clock;
 use crate::secret::Redactor;
+
+/// A process that was killed takes a moment to be gone.
+const DIES_WITHIN: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// The journal of a running run, and the record that it adds up to so far; cheap to clone.
 #[derive(Clone)]
@@ -37,6 +44,8 @@ impl Journal {
     /// When it cannot be created.
     pub fn create(path: &Path, clock: Clock, redactor: Redactor) -> io::Result<Self> {
         let file = File::options().create_new(true).append(true).open(path)?;
+        // For as long as this process lives, so that nobody else goes on with it.
+        file.lock()?;
         Ok(Self::over(Some(file), clock, redactor))
     }
 
@@ -45,11 +54,38 @@ impl Journal {
         Self::over(None, clock, Redactor::default())
     }
 
-    /// Goes on from a record that was read back, without writing: for reverting a run that is over.
-    pub fn resume(record: Record, clock: Clock) -> Self {
-        let journal = Self::over(None, clock, Redactor::default());
+    /// Goes on with the journal of a run whose process is gone.
+    ///
+    /// # Errors
+    /// A sentence: the run still lives, or its journal cannot be used.
+    pub async fn take_over(path: &Path) -> Result<Self, String> {
+        let failed = |e: io::Error| format!("{} cannot be used: {e}", path.display());
+        let mut file = File::options().read(true).append(true).open(path).map_err(failed)?;
+        let deadline = tokio::time::Instant::now() + DIES_WITHIN;
+        while let Err(error) = file.try_lock() {
+            if tokio::time::Instant::now() >= deadline {
+                return Err(match error {
+                    TryLockError::WouldBlock => {
+                        format!("{} is being written: the run, or its guardian, is still at work", path.display())
+                    }
+                    TryLockError::Error(error) => failed(error),
+                });
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        drop_cut_line(&mut file).map_err(failed)?;
+        let record = reader::read(path).map_err(|e| e.to_string())?;
+        // The time that has passed since, by the wall clock; never before what the journal has seen.
+        let began: Option<jiff::Timestamp> = record.began.parse().ok();
+        let ago_s = began.map_or(record.now, |began| jiff::Timestamp::now().duration_since(began).as_secs_f64().max(record.now));
+        let clock = Clock::started_ago(Duration::try_from_secs_f64(ago_s).unwrap_or_default());
+        let journal = Self::over(Some(file), clock, Redactor::default());
         journal.lock().record = record;
-        journal
+        Ok(journal)
+    }
+
+    pub fn clock(&self) -> Clock {
+        self.clock
     }
 
     fn over(file: Option<File>, clock: Clock, redactor: Redactor) -> Self {
@@ -100,6 +136,13 @@ impl Journal {
         }
     }
 
+    /// Whether a secret is in this data, which would be masked on its way to the disk.
+    pub fn hides(&self, data: &Json) -> bool {
+        let mut masked = data.clone();
+        self.lock().redactor.json(&mut masked);
+        masked != *data
+    }
+
     /// Reads the record as it stands.
     pub fn read<T>(&self, look: impl FnOnce(&Record) -> T) -> T {
         look(&self.lock().record)
@@ -126,6 +169,15 @@ impl Journal {
     pub fn error(&self) -> Option<String> {
         self.lock().error.clone()
     }
+}
+
+/// A process that was killed may have been in the middle of a line.
+fn drop_cut_line(file: &mut File) -> io::Result<()> {
+    let mut text = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut text)?;
+    let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    if whole < text.len() { file.set_len(whole as u64) } else { Ok(()) }
 }
 
 impl Inner {

@@ -1,13 +1,11 @@
 //! Asks the health endpoint again and again, at a pace of its own: whether the port is open, whether it answers, how fast.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::driver::Port;
 use crate::journal::event::Event;
-use crate::journal::writer::Journal;
+use crate::run::world::World;
 
 /// 1 while connections are accepted, else 0.
 pub const OPEN: &str = "health.port_open";
@@ -18,7 +16,8 @@ const SECONDS: &str = "health.answer_s";
 const EVERY: Duration = Duration::from_millis(50);
 
 /// Probes until stopped. Only changes are written down.
-pub async fn run(port: Arc<dyn Port>, journal: Journal, stop: CancellationToken) {
+pub async fn run(world: World, stop: CancellationToken) {
+    let (port, journal) = (&world.port, &world.journal);
     let mut last = None;
     loop {
         let probe = tokio::select! {
@@ -31,6 +30,10 @@ pub async fn run(port: Arc<dyn Port>, journal: Journal, stop: CancellationToken)
             let values = [(OPEN.to_owned(), figures.0), (UP.to_owned(), figures.1), (SECONDS.to_owned(), figures.2)];
             journal.emit(Event::Sample { values: values.into() });
             last = Some(figures);
+        }
+        // A container that its engine has started again: nobody else waits for it.
+        if probe.healthy && world.runtime.docker().is_some() && port.ready().await.is_ok() {
+            world.note_ready_again();
         }
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}

@@ -101,6 +101,14 @@ fn canonical(name: &str, mut labels: Vec<(String, String)>) -> String {
     format!("{name}{{{}}}", inside.join(","))
 }
 
+/// The sum of a metric over its labels; `None` where it has no sample.
+pub fn sum(text: &str, name: &str) -> Option<f64> {
+    let scrape = parse(text);
+    let same = |series: &str| series.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('{'));
+    let values: Vec<f64> = scrape.values.iter().filter(|(series, _)| same(series)).map(|(_, value)| *value).collect();
+    (!values.is_empty()).then(|| values.iter().sum())
+}
+
 /// A name as a user may have written it, in canonical form.
 pub fn canonical_name(text: &str) -> String {
     sample(&format!("{text} 0")).map_or_else(|| text.to_owned(), |(name, _)| name)
@@ -109,6 +117,13 @@ pub fn canonical_name(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_metric_is_summed_over_its_labels_alone() {
+        let text = "vllm:num_requests_waiting{engine=\"0\"} 2\nvllm:num_requests_waiting{engine=\"1\"} 3\nvllm:num_requests_waiting_x 9\n";
+        assert_eq!(sum(text, "vllm:num_requests_waiting"), Some(5.0));
+        assert_eq!(sum(text, "vllm:num_requests"), None);
+    }
     use proptest::prelude::*;
 
     #[test]

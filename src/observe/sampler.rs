@@ -102,6 +102,7 @@ impl Sampler {
             values.insert("process.rss_bytes".to_owned(), usage.rss_bytes as f64);
             values.insert("process.cpu_percent".to_owned(), usage.cpu_percent);
         }
+        values.extend(self.runtime.figures());
         // A simulated GPU has no business with the one in this machine.
         if let Some(gpus) = self.gpus.as_ref().filter(|_| !self.driver.gpu.simulated)
             && let Err(error) = gpus.read(values)

@@ -23,7 +23,6 @@ use crate::observe::prober;
 use crate::observe::sampler::Sampler;
 use crate::plan::RuntimePlan;
 use crate::plan::build::WARM_UP;
-use crate::runtime::Ending;
 
 const WATCH_EVERY: Duration = Duration::from_millis(50);
 const JUDGE_EVERY: Duration = Duration::from_millis(250);
@@ -68,22 +67,21 @@ pub async fn run(world: &World, sampler: Sampler, interrupt: &Interrupt) {
     samplers.close();
     samplers.wait().await;
     world.shop.tasks.close();
-    if world.runtime.has_process() {
-        shut_target_down(world).await;
-    }
+    shut_target_down(world).await;
     // Its log and its holder are read to their ends before the run is over.
     if tokio::time::timeout(TASKS_END_WITHIN, world.shop.tasks.wait()).await.is_err() {
         emit(Event::Note { text: "some of chaos' own tasks did not end in time".into() });
     }
     emit(Event::RunEnded {});
+    world.unclaim();
 }
 
 async fn shut_target_down(world: &World) {
     let grace = match &world.plan.runtime {
         RuntimePlan::Process(process) => process.stop_grace.0,
-        RuntimePlan::Embedded(_) | RuntimePlan::None => EMBEDDED_GRACE,
+        RuntimePlan::Embedded(_) | RuntimePlan::Docker(_) | RuntimePlan::None => EMBEDDED_GRACE,
     };
-    if let Err(error) = world.runtime.end(Ending::Graceful(grace)).await {
+    if let Err(error) = world.runtime.close(grace).await {
         world.journal.emit(Event::Note { text: format!("the target's process: {error}") });
     }
 }
@@ -111,16 +109,17 @@ async fn early_end(world: &World, interrupt: &Interrupt) -> Event {
 
 /// The run as planned. Returns why it could not be carried out, if it could not.
 async fn scenario(world: &World, sampler: Sampler, samplers: &TaskTracker, stop_sampling: &CancellationToken) -> Option<Event> {
-    if world.runtime.has_process()
-        && let Err(reason) = world.runtime.start().await
-    {
+    if let Err(reason) = world.runtime.open().await {
+        return Some(Event::Broken { reason });
+    }
+    if let Err(reason) = world.claim() {
         return Some(Event::Broken { reason });
     }
     if let Err(reason) = preflight::look(world).await {
         return Some(Event::Broken { reason });
     }
     samplers.spawn(sampler.run(stop_sampling.clone()));
-    samplers.spawn(prober::run(world.port.clone(), world.journal.clone(), stop_sampling.clone()));
+    samplers.spawn(prober::run(world.clone(), stop_sampling.clone()));
     if let Some(load) = world.plan.loads.first().filter(|_| world.plan.warm_up > 0) {
         world.journal.emit(Event::Phase { phase: Phase::WarmUp });
         users::warm_up(&world.shop, load, WARM_UP, world.plan.warm_up).await;
@@ -191,7 +190,9 @@ fn load_is_over(world: &World, begin: f64) -> bool {
     world.journal.read_now(|record| {
         let sent = world.plan.loads.iter().filter_map(|l| Some((l, l.jobs?))).all(|(load, jobs)| {
             let ours = || record.jobs_of(Some(&load.name));
-            ours().count() >= jobs as usize && ours().all(JobFacts::settled)
+            // A job that never ends does not hold the run up for ever.
+            let latest = ours().map(|job| job.submitting_t).fold(0.0, f64::max);
+            ours().count() >= jobs as usize && (ours().all(JobFacts::settled) || now - latest > patience_s(world))
         });
         if now < until || (length.is_none() && !sent) {
             return check::load_may_end(record);
@@ -208,7 +209,11 @@ async fn recover(world: &World, begin: f64) {
         let now = world.clock.now_s();
         let lasted = load_lasts_s(world).is_none() || load_is_over(world, begin);
         // A fixed duration ends the load; otherwise the checks say how long it is needed.
-        let needed = world.journal.read_now(|record| check::load_is_needed(&View::of(record)));
+        let all_sent = all_sent(world, begin);
+        let needed = world.journal.read_now(|record| {
+            let view = View::of(record);
+            if all_sent { check::load_is_needed_without_jobs(&view) } else { check::load_is_needed(&view) }
+        });
         // A load that the file gives a length is sent in full; recovery is waited for beyond it.
         let since = began.max(begin + load_lasts_s(world).unwrap_or(0.0));
         let over_time = now - since > world.plan.recover_at_most_s;
@@ -219,6 +224,14 @@ async fn recover(world: &World, begin: f64) {
         }
         tokio::time::sleep(JUDGE_EVERY).await;
     }
+}
+
+/// Every load had its end, and every job of theirs too: no job will come any more.
+fn all_sent(world: &World, begin: f64) -> bool {
+    let ends = world.plan.loads.iter().flat_map(|load| load.stages.iter().map(|stage| stage.until_s));
+    let over = ends.map(|end| end.is_some_and(|end| world.clock.now_s() > begin + end)).reduce(|a, b| a && b);
+    let of_loads = |job: &JobFacts| world.plan.loads.iter().any(|load| load.name == job.load);
+    over == Some(true) && world.journal.read_now(|record| record.jobs.iter().filter(|job| of_loads(job)).all(JobFacts::settled))
 }
 
 fn stop_load(world: &World) {

@@ -6,7 +6,7 @@ use crate::experiment::decode::{Fields, ObjectSchema, Record as FromFile};
 use crate::experiment::units::{Bytes, Share, Time};
 use crate::journal::event::{Answer, JobState};
 use crate::journal::facts::JobFacts;
-use crate::journal::record::Record;
+use crate::journal::record::{MEMORY, Record};
 use crate::record;
 
 /// With fewer jobs than this no error rate is told.
@@ -140,11 +140,10 @@ impl QueueDepth {
 }
 
 impl Memory {
-    const SERIES: Option<&'static str> = Some("process.rss_bytes");
+    const SERIES: Option<&'static str> = Some(MEMORY[0]);
 
     fn trips(&self, record: &Record) -> Option<String> {
-        let now = last(record, "process.rss_bytes")?;
-        (now > self.above.0 as f64)
-            .then(|| format!("the target's process has {} of memory (limit {})", Bytes(now as u64), self.above))
+        let now = last(record, record.memory_series()?)?;
+        (now > self.above.0 as f64).then(|| format!("the target has {} of memory (limit {})", Bytes(now as u64), self.above))
     }
 }

@@ -1,11 +1,14 @@
 //! One fault, from its moment to its end, with its three proofs.
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
+
+use futures_util::FutureExt;
 
 use super::undo;
 use super::world::World;
 use crate::experiment::OnTimeout;
-use crate::fault::{Lasts, Observation};
+use crate::fault::{FaultError, Lasts, Observation};
 use crate::journal::event::{Event, When};
 use crate::plan::{FaultPlan, Moment};
 
@@ -15,6 +18,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const PREPARE_WITHIN: Duration = Duration::from_secs(10);
 /// The state before a fault is looked at, and its undo made ready, this long before its moment, so that it is punctual.
 const LEAD_S: f64 = 0.25;
+/// An undo that is masked on its way to the disk puts nothing back.
+const HOLDS_SECRET: &str = "what puts it back holds a secret, which never goes to the disk: let the command take it from the environment, with `shell: true` and \"$NAME\"";
 const WATCH_EVERY: Duration = Duration::from_millis(20);
 
 /// Waits for the fault's moment and carries it out. `zero` is the moment, on the run's clock, from which it counts.
@@ -86,19 +91,29 @@ async fn inject(world: &World, fault: &FaultPlan, planned_t: f64) {
     let name = fault.name.clone();
     let emit = |event| world.journal.emit(event);
     look(world, fault, When::Before).await;
-    let prepared = tokio::time::timeout(PREPARE_WITHIN, fault.spec.prepare(world, &name)).await;
+    let prepared = tokio::time::timeout(PREPARE_WITHIN, caught(fault.spec.prepare(world, &name))).await;
     let undo = match prepared {
         Ok(Ok(undo)) => undo,
         Ok(Err(error)) => return emit(Event::FaultSkipped { fault: name, why: error.to_string() }),
         Err(_) => return emit(Event::FaultSkipped { fault: name, why: "the target could not be looked at in time".into() }),
     };
+    if world.journal.hides(&undo) {
+        return emit(Event::FaultSkipped { fault: name, why: HOLDS_SECRET.into() });
+    }
     world.journal.emit_synced(Event::FaultPrepared { fault: name.clone(), undo });
     world.clock.sleep_until(planned_t).await;
     emit(Event::FaultInjecting { fault: name.clone(), planned_t });
-    let result = fault.spec.inject(world, &name).await;
+    let result = caught(fault.spec.inject(world, &name)).await;
+    let failed = result.is_err();
     emit(Event::FaultInjected { fault: name.clone(), error: result.err().map(|e| e.to_string()) });
     look(world, fault, When::During).await;
     match fault.spec.lasts() {
+        Lasts::WorkedOff => {}
+        // What was broken by half proves nothing: there is no reason to hold it, or to wait for it.
+        _ if failed => {
+            undo::revert_one(world, &name).await;
+            look(world, fault, When::After).await;
+        }
         Lasts::Held(time) => {
             tokio::time::sleep(time).await;
             undo::revert_one(world, &name).await;
@@ -108,17 +123,25 @@ async fn inject(world: &World, fault: &FaultPlan, planned_t: f64) {
             look(world, fault, When::After).await;
             undo::revert_one(world, &name).await;
         }
-        Lasts::WorkedOff => {}
     }
     emit(Event::FaultOver { fault: name });
 }
 
+/// A fault whose code panics has failed; what it did is still put back.
+async fn caught<T>(call: impl Future<Output = Result<T, FaultError>>) -> Result<T, FaultError> {
+    AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|panic| Err(FaultError::of_panic(panic.as_ref())))
+}
+
 /// Looks until what must be seen is seen, or for as long as an effect may take to show.
 pub async fn look(world: &World, fault: &FaultPlan, when: When) {
-    let deadline = world.clock.now_s() + SHOWS_WITHIN.as_secs_f64();
+    let within = if when == When::After { fault.spec.back_within() } else { SHOWS_WITHIN };
+    let deadline = world.clock.now_s() + within.as_secs_f64();
     let observation = loop {
-        let seen = tokio::time::timeout(SHOWS_WITHIN, fault.spec.observe(world, &fault.name, when)).await;
-        let seen = seen.unwrap_or_else(|_| Observation::unknown("looking took too long"));
+        let looking = caught(async { Ok(fault.spec.observe(world, &fault.name, when).await) });
+        let seen = match tokio::time::timeout(SHOWS_WITHIN, looking).await {
+            Ok(seen) => seen.unwrap_or_else(|error| Observation::unknown(error.to_string())),
+            Err(_) => Observation::unknown("looking took too long"),
+        };
         if seen.proves(when) || world.clock.now_s() >= deadline {
             break seen;
         }

@@ -7,7 +7,7 @@ use crate::check::{Ruling, Verdict};
 use crate::exit::Exit;
 use crate::journal::record::Record;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     Passed,

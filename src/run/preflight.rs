@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::world::World;
 use crate::experiment::diagnostic::nearest;
 use crate::journal::event::{Event, Level};
+use crate::journal::record::MEMORY;
 use crate::observe::prometheus::{self, Scrape};
 use crate::plan::RuntimePlan;
 
@@ -18,6 +19,7 @@ pub async fn look(world: &World) -> Result<(), String> {
         RuntimePlan::None => THERE_WITHIN,
         RuntimePlan::Embedded(_) => Duration::from_secs(30),
         RuntimePlan::Process(process) => process.ready_within.0,
+        RuntimePlan::Docker(docker) => docker.ready_within.0,
     };
     if let Err(error) = world.wait_until_ready(within).await {
         return fail(world, "target", format!("{} cannot be used: {error}", world.plan.url));
@@ -96,7 +98,8 @@ fn guards(world: &World, scrape: Option<&Scrape>) -> Result<(), String> {
         let seen = match guard.series() {
             Some("gpu.temperature_c") => gpu_seen || real_gpu,
             Some("queue.depth") => world.plan.driver.queue.is_some(),
-            Some("process.rss_bytes") => world.runtime.pid().is_some(),
+            // A container's memory is told by its engine.
+            Some(name) if name == MEMORY[0] => world.runtime.pid().is_some() || world.runtime.docker().is_some(),
             _ => true,
         };
         if !seen {

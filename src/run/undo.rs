@@ -1,43 +1,65 @@
 //! Puts things back, from what the journal holds.
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use serde_json::Value as Json;
 
 use super::inject::look;
 use super::world::World;
-use crate::fault::Lasts;
+use crate::fault::{FaultError, Lasts};
 use crate::journal::event::{Event, When};
 
-const TRIES: u32 = 3;
-const TRY_WITHIN: Duration = Duration::from_secs(15);
-const BETWEEN_TRIES: Duration = Duration::from_millis(500);
+/// What is refused is tried a few times; an engine that is away is waited for.
+const TRIES: u32 = 4;
+const AWAY_FOR_S: f64 = 60.0;
+const TRY_WITHIN: Duration = Duration::from_secs(30);
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
 /// Reverts one fault; what became of it is in the journal afterwards.
 pub async fn revert_one(world: &World, name: &str) {
     let undo: Option<Json> = world.journal.read(|r| r.fault(name).filter(|f| f.is_open()).and_then(|f| f.prepared.clone()));
     let Some((undo, fault)) = undo.zip(world.plan.faults.iter().find(|f| f.name == name)) else { return };
     world.journal.emit(Event::FaultReverting { fault: name.to_owned() });
-    let mut last = String::new();
-    for _ in 0..TRIES {
-        match tokio::time::timeout(TRY_WITHIN, fault.spec.revert(&undo, world, name)).await {
-            Ok(Ok(done)) => return world.journal.emit(Event::FaultReverted { fault: name.to_owned(), how: done.0 }),
-            Ok(Err(error)) => last = error.to_string(),
-            Err(_) => last = format!("it took longer than {} s", TRY_WITHIN.as_secs()),
-        }
-        tokio::time::sleep(BETWEEN_TRIES).await;
+    let reverted = |how: String| world.journal.emit(Event::FaultReverted { fault: name.to_owned(), how });
+    if world.plan.runtime.is_started() && !world.runtime.has_process() && !fault.spec.outlives_target() {
+        return reverted("the target was a process of the run, and ended with it".to_owned());
     }
-    world.journal.emit(Event::FaultStuck { fault: name.to_owned(), error: last });
+    let began = world.clock.now_s();
+    let mut pause = FIRST_PAUSE;
+    let mut refused = 0;
+    let error = loop {
+        let tried = AssertUnwindSafe(fault.spec.revert(&undo, world, name)).catch_unwind();
+        let error = match tokio::time::timeout(TRY_WITHIN, tried).await {
+            Ok(Ok(Ok(done))) => return reverted(done.0),
+            Ok(Ok(Err(error))) => error,
+            Ok(Err(panic)) => FaultError::of_panic(panic.as_ref()),
+            Err(_) => FaultError::Failed(format!("it took longer than {} s", TRY_WITHIN.as_secs())),
+        };
+        refused += u32::from(!matches!(error, FaultError::Away(_)));
+        if refused >= TRIES || world.clock.now_s() - began > AWAY_FOR_S {
+            break error;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    };
+    world.journal.emit(Event::FaultStuck { fault: name.to_owned(), error: error.to_string() });
+}
+
+/// The faults that are still open, the newest first.
+pub fn open_faults(world: &World) -> Vec<String> {
+    world.journal.read(|record| {
+        let mut open: Vec<_> = record.faults.iter().filter(|f| f.is_open()).collect();
+        open.sort_by(|a, b| b.injecting_t.partial_cmp(&a.injecting_t).unwrap_or(std::cmp::Ordering::Equal));
+        open.into_iter().map(|f| f.name.clone()).collect()
+    })
 }
 
 /// Reverts every fault that is still open, the newest first.
 pub async fn revert_all(world: &World) {
-    let open: Vec<String> = world.journal.read(|record| {
-        let mut open: Vec<_> = record.faults.iter().filter(|f| f.is_open()).collect();
-        open.sort_by(|a, b| b.injecting_t.partial_cmp(&a.injecting_t).unwrap_or(std::cmp::Ordering::Equal));
-        open.into_iter().map(|f| f.name.clone()).collect()
-    });
-    for name in open {
+    for name in open_faults(world) {
         revert_one(world, &name).await;
         let fault = world.plan.faults.iter().find(|f| f.name == name);
         let looked = world.journal.read(|r| r.fault(&name).is_some_and(|f| f.observed.contains_key(&When::After)));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::claims::Claims;
 use crate::clock::Clock;
 use crate::driver::Port;
 use crate::journal::event::{Event, ProcessEvent};
@@ -27,6 +28,8 @@ pub struct World {
     pub journal: Journal,
     pub clock: Clock,
     pub shop: Shop,
+    /// Where it is written down what this run may change.
+    pub claims: Option<Arc<Claims>>,
 }
 
 impl World {
@@ -51,7 +54,25 @@ impl World {
             poll_every: plan.driver.status.every.0,
             unknown_for: plan.driver.status.unknown_for.0,
         };
-        Self { plan: Arc::new(plan.clone()), port, runtime, journal, clock, shop }
+        Self { plan: Arc::new(plan.clone()), port, runtime, journal, clock, shop, claims: None }
+    }
+
+    /// Claims what this run may change.
+    ///
+    /// # Errors
+    /// Another run is at work on it, or has left it broken.
+    pub fn claim(&self) -> Result<(), String> {
+        let Some(claims) = self.claims.as_ref().filter(|_| !self.plan.runtime.is_started()) else { return Ok(()) };
+        let containers = self.runtime.docker().map(|docker| docker.resources()).unwrap_or_default();
+        let all: Vec<String> = std::iter::once(format!("target {}", self.plan.url)).chain(containers).collect();
+        claims.take(&all)
+    }
+
+    /// Gives the claims up, unless something is still broken.
+    pub fn unclaim(&self) {
+        if let Some(claims) = self.claims.as_ref().filter(|_| self.journal.read(|r| r.faults.iter().all(|f| !f.is_open()))) {
+            claims.give_back();
+        }
     }
 
     /// Waits until the target says that jobs can be sent.
@@ -85,8 +106,17 @@ impl World {
         }
     }
 
-    /// The target has a process of ours, and it does not run.
+    /// The target is ready: if its process was started since it was seen ready last, that is written down.
+    pub fn note_ready_again(&self) {
+        let waiting =
+            self.journal.read(|record| record.generations.last().filter(|g| g.ready_after_s.is_none()).map(|g| g.started_t));
+        if let Some(started_t) = waiting {
+            self.note_ready(self.clock.now_s() - started_t);
+        }
+    }
+
+    /// The target does not run, and nobody will start it again.
     pub fn target_is_gone(&self) -> bool {
-        self.runtime.has_process() && self.runtime.pid().is_none()
+        self.runtime.is_gone()
     }
 }

@@ -1,8 +1,11 @@
 //! What the target runs in, and so what may end, start and pause it.
 
+pub mod docker;
 pub mod hold;
+pub mod output;
 pub mod process;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,51 +24,65 @@ pub enum Signal {
     Continue,
 }
 
+/// What is said by a runtime that has no process to start, stop or look at.
+const NO_PROCESS: &str = "this target has no process of ours";
+
 /// A runtime. Everything that it sees happen to the process goes into the journal by itself.
 #[async_trait]
 pub trait Runtime: Send + Sync {
+    /// Before the run: finds the target, or starts it. Nothing that was there before is touched.
+    async fn open(&self) -> Result<(), String> {
+        if self.has_process() { self.start().await } else { Ok(()) }
+    }
+    /// After the run: a target that was started for it is ended.
+    async fn close(&self, grace: Duration) -> Result<(), String> {
+        if self.has_process() { self.end(Ending::Graceful(grace)).await } else { Ok(()) }
+    }
     /// Starts the target; returns when its process exists (and, where it announces its address, has done so).
-    async fn start(&self) -> Result<(), String>;
+    async fn start(&self) -> Result<(), String> {
+        Err(NO_PROCESS.to_owned())
+    }
     /// Ends the target; returns when its process is gone.
-    async fn end(&self, ending: Ending) -> Result<(), String>;
-    /// The process that runs now.
-    fn pid(&self) -> Option<u32>;
+    async fn end(&self, _ending: Ending) -> Result<(), String> {
+        Err(NO_PROCESS.to_owned())
+    }
+    /// The process that runs now, by its number on this machine.
+    fn pid(&self) -> Option<u32> {
+        None
+    }
     /// When a process was started, in ticks of the kernel's: tells apart processes with the same number.
-    fn start_ticks(&self, pid: u32) -> Option<u64>;
+    fn start_ticks(&self, _pid: u32) -> Option<u64> {
+        None
+    }
     /// Whether a process is stopped by a signal.
-    fn is_stopped(&self, pid: u32) -> Option<bool>;
-    fn signal(&self, pid: u32, signal: Signal) -> Result<(), String>;
-    /// Whether this runtime has a process at all.
-    fn has_process(&self) -> bool;
+    fn is_stopped(&self, _pid: u32) -> Option<bool> {
+        None
+    }
+    fn signal(&self, _pid: u32, _signal: Signal) -> Result<(), String> {
+        Err(NO_PROCESS.to_owned())
+    }
+    /// Whether this runtime has a process of ours at all.
+    fn has_process(&self) -> bool {
+        false
+    }
+    /// The target does not run, and nobody will start it again.
+    fn is_gone(&self) -> bool {
+        self.has_process() && self.pid().is_none()
+    }
+    /// The containers that the target runs in.
+    fn docker(&self) -> Option<&docker::DockerRuntime> {
+        None
+    }
+    /// The latest figures that the runtime itself has of the target.
+    fn figures(&self) -> BTreeMap<String, f64> {
+        BTreeMap::new()
+    }
 }
 
 /// A target that nobody here may start or stop.
 pub struct NoRuntime;
 
-#[async_trait]
-impl Runtime for NoRuntime {
-    async fn start(&self) -> Result<(), String> {
-        Err("this target has no runtime".to_owned())
-    }
-    async fn end(&self, _ending: Ending) -> Result<(), String> {
-        Err("this target has no runtime".to_owned())
-    }
-    fn pid(&self) -> Option<u32> {
-        None
-    }
-    fn start_ticks(&self, _pid: u32) -> Option<u64> {
-        None
-    }
-    fn is_stopped(&self, _pid: u32) -> Option<bool> {
-        None
-    }
-    fn signal(&self, _pid: u32, _signal: Signal) -> Result<(), String> {
-        Err("this target has no runtime".to_owned())
-    }
-    fn has_process(&self) -> bool {
-        false
-    }
-}
+impl Runtime for NoRuntime {}
 
 /// What the kernel says of a process: its state letter and its start time.
 pub fn proc_stat(pid: u32) -> Option<(char, u64)> {

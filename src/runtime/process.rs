@@ -1,8 +1,6 @@
 //! A target that is a process of ours: the embedded backend, or a command of the user's.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -19,21 +17,16 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
+use super::output::{LONGEST_LINE, Output};
 use super::{Ending, Runtime, Signal, proc_stat};
-use crate::driver::template::bounded;
 use crate::journal::event::{Event, ProcessEvent};
 use crate::journal::writer::Journal;
-use crate::observe::logs::{LogMatcher, readable};
 
 /// How long a process may take to appear, and to announce its address.
 const APPEAR_WITHIN: Duration = Duration::from_secs(20);
 const KILLED_WITHIN: Duration = Duration::from_secs(10);
 /// What the reference backend prints when it can be reached.
 pub const ANNOUNCEMENT: &str = "listening on ";
-/// A log line is cut at this many bytes.
-const LONGEST_LINE: usize = 4096;
-/// The log file stops growing here; matching lines are still written to the journal.
-const MOST_LOG: u64 = 64 << 20;
 
 /// What is started.
 #[derive(Debug, Clone)]
@@ -59,8 +52,7 @@ struct Life {
 pub struct ProcessRuntime {
     spec: Spec,
     journal: Journal,
-    matcher: Arc<LogMatcher>,
-    log: Arc<Mutex<LogFile>>,
+    output: Output,
     life: watch::Sender<Life>,
     held: Mutex<Option<Held>>,
     /// The generation whose end we asked for.
@@ -76,20 +68,14 @@ struct Held {
     _socket: OwnedWriteHalf,
 }
 
-struct LogFile {
-    file: Option<File>,
-    written: u64,
-}
-
 impl ProcessRuntime {
-    /// Nothing is started yet. `log` receives everything that the process prints.
-    pub fn new(spec: Spec, journal: Journal, matcher: LogMatcher, log: Option<File>, tasks: TaskTracker) -> Self {
+    /// Nothing is started yet. `output` receives everything that the process prints.
+    pub fn new(spec: Spec, journal: Journal, output: Output, tasks: TaskTracker) -> Self {
         Self {
             address: Arc::default(),
             spec,
             journal,
-            matcher: Arc::new(matcher),
-            log: Arc::new(Mutex::new(LogFile { file: log, written: 0 })),
+            output,
             life: watch::Sender::new(Life::default()),
             held: Mutex::new(None),
             asked: Arc::default(),
@@ -138,13 +124,7 @@ impl ProcessRuntime {
 
     /// Where the lines of the process go.
     fn sink(&self, generation: u32, announces: bool) -> Sink {
-        Sink {
-            generation,
-            announced: announces.then(|| (self.life.clone(), self.address.clone())),
-            journal: self.journal.clone(),
-            matcher: self.matcher.clone(),
-            log: self.log.clone(),
-        }
+        Sink { generation, announced: announces.then(|| (self.life.clone(), self.address.clone())), output: self.output.clone() }
     }
 
     async fn wait_for(&self, within: Duration, done: impl FnMut(&Life) -> bool) -> Result<Life, String> {
@@ -186,7 +166,9 @@ fn holder_says(line: &str, life: &watch::Sender<Life>, generation: u32, journal:
         }
         Some(("exit", status)) => {
             let asked = *lock(asked) == Some(generation);
-            journal.emit(Event::Process { event: ProcessEvent::Exited { generation, status: status.to_owned(), asked } });
+            journal.emit(Event::Process {
+                event: ProcessEvent::Exited { generation, status: status.to_owned(), asked, elsewhere: false },
+            });
             life.send_modify(|l| {
                 l.pid = None;
                 l.exited = Some(status.to_owned());
@@ -200,9 +182,7 @@ fn holder_says(line: &str, life: &watch::Sender<Life>, generation: u32, journal:
 struct Sink {
     generation: u32,
     announced: Option<(watch::Sender<Life>, Arc<OnceLock<String>>)>,
-    journal: Journal,
-    matcher: Arc<LogMatcher>,
-    log: Arc<Mutex<LogFile>>,
+    output: Output,
 }
 
 /// Reads what the process prints, line by line, whatever it prints.
@@ -222,26 +202,11 @@ async fn read_lines(stream: impl AsyncRead + Unpin, sink: Sink) {
 
 impl Sink {
     fn take(&self, line: &str) {
-        lock(&self.log).append(line);
         if let Some(((life, known), (_, address))) = self.announced.as_ref().zip(line.split_once(ANNOUNCEMENT)) {
             known.get_or_init(|| address.split(['"', ' ']).next().unwrap_or_default().to_owned());
             life.send_modify(|l| l.announced = true);
         }
-        for pattern in self.matcher.matching(line) {
-            let line = bounded(&readable(line));
-            self.journal.emit(Event::LogLine { pattern: pattern.to_owned(), line, generation: self.generation });
-        }
-    }
-}
-
-impl LogFile {
-    fn append(&mut self, line: &str) {
-        self.written += line.len() as u64 + 1;
-        if self.written > MOST_LOG {
-            return;
-        }
-        // A full disk must not end the run here: the journal notices it and says so.
-        let _ = self.file.as_mut().map(|file| writeln!(file, "{line}"));
+        self.output.take(line, self.generation);
     }
 }
 

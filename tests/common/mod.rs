@@ -1,9 +1,11 @@
 //! What the tests share. Each test binary uses a part of it.
 #![allow(dead_code)]
 
+pub mod docker;
 pub mod script;
 pub mod sim;
 
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -14,6 +16,8 @@ use serde_json::Value as Json;
 pub fn chaos() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chaos"));
     command.current_dir(env!("CARGO_MANIFEST_DIR")).env_remove("RUST_LOG").stdin(Stdio::null());
+    // What tests break is nobody else's concern.
+    command.env("CHAOS_STATE_DIR", std::env::temp_dir().join(format!("chaos-test-state-{}", std::process::id())));
     command
 }
 
@@ -87,6 +91,15 @@ pub fn wait_for(what: &str, within: Duration, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// The body of what a server answers; `None` while there is none. The old version of the protocol is never sent in pieces.
+pub fn get(address: &str, path: &str) -> Option<String> {
+    let mut stream = std::net::TcpStream::connect(address).ok()?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: x\r\n\r\n").ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
+}
+
 pub fn process_exists(pid: u64) -> bool {
     Path::new(&format!("/proc/{pid}/stat")).exists()
         && chaos::runtime::proc_stat(pid as u32).is_some_and(|(state, _)| state != 'Z')
@@ -107,6 +120,5 @@ pub fn real(program: &str, why: &str) -> bool {
 
 /// Says what was not tested. Written past the test runner, which shows nothing of what a passing test prints.
 pub fn left_out(what: &str) {
-    use std::io::Write;
     let _ = writeln!(std::io::stderr(), "left out: {what}");
 }

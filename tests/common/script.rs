@@ -1,7 +1,7 @@
 //! Records made by hand, so that a check can be shown each case without a run.
 
 use chaos::experiment::JobShape;
-use chaos::journal::event::{Answer, Event, JobState, JobView, Line, Phase, ProcessEvent, ResultLook, Via};
+use chaos::journal::event::{Answer, Event, JobState, JobView, Line, Phase, ProcessEvent, ResultLook, Tokens, Via};
 use chaos::journal::record::Record;
 
 use super::sim;
@@ -14,18 +14,7 @@ pub struct Script {
 }
 
 pub fn view(state: JobState) -> JobView {
-    let word = format!("{state:?}").to_lowercase();
-    JobView {
-        state,
-        word,
-        progress: None,
-        stage: None,
-        attempts: Some(1),
-        batch: Some(4),
-        cold: None,
-        error: None,
-        completions: None,
-    }
+    JobView { attempts: Some(1), batch: Some(4), ..JobView::of(state) }
 }
 
 impl Script {
@@ -88,6 +77,16 @@ impl Script {
         let job = self.accepted(t);
         self.ends(job, t + seconds, view(JobState::Completed));
         self.result(job, t + seconds, 10_000, Some(job));
+        job
+    }
+
+    /// A job whose answer was streamed.
+    pub fn streamed(&mut self, t: f64, count: u32, first_s: f64, gap_s: f64) -> u32 {
+        let job = self.accepted(t);
+        let end = t + first_s + gap_s * f64::from(count - 1);
+        let tokens = Some(Tokens { count, first_s, gap_s, longest_gap_s: gap_s });
+        self.ends(job, end, JobView { tokens, ..view(JobState::Completed) });
+        self.result(job, end, 10_000, Some(job));
         job
     }
 

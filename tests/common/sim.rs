@@ -47,6 +47,8 @@ pub struct Sabotage {
     pub swallow: u32,
     /// The process is gone before the fault, without a word.
     pub no_process: bool,
+    /// The code that stops the process panics when it has done so.
+    pub panics: bool,
 }
 
 /// The state that port and runtime share.
@@ -81,7 +83,7 @@ impl Machine {
     fn view(&self, core: &Core, id: &str) -> Option<JobView> {
         let job = core.find(id)?;
         let json = serde_json::to_value(&*job.view.borrow()).unwrap();
-        template::view(&self.driver.status, &json).ok()
+        template::view(&self.driver.status, &json, &|_| None).ok()
     }
 }
 
@@ -122,16 +124,17 @@ impl Port for SimPort {
             Err(reason) => Seen::Unclear(reason),
         }
     }
-    async fn connect(&self) -> Option<Result<Box<dyn Channel>, String>> {
+    async fn connect(&self, _client: &str) -> Option<Result<Box<dyn Channel>, String>> {
         Some(self.0.answer().await.map(|core| {
             let (sender, updates) = mpsc::unbounded_channel();
             Box::new(SimChannel { machine: self.0.clone(), core, sender, updates }) as Box<dyn Channel>
         }))
     }
     async fn result(&self, id: &str) -> Option<ResultLook> {
-        let body = self.0.answer().await.ok().and_then(|core| core.result(id));
-        Some(match body {
-            Some(body) => ResultLook {
+        let none =
+            |status, error| ResultLook { status, bytes: 0, digest: 0, kind: "none".into(), mark: None, error: Some(error) };
+        Some(match self.0.answer().await.map(|core| core.result(id)) {
+            Ok(Some(body)) => ResultLook {
                 status: 200,
                 bytes: body.len() as u64,
                 digest: fnv(&body),
@@ -139,9 +142,8 @@ impl Port for SimPort {
                 mark: find_mark(&body),
                 error: None,
             },
-            None => {
-                ResultLook { status: 404, bytes: 0, digest: 0, kind: "none".into(), mark: None, error: Some("status 404".into()) }
-            }
+            Ok(None) => none(404, "status 404".to_owned()),
+            Err(reason) => none(0, reason),
         })
     }
     async fn cancel(&self, id: &str) -> Result<(), String> {
@@ -237,7 +239,9 @@ struct SimRuntime(Arc<Machine>);
 impl SimRuntime {
     fn exited(machine: &Machine, asked: bool) {
         let generation = machine.generation.load(Ordering::Relaxed);
-        machine.journal.emit(Event::Process { event: ProcessEvent::Exited { generation, status: "simulated".into(), asked } });
+        machine.journal.emit(Event::Process {
+            event: ProcessEvent::Exited { generation, status: "simulated".into(), asked, elsewhere: false },
+        });
     }
 }
 
@@ -295,6 +299,7 @@ impl Runtime for SimRuntime {
             (_, true) => self.0.marked_stopped.store(stop, Ordering::Relaxed),
             _ => self.0.paused.store(stop, Ordering::Relaxed),
         }
+        assert!(!(stop && self.0.sabotage.panics), "a planted panic");
         Ok(())
     }
     fn has_process(&self) -> bool {

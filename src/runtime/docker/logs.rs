@@ -1,0 +1,145 @@
+//! Follows a container's log from the start of the run, over its restarts, without losing or repeating a line.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bollard::container::LogOutput;
+use bollard::errors::Error as EngineError;
+use bollard::query_parameters::LogsOptionsBuilder;
+use futures_util::StreamExt;
+use tokio_util::sync::CancellationToken;
+
+use super::Shared;
+use super::engine::Engine;
+use crate::journal::event::Event;
+use crate::runtime::output::LONGEST_LINE;
+
+/// Between two looks whether a container that has ended says something again.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+
+/// Up to where the log has been read. The engine takes whole seconds, and tells each line's own time.
+#[derive(Default)]
+struct Mark {
+    time: String,
+    /// Lines with exactly that time.
+    lines: usize,
+    /// Of those, as many have been told again since the last connection.
+    again: usize,
+}
+
+impl Mark {
+    /// Whether a line is new. Times are RFC 3339 with nine digits, and so in the order of their text.
+    fn is_new(&mut self, time: &str) -> bool {
+        match time.cmp(self.time.as_str()) {
+            std::cmp::Ordering::Less => false,
+            std::cmp::Ordering::Equal => {
+                self.again += 1;
+                let new = self.again > self.lines;
+                self.lines = self.lines.max(self.again);
+                new
+            }
+            std::cmp::Ordering::Greater => {
+                *self = Self { time: time.to_owned(), lines: 1, again: 1 };
+                true
+            }
+        }
+    }
+}
+
+/// Follows one container's log, from a moment on, until stopped or until it is removed.
+pub(super) async fn follow(shared: Arc<Shared>, engine: Engine, id: String, began: jiff::Timestamp, stop: CancellationToken) {
+    let mut mark = Mark { time: format!("{began:.9}"), ..Mark::default() };
+    let mut told = false;
+    loop {
+        mark.again = 0;
+        let read_to = mark.time.parse::<jiff::Timestamp>().unwrap_or(began);
+        let since = i32::try_from(read_to.as_second()).unwrap_or(i32::MAX);
+        let options = LogsOptionsBuilder::default().follow(true).stdout(true).stderr(true).timestamps(true).since(since).build();
+        let mut chunks = std::pin::pin!(engine.docker.logs(&id, Some(options)));
+        let mut lines = Lines::default();
+        loop {
+            let chunk = tokio::select! {
+                chunk = chunks.next() => chunk,
+                () = stop.cancelled() => return,
+            };
+            match chunk {
+                Some(Ok(chunk)) => lines.take(chunk, |line| {
+                    let (time, text) = line.split_once(' ').unwrap_or((line, ""));
+                    if mark.is_new(time) {
+                        shared.output.take(text, shared.members.generation(&id));
+                    }
+                }),
+                // It was removed; the engine's events say so.
+                Some(Err(EngineError::DockerResponseServerError { status_code: 404, .. })) => return,
+                Some(Err(error)) => {
+                    if !std::mem::replace(&mut told, true) {
+                        shared.journal.emit(Event::Gap { source: "container log".into(), error: error.to_string() });
+                    }
+                    break;
+                }
+                None => break,
+            }
+        }
+        let ours = shared.members.all().iter().any(|m| m.id == id && !m.removed);
+        if !ours || tokio::time::timeout(ASK_AGAIN, stop.cancelled()).await.is_ok() {
+            return;
+        }
+    }
+}
+
+/// Puts lines together from the pieces in which the engine sends them; standard output and error do not mix.
+#[derive(Default)]
+struct Lines {
+    out: Vec<u8>,
+    error: Vec<u8>,
+}
+
+impl Lines {
+    fn take(&mut self, chunk: LogOutput, mut each: impl FnMut(&str)) {
+        let (buffer, bytes) = match chunk {
+            LogOutput::StdErr { message } => (&mut self.error, message),
+            LogOutput::StdOut { message } | LogOutput::Console { message } | LogOutput::StdIn { message } => {
+                (&mut self.out, message)
+            }
+        };
+        for byte in bytes {
+            if byte == b'\n' {
+                each(String::from_utf8_lossy(buffer).trim_end());
+                buffer.clear();
+            } else if buffer.len() < LONGEST_LINE {
+                buffer.push(byte);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_is_told_again_is_known_and_its_twin_of_the_same_moment_is_not() {
+        let mut mark = Mark::default();
+        assert!(mark.is_new("2026-01-01T00:00:01.000000001Z"));
+        assert!(mark.is_new("2026-01-01T00:00:01.000000002Z"));
+        assert!(mark.is_new("2026-01-01T00:00:01.000000002Z"), "two lines may have the same time");
+        mark.again = 0;
+        assert!(!mark.is_new("2026-01-01T00:00:01.000000001Z"));
+        assert!(!mark.is_new("2026-01-01T00:00:01.000000002Z"));
+        assert!(!mark.is_new("2026-01-01T00:00:01.000000002Z"));
+        assert!(mark.is_new("2026-01-01T00:00:01.000000002Z"), "a third one is new");
+        assert!(mark.is_new("2026-01-01T00:00:02.000000000Z"));
+    }
+
+    #[test]
+    fn pieces_become_lines_and_the_two_streams_do_not_mix() {
+        let mut lines = Lines::default();
+        let mut seen = Vec::new();
+        let out = |text: &'static str| LogOutput::StdOut { message: text.into() };
+        let error = |text: &'static str| LogOutput::StdErr { message: text.into() };
+        for chunk in [out("a b"), error("E\n"), out("c\nd\n"), out("tail")] {
+            lines.take(chunk, |line| seen.push(line.to_owned()));
+        }
+        assert_eq!(seen, ["E", "a bc", "d"]);
+    }
+}

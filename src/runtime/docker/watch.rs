@@ -1,0 +1,175 @@
+//! Follows the engine's events: what happens to the containers goes into the journal, whoever did it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bollard::models::{EventMessage, EventMessageTypeEnum};
+use bollard::query_parameters::EventsOptionsBuilder;
+use futures_util::StreamExt;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::engine::Engine;
+use super::members::Members;
+use super::select::{self, Identity};
+use super::{Shared, logs};
+use crate::driver::template::bounded;
+use crate::journal::event::Event;
+use crate::journal::record::Record;
+
+/// Signals by which a process is told to end: SIGINT, SIGQUIT, SIGKILL, SIGTERM. Podman does not say which it was.
+const ENDS: [&str; 4] = ["2", "3", "9", "15"];
+/// Between two tries to reach an engine that has gone.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
+
+/// From when on events are wanted; the engine keeps the last ones, so that a connection that broke loses none.
+pub struct Events {
+    since_ns: i128,
+}
+
+impl Events {
+    pub fn since_now() -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { since_ns: now.as_nanos() as i128 }
+    }
+
+    fn since(&self) -> String {
+        format!("{}.{:09}", self.since_ns / 1_000_000_000, self.since_ns % 1_000_000_000)
+    }
+}
+
+/// Follows the events until stopped; through the engine's own absences too.
+pub(super) async fn follow(shared: Arc<Shared>, engine: Engine, mut events: Events, tasks: TaskTracker, stop: CancellationToken) {
+    let mut reachable = true;
+    loop {
+        let filters = HashMap::from([("type".to_owned(), vec!["container".to_owned(), "network".to_owned()])]);
+        let options = EventsOptionsBuilder::default().since(&events.since()).filters(&filters).build();
+        let mut stream = std::pin::pin!(engine.docker.events(Some(options)));
+        loop {
+            let next = tokio::select! {
+                next = stream.next() => next,
+                () = stop.cancelled() => return,
+            };
+            let Some(Ok(event)) = next else { break };
+            reachable = true;
+            // The one that was seen last is told again after a new connection.
+            let told_ns = i128::from(event.time_nano.unwrap_or(0));
+            if told_ns > events.since_ns {
+                events.since_ns = told_ns;
+                happened(&shared, &engine, &event, &tasks, &stop).await;
+            }
+        }
+        if reachable {
+            shared.journal.emit(Event::Gap { source: "engine".into(), error: "its events have stopped; asking again".into() });
+            reachable = false;
+        }
+        if tokio::time::timeout(ASK_AGAIN, stop.cancelled()).await.is_ok() {
+            return;
+        }
+        look_at_all(&shared, &engine).await;
+    }
+}
+
+/// Looks at every container of the target as it is now: what the engine did not tell is seen then.
+pub(super) async fn look_at_all(shared: &Shared, engine: &Engine) {
+    for member in shared.members.all() {
+        if let Ok(container) = engine.inspect(&member.id).await {
+            let asked = shared.journal.read(|record| end_is_ours(record, &member.id));
+            shared.members.look_again(&shared.journal, &container, asked);
+        }
+    }
+}
+
+/// One event: written down, and what it means for the target's processes.
+async fn happened(shared: &Arc<Shared>, engine: &Engine, event: &EventMessage, tasks: &TaskTracker, stop: &CancellationToken) {
+    let Some((actor, action)) = event.actor.as_ref().zip(event.action.as_deref()) else { return };
+    let attributes = actor.attributes.clone().unwrap_or_default();
+    let is_network = event.typ == Some(EventMessageTypeEnum::NETWORK);
+    let id = if is_network { attributes.get("container") } else { actor.id.as_ref() };
+    let Some(id) = id else { return };
+    // A health check inside the container is told as three events each time.
+    if action.starts_with("exec_") {
+        return;
+    }
+    let name = attributes.get("name").cloned().unwrap_or_default();
+    if !shared.members.watched().contains(id) {
+        if action == "start" {
+            newcomer(shared, engine, id, &name, tasks, stop).await;
+        }
+        return;
+    }
+    let detail = match (is_network, action) {
+        (true, _) => name.clone(),
+        (_, "die") => format!("exit code {}", attributes.get("exitCode").map_or("?", String::as_str)),
+        (_, "kill") => format!("signal {}", attributes.get("signal").map_or("?", String::as_str)),
+        (_, "rename") => format!("was {}", attributes.get("oldName").map_or("?", |n| n.trim_start_matches('/'))),
+        _ => String::new(),
+    };
+    let action = if is_network { format!("network_{action}") } else { action.to_owned() };
+    let told = Event::Container { id: id.clone(), name: bounded(&name), action: bounded(&action), detail: bounded(&detail) };
+    shared.journal.emit(told);
+    life(shared, engine, id, &action, &attributes).await;
+}
+
+/// What an event means for the container's process.
+async fn life(shared: &Shared, engine: &Engine, id: &str, action: &str, attributes: &HashMap<String, String>) {
+    let members: &Members = &shared.members;
+    match action {
+        "oom" => members.ran_out_of_memory(id),
+        "kill" if attributes.get("signal").is_none_or(|signal| ENDS.contains(&signal.as_str())) => members.signalled(id),
+        "die" => {
+            let code = attributes.get("exitCode").and_then(|code| code.parse().ok());
+            let asked = shared.journal.read(|record| end_is_ours(record, id));
+            // Whether the kernel killed it is told before or after, or only stands in the state.
+            if engine.inspect(id).await.ok().and_then(|c| c.state?.oom_killed).unwrap_or(false) {
+                members.ran_out_of_memory(id);
+            }
+            members.ended(&shared.journal, id, code, asked);
+        }
+        "start" => {
+            if let Ok(container) = engine.inspect(id).await {
+                members.look_again(&shared.journal, &container, true);
+            }
+        }
+        "destroy" => members.removed(id),
+        "rename" => members.renamed(id, attributes.get("name").map_or("", String::as_str)),
+        _ => {}
+    }
+    if matches!(action, "die" | "start")
+        && let Ok(container) = engine.inspect(id).await
+    {
+        members.look_again(&shared.journal, &container, true);
+    }
+}
+
+/// A container was started that nobody watches: it may do the work of one that was removed.
+async fn newcomer(shared: &Arc<Shared>, engine: &Engine, id: &str, name: &str, tasks: &TaskTracker, stop: &CancellationToken) {
+    let Ok(container) = engine.inspect(id).await else { return };
+    if let Some(previous) = shared.members.adopt(&shared.journal, &container) {
+        let text = format!("container {name} ({id:.12}) runs in the place of {previous:.12}, which was removed, and is followed");
+        shared.journal.emit(Event::Note { text });
+        let event = Event::Container { id: id.to_owned(), name: name.to_owned(), action: "replaced".into(), detail: previous };
+        shared.journal.emit(event);
+        // All that it has ever said belongs to this run.
+        let from_its_start = jiff::Timestamp::UNIX_EPOCH;
+        tasks.spawn(logs::follow(shared.clone(), engine.clone(), id.to_owned(), from_its_start, stop.clone()));
+    } else if shared.members.name_taken(&select::name(&container)) {
+        let image = Identity::of(&container).image;
+        let text = format!(
+            "another container ({id:.12}, image {image}) has taken the name {name}: it is not the target, and is left alone"
+        );
+        shared.journal.emit(Event::Note { text });
+    }
+}
+
+/// A fault of ours, which ends processes, is at work on that container.
+fn end_is_ours(record: &Record, id: &str) -> bool {
+    let Some(plan) = record.plan.as_deref() else { return false };
+    let at_work = record.faults.iter().filter(|f| f.injecting_t.is_some() && f.over_t.is_none());
+    let ending = |name: &str| plan.faults.iter().any(|f| f.name == name && f.spec.ends_process());
+    let touches = |undo: &serde_json::Value| {
+        undo.get("items").and_then(|items| items.as_array()).is_some_and(|items| items.iter().any(|item| item["id"] == *id))
+    };
+    at_work.into_iter().any(|f| ending(&f.name) && f.prepared.as_ref().is_some_and(touches))
+}

@@ -1,0 +1,110 @@
+//! Containers of the reference backend, looked at with Docker's own client: another eye than the one under test.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use super::left_out;
+
+/// Whether there is an engine. Where there is none the test says what it leaves out, or fails if it must not.
+pub fn engine(what: &str) -> bool {
+    static THERE: OnceLock<bool> = OnceLock::new();
+    let there = *THERE.get_or_init(|| Command::new("docker").arg("info").output().is_ok_and(|o| o.status.success()));
+    let wanted = std::env::var_os("CHAOS_TEST_REAL").is_some_and(|v| v == "1");
+    assert!(there || !wanted, "CHAOS_TEST_REAL=1, and no Docker engine answers");
+    if !there {
+        left_out(&format!("{what} (no Docker engine answers)"));
+    }
+    there
+}
+
+/// Runs Docker's client; its standard output.
+pub fn docker(arguments: &[&str]) -> String {
+    let output = Command::new("docker").args(arguments).output().expect("the docker client starts");
+    assert!(output.status.success(), "docker {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// The image with the binary under test; made once.
+pub fn image() -> &'static str {
+    static MADE: OnceLock<()> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("docker/build.sh");
+        let made =
+            Command::new(script).args([env!("CARGO_BIN_EXE_chaos"), "chaos-backend:test"]).output().expect("bash is there");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    });
+    "chaos-backend:test"
+}
+
+/// A container of the reference backend; removed, with its volume, when the test is over.
+pub struct Backend {
+    pub name: String,
+    pub port: u16,
+}
+
+impl Backend {
+    /// Started and healthy. `options` are Docker's, `arguments` the backend's.
+    pub fn start(options: &[&str], arguments: &[&str]) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("chaos-test-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
+        let publish = format!("127.0.0.1:{port}:5000");
+        let mut all = vec!["run", "--detach", "--name", &name, "--publish", &publish];
+        all.extend(options);
+        all.push(image());
+        all.extend(arguments);
+        let backend = Self { name: name.clone(), port };
+        docker(&all);
+        backend.wait_until_healthy();
+        backend
+    }
+
+    /// As experiments may break it.
+    pub fn allowed(arguments: &[&str]) -> Self {
+        Self::start(&["--label", "chaos.allow=true", "--memory", "512m"], arguments)
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    pub fn wait_until_healthy(&self) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let ask = || {
+            Command::new("docker")
+                .args(["exec", &self.name, "/chaos", "backend", "--probe", "http://127.0.0.1:5000/health"])
+                .output()
+        };
+        while !ask().is_ok_and(|o| o.status.success()) {
+            assert!(Instant::now() < deadline, "{} is not healthy: {}", self.name, docker(&["logs", "--tail", "20", &self.name]));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// What a fault may have changed, and must have put back.
+    pub fn state(&self) -> String {
+        let format = "{{.State.Status}} memory {{.HostConfig.Memory}}/{{.HostConfig.MemorySwap}} pids {{.HostConfig.PidsLimit}} cpus {{.HostConfig.NanoCpus}}/{{.HostConfig.CpuQuota}} ports {{json .NetworkSettings.Ports}} networks {{range $name, $n := .NetworkSettings.Networks}}{{$name}} {{json $n.Aliases}} {{end}}";
+        let told = docker(&["inspect", "--format", format, &self.name]);
+        // No limit has several spellings, and the engine keeps the one that was given last.
+        told.replace("pids <no value>", "pids none")
+            .replace("pids 0", "pids none")
+            .replace("pids -1", "pids none")
+            .replace("0/-1", "0/0")
+            .replace("memory 9223372036854771712/9223372036854771712", "memory 0/0")
+    }
+
+    pub fn inspect(&self, format: &str) -> String {
+        docker(&["inspect", "--format", format, &self.name])
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        // A test may have removed it already.
+        let _ = Command::new("docker").args(["rm", "--force", "--volumes", &self.name]).output();
+    }
+}

@@ -1,0 +1,231 @@
+//! Whatever happens to `chaos`, what it broke is put back: killed at random moments, by the guardian; by signals; by hand.
+//! Where no container engine answers, the parts with containers say so.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use common::docker::{Backend, engine};
+use common::{chaos, only_folder, process_exists, wait_for};
+
+/// How long after the death of `chaos` everything must be as it was.
+const BACK_WITHIN: Duration = Duration::from_secs(5);
+const KILLS: u64 = 50;
+const WORKERS: u64 = 5;
+
+/// Starts a run and returns with its reports' folder.
+fn start(file: &Path, seed: u64) -> (Child, tempfile::TempDir) {
+    start_as(chaos(), file, seed)
+}
+
+fn start_as(mut command: Command, file: &Path, seed: u64) -> (Child, tempfile::TempDir) {
+    let reports = tempfile::tempdir().unwrap();
+    command.args(["run", "--quiet", "--seed", &seed.to_string(), "--reports"]).arg(reports.path()).arg(file);
+    (command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap(), reports)
+}
+
+fn journal(reports: &Path) -> String {
+    std::fs::read_to_string(only_folder(reports).join("events.jsonl")).unwrap_or_default()
+}
+
+fn end(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
+}
+
+/// Numbers that look random and are the same every time.
+fn draw(seed: u64, below: u64) -> u64 {
+    let mixed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    (mixed >> 33) % below
+}
+
+/// A target and two neighbours, and an experiment that breaks all three in four ways, each held for a minute.
+struct Field {
+    backends: [Backend; 3],
+    before: Vec<String>,
+    file: PathBuf,
+    marker: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Field {
+    fn new() -> Self {
+        let backends = [0, 1, 2].map(|_| Backend::allowed(&["--speed", "400", "--slots", "6"]));
+        let folder = tempfile::tempdir().unwrap();
+        let (file, marker) = (folder.path().join("four.yaml"), folder.path().join("marker"));
+        let [target, paused, stopped] = backends.each_ref().map(|b| b.name.as_str());
+        let text = format!(
+            "version: 1\nname: four\ntarget: {{ url: \"{}\", runtime: {{ docker: {{ container: {target} }} }} }}\n\
+             load: [{{ name: users, users: 2, think: 50ms..100ms }}]\n\
+             faults:\n\
+             \x20 - memory_limit: {{ between: 100ms..1500ms, to: 300MiB, for: 60s }}\n\
+             \x20 - disconnect: {{ between: 600ms..2s, for: 60s }}\n\
+             \x20 - pause: {{ between: 100ms..2s, for: 60s, containers: {{ container: {paused} }} }}\n\
+             \x20 - stop: {{ between: 100ms..2s, for: 60s, grace: 2s, containers: {{ container: {stopped} }} }}\n\
+             \x20 - exec: {{ between: 100ms..2s, for: 60s, command: [touch, {marker}], revert: [rm, -f, {marker}], proof: [test, -e, {marker}] }}\n\
+             checks: [{{ no_crash: {{}} }}]\n",
+            backends[0].url(),
+            marker = marker.display(),
+        );
+        std::fs::write(&file, text).unwrap();
+        let before = backends.iter().map(Backend::state).collect();
+        Self { backends, before, file, marker, _folder: folder }
+    }
+
+    fn is_as_before(&self) -> bool {
+        self.backends.iter().map(Backend::state).eq(self.before.iter().cloned()) && !self.marker.exists()
+    }
+
+    fn difference(&self) -> String {
+        let now: Vec<String> = self.backends.iter().map(Backend::state).collect();
+        format!("before {:#?}, now {now:#?}, marker {}", self.before, self.marker.exists())
+    }
+}
+
+/// The processes of ours that have to do with that folder.
+fn processes_of(folder: &Path) -> Vec<u64> {
+    let folder = folder.to_string_lossy().into_owned();
+    let all = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|e| e.file_name().to_string_lossy().parse::<u64>().ok());
+    all.filter(|pid| {
+        std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|c| c.contains(&folder)) && process_exists(*pid)
+    })
+    .collect()
+}
+
+/// Kills one run at a drawn moment, and watches what becomes of what it broke.
+fn kill_once(field: &Field, seed: u64) -> usize {
+    let (mut child, reports) = start(&field.file, seed);
+    wait_for("the run's start", Duration::from_secs(20), || journal(reports.path()).contains("\"phase\":\"baseline\""));
+    // Into the time in which all faults are prepared, injected, looked at and held.
+    std::thread::sleep(Duration::from_millis(draw(seed, 3_000)));
+    end(&child, Signal::SIGKILL);
+    let killed = Instant::now();
+    child.wait().unwrap();
+    let broken = journal(reports.path()).matches("fault_injecting").count();
+    while !field.is_as_before() {
+        assert!(killed.elapsed() < BACK_WITHIN, "seed {seed}: {}\n{}", field.difference(), journal(reports.path()));
+    }
+    // The guardian stays until nothing can come late any more; then everything must still be as it was.
+    let folder = only_folder(reports.path());
+    wait_for("the guardian's end", Duration::from_secs(30), || {
+        std::thread::sleep(Duration::from_millis(50));
+        processes_of(&folder).is_empty()
+    });
+    assert!(field.is_as_before(), "seed {seed}, later: {}\n{}", field.difference(), journal(reports.path()));
+    let said = std::fs::read_to_string(folder.join("guardian.log")).unwrap_or_default();
+    let result = std::fs::read(folder.join("result.json"))
+        .unwrap_or_else(|e| panic!("seed {seed}: no result ({e}); the guardian said: {said}"));
+    let result: serde_json::Value = serde_json::from_slice(&result).unwrap();
+    assert_eq!(result["exit_code"], 4, "{result}");
+    assert!(result["reason"].as_str().unwrap_or_default().contains("disappeared without a goodbye"), "{result}");
+    let told = journal(reports.path());
+    assert_eq!(told.matches("\"fault_reverting\"").count(), broken, "seed {seed}: each is put back and told\n{told}");
+    broken
+}
+
+#[test]
+fn fifty_kills_at_random_moments_leave_nothing_broken() {
+    if !engine("killing chaos at fifty random moments") {
+        return;
+    }
+    let worker = |number: u64| {
+        move || {
+            let field = Field::new();
+            (0..KILLS / WORKERS).map(|round| kill_once(&field, number * 1_000 + round)).collect::<Vec<usize>>()
+        }
+    };
+    let workers: Vec<_> = (0..WORKERS).map(|number| std::thread::spawn(worker(number))).collect();
+    let broken: Vec<usize> = workers.into_iter().flat_map(|w| w.join().unwrap()).collect();
+    // The kills must have hit runs with nothing, with something and with everything broken.
+    assert!(broken.contains(&5) && broken.iter().any(|n| *n < 3), "{broken:?}");
+}
+
+#[test]
+fn every_signal_that_can_be_caught_puts_everything_back() {
+    if !engine("signals with broken containers") {
+        return;
+    }
+    let field = Field::new();
+    for (signal, seed) in [(Signal::SIGINT, 1), (Signal::SIGTERM, 2), (Signal::SIGHUP, 3)] {
+        let (mut child, reports) = start(&field.file, seed);
+        wait_for("four faults", Duration::from_secs(30), || journal(reports.path()).matches("\"fault_injected\"").count() >= 4);
+        end(&child, signal);
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{signal}: {}", journal(reports.path()));
+        assert!(field.is_as_before(), "{signal}: {}", field.difference());
+        assert!(processes_of(&only_folder(reports.path())).is_empty(), "no guardian is left");
+    }
+}
+
+#[test]
+fn a_machine_that_lost_power_is_put_back_by_hand_and_no_run_starts_before() {
+    if !engine("a run whose guardian is dead too") {
+        return;
+    }
+    let field = Field::new();
+    // A machine of its own, as far as `chaos revert` can see: what the other tests break is theirs.
+    let state = tempfile::tempdir().unwrap();
+    let machine = || {
+        let mut command = chaos();
+        command.env("CHAOS_STATE_DIR", state.path());
+        command
+    };
+    let (mut child, reports) = start_as(machine(), &field.file, 7);
+    wait_for("four faults", Duration::from_secs(30), || journal(reports.path()).matches("\"fault_injected\"").count() >= 4);
+    let folder = only_folder(reports.path());
+    // As a power cut does it: the guardian first, so that it can do nothing.
+    let all = processes_of(reports.path());
+    for pid in all.iter().filter(|pid| **pid != u64::from(child.id())) {
+        kill(Pid::from_raw(i32::try_from(*pid).unwrap()), Signal::SIGSTOP).unwrap();
+    }
+    end(&child, Signal::SIGKILL);
+    child.wait().unwrap();
+    for pid in processes_of(&folder) {
+        kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGKILL).unwrap();
+    }
+    wait_for("the guardian's death", Duration::from_secs(5), || processes_of(&folder).is_empty());
+    assert!(!field.is_as_before());
+    let elsewhere = tempfile::tempdir().unwrap();
+    let refused = machine().arg("run").arg(&field.file).arg("--reports").arg(elsewhere.path()).output().unwrap();
+    assert_eq!(refused.status.code(), Some(4), "{refused:?}");
+    let reverts = machine().arg("revert").output().unwrap();
+    assert!(reverts.status.success(), "{reverts:?}");
+    assert!(String::from_utf8_lossy(&reverts.stdout).contains("put back: "), "{reverts:?}");
+    assert!(field.is_as_before(), "{}", field.difference());
+    let again = machine().arg("revert").arg(&folder).output().unwrap();
+    assert!(String::from_utf8_lossy(&again.stdout).contains("nothing is left to put back"), "{again:?}");
+}
+
+#[test]
+fn a_guardian_that_dies_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("x.yaml");
+    let marker = folder.path().join("marker");
+    let text = format!(
+        "version: 1\nname: x\ntarget: {{ url: embedded }}\nload: [{{ users: 1 }}]\nfaults: [{{ exec: {{ at: 100ms, for: 60s, command: [touch, {0}], revert: [rm, -f, {0}], proof: [test, -e, {0}] }} }}]\nchecks: [{{ no_crash: {{}} }}]\n",
+        marker.display()
+    );
+    std::fs::write(&file, text).unwrap();
+    let (mut child, reports) = start(&file, 1);
+    wait_for("the fault", Duration::from_secs(20), || marker.exists());
+    let guardian = |text: &str| {
+        text.split("\"guardian\",\"level\":\"ok\",\"detail\":\"process ")
+            .nth(1)
+            .and_then(|t| t.split(' ').next()?.parse::<u64>().ok())
+    };
+    let first = guardian(&journal(reports.path())).expect("the journal names the guardian");
+    kill(Pid::from_raw(i32::try_from(first).unwrap()), Signal::SIGKILL).unwrap();
+    wait_for("another guardian", Duration::from_secs(10), || journal(reports.path()).contains("another one is started"));
+    let folder = only_folder(reports.path());
+    wait_for("its process", Duration::from_secs(10), || {
+        processes_of(&folder).iter().any(|pid| *pid != first && *pid != u64::from(child.id()))
+    });
+    end(&child, Signal::SIGKILL);
+    child.wait().unwrap();
+    // It may still be starting: it takes over as soon as it reads the end of its socket.
+    wait_for("the revert", BACK_WITHIN, || !marker.exists());
+    wait_for("the guardian's end", Duration::from_secs(20), || processes_of(&folder).is_empty());
+}
