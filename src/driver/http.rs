@@ -1,211 +1,337 @@
-//! Speaks a driver's protocol over HTTP.
+//! Speaks a driver's protocol: submission, questions, results.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::StreamExt;
-use reqwest::multipart::{Form, Part};
-use reqwest::{Client, RequestBuilder, Response, StatusCode, header};
+use rustls::ClientConfig;
 use serde_json::Value as Json;
 
+use super::format::{AnswerIs, Driver, Method, ResultRoute, Step};
+use super::inputs::{self, Ask, Vars};
+use super::jobs::JobsChannel;
+use super::live::Live;
+use super::messages::Said;
+use super::request::{Failure, Reply, Requester, SMALL_TIMEOUT};
 use super::template::{self, bounded};
-use super::{Ask, Channel, Depth, Driver, Method, Port, Probe, ResultRoute, Route, Seen, socket};
-use crate::backend::image;
-use crate::journal::event::{Answer, ResultLook};
+use super::{Channel, Depth, Port, Probe, Seen, socket, socketio, stream, tls};
+use crate::journal::event::{Answer, JobState, JobView, ResultLook};
+use crate::observe::prometheus;
 use crate::seed::fnv;
 
-/// The largest JSON or text answer that is read.
-const MOST_TEXT: usize = 4 << 20;
-/// How long a small question (status, queue, health, metrics) may take.
-const SMALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// A health endpoint that takes longer does not answer.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const RESULT_TIMEOUT: Duration = Duration::from_secs(30);
 /// What every mark of ours begins with; 16 hexadecimal digits follow.
 pub const MARK_PREFIX: &str = "chaos-";
 
+/// Cheap to clone.
+#[derive(Clone)]
 pub struct HttpPort {
-    driver: Driver,
-    /// The target's URL; that of an embedded backend is known once it has started.
-    base: Arc<OnceLock<String>>,
-    client: Client,
+    pub driver: Arc<Driver>,
+    pub requester: Arc<Requester>,
+    pub live: Arc<Live>,
+    tls: Arc<OnceLock<Arc<ClientConfig>>>,
 }
 
 impl HttpPort {
     /// # Errors
     /// When the client cannot be set up.
     pub fn new(driver: Driver, url: Arc<OnceLock<String>>) -> Result<Self, String> {
-        let client = Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()
-            .map_err(|e| format!("the HTTP client cannot be set up: {e}"))?;
-        Ok(Self { driver, base: url, client })
+        let requester = Arc::new(Requester::new(&driver, url)?);
+        Ok(Self { driver: Arc::new(driver), requester, live: Arc::default(), tls: Arc::default() })
     }
 
-    fn base(&self) -> &str {
-        self.base.get().map_or("http://127.0.0.1:0", |url| url.trim_end_matches('/'))
+    /// What encrypted connections trust; looked up once, when it is needed first.
+    ///
+    /// # Errors
+    /// The driver's certificate cannot be used.
+    pub fn tls(&self) -> Result<Arc<ClientConfig>, Failure> {
+        if let Some(config) = self.tls.get() {
+            return Ok(config.clone());
+        }
+        let config = Arc::new(tls::config(self.driver.ca.as_ref()).map_err(Failure::Unusable)?);
+        Ok(self.tls.get_or_init(|| config).clone())
     }
 
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let url = format!("{}{path}", self.base());
-        let request = match method {
-            Method::Get => self.client.get(url),
-            Method::Post => self.client.post(url),
-            Method::Put => self.client.put(url),
-            Method::Delete => self.client.delete(url),
-        };
-        self.driver.submit.headers.iter().fold(request, |request, (name, value)| request.header(name, value))
-    }
-
-    async fn small(&self, route: &Route, id: &str) -> Result<(StatusCode, Vec<u8>), String> {
-        let path = template::path(&route.path, &template::of_id(id));
-        let response = self.request(route.method, &path).timeout(SMALL_TIMEOUT).send().await.map_err(|e| sentence(&e))?;
-        let status = response.status();
-        let (body, _) = read_bounded(response, MOST_TEXT).await?;
-        Ok((status, body))
-    }
-
-    async fn expect_ok(&self, route: Option<&Route>) -> Result<Vec<u8>, String> {
+    async fn expect_ok(&self, route: Option<&super::Route>) -> Result<Reply, String> {
         let Some(route) = route else { return Err("the driver names no such route".to_owned()) };
-        let (status, body) = self.small(route, "").await?;
-        if status.is_success() { Ok(body) } else { Err(format!("{} answered {status}", route.path)) }
+        let reply = self.requester.route(route, "").await.map_err(Failure::reason)?;
+        if (200..300).contains(&reply.status) { Ok(reply) } else { Err(format!("{} answered {}", route.path, reply.status)) }
     }
 
-    fn submission(&self, ask: &Ask) -> Result<RequestBuilder, String> {
-        let submit = &self.driver.submit;
-        let body = template::json(&submit.json, &template::of_ask(ask));
-        let path = template::path(&submit.path, &template::of_ask(ask));
-        let request = self.request(Method::Post, &path).timeout(submit.timeout.0);
-        let Some(field) = submit.image_field.clone().filter(|_| ask.shape.image) else { return Ok(request.json(&body)) };
-        let picture = image::png(ask.shape.width, ask.shape.height, ask.seed, &ask.mark);
-        let part =
-            Part::bytes(picture).file_name(format!("{}.png", ask.mark)).mime_str("image/png").map_err(|e| e.to_string())?;
-        let mut form = Form::new().part(field, part);
-        for (name, value) in body.as_object().into_iter().flatten() {
-            form = form.text(name.clone(), template::as_text(value));
+    /// An answer that is no acceptance, in our words.
+    pub fn refusal(&self, step: &Step, reply: &Reply) -> Option<Answer> {
+        let (submit, status) = (&self.driver.submit, reply.status);
+        if step.accepted.contains(&status) {
+            return None;
         }
-        Ok(request.multipart(form))
-    }
-
-    async fn answer(&self, response: Response) -> Answer {
-        let status = response.status().as_u16();
-        let header = |name| response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
-        let after: Option<f64> = header(header::RETRY_AFTER).and_then(|v| v.trim().parse().ok());
-        let html = header(header::CONTENT_TYPE).is_some_and(|v| v.starts_with("text/html"));
-        let body = match read_bounded(response, MOST_TEXT).await {
-            Ok((body, _)) => body,
-            Err(reason) => return Answer::NoAnswer { reason },
-        };
-        let json: Json = serde_json::from_slice(&body).unwrap_or(Json::Null);
-        let reason = bounded(&String::from_utf8_lossy(&body));
-        let submit = &self.driver.submit;
-        if submit.accepted.contains(&status) {
-            return match json.pointer(&submit.id).map(template::as_text).filter(|id| !id.is_empty()) {
-                Some(id) => Answer::Accepted { id: bounded(&id) },
-                None => Answer::Error { status, proxy: html, reason: format!("no job id at {} in: {reason}", submit.id) },
-            };
-        }
+        let name = if step.name.is_empty() { String::new() } else { format!("step `{}`, ", step.name) };
+        let reason = format!("{name}{} {}: {}", step.method, step.path, reply.excerpt());
         // A page of HTML in front of an API is a proxy's: the backend itself has not answered.
+        let html = reply.header("content-type").is_some_and(|kind| kind.starts_with("text/html"));
         if html && matches!(status, 502..=504) {
-            return Answer::Error { status, proxy: true, reason };
+            return Some(Answer::Error { status, proxy: true, reason });
         }
         if submit.invalid.contains(&status) {
-            return Answer::Invalid { status, reason };
+            return Some(Answer::Invalid { status, reason });
         }
         if submit.refused.contains(&status) {
-            let in_body = submit.retry_after.as_ref().and_then(|p| json.pointer(p)).and_then(Json::as_f64);
-            return Answer::Refused { status, retry_after_s: after.or(in_body), reason };
+            return Some(Answer::Refused { status, retry_after_s: reply.retry_after(submit.retry_after.as_ref()), reason });
         }
-        Answer::Error { status, proxy: false, reason }
+        Some(Answer::Error { status, proxy: false, reason })
+    }
+
+    /// Sends one request of a submission; its captures join `vars`.
+    async fn step(&self, step: &Step, ask: &Ask, vars: &mut Vars) -> Result<Reply, Answer> {
+        let reply = self.requester.send(step, ask, vars, super::request::MOST_TEXT).await.map_err(unsent)?;
+        if let Some(refusal) = self.refusal(step, &reply) {
+            return Err(refusal);
+        }
+        let fill = |name: &str| vars.get(name).cloned().or_else(|| ask.value(name));
+        let captured = reply.capture(&step.capture, &fill).map_err(|reason| self.unreadable(step, &reply, reason))?;
+        vars.extend(captured);
+        Ok(reply)
+    }
+
+    fn unreadable(&self, step: &Step, reply: &Reply, reason: String) -> Answer {
+        let reason = bounded(&format!("{} {}: {reason}", step.method, step.path));
+        Answer::Error { status: reply.status, proxy: false, reason }
+    }
+
+    fn id(&self, reply: &Reply, ask: &Ask, vars: &Vars) -> Result<String, String> {
+        let Some(place) = &self.driver.submit.id else { return Ok(ask.mark.clone()) };
+        let fill = |name: &str| vars.get(name).cloned().or_else(|| ask.value(name));
+        let found = reply.find(place, &fill).map(|id| bounded(&template::as_text(&id))).filter(|id| !id.is_empty());
+        found.ok_or_else(|| format!("no job id at `{place}` in: {}", reply.excerpt()))
+    }
+
+    async fn followed(&self, last: &Step, ask: &Ask, mut vars: Vars) -> Answer {
+        let reply = match self.step(last, ask, &mut vars).await {
+            Ok(reply) => reply,
+            Err(answer) => return answer,
+        };
+        match self.id(&reply, ask, &vars) {
+            Ok(id) => {
+                self.live.remember(&id, vars);
+                Answer::Accepted { id }
+            }
+            Err(reason) => self.unreadable(last, &reply, reason),
+        }
+    }
+
+    /// The answer comes when the job has ended: it was accepted if there is one, or if the connection broke under it.
+    async fn answered(&self, last: &Step, ask: &Ask, vars: &Vars) -> Answer {
+        let most = self.driver.result.as_ref().map_or(super::request::MOST_TEXT, |route| route.at_most.0 as usize);
+        let reply = match self.requester.send(last, ask, vars, most).await {
+            Ok(reply) => reply,
+            Err(Failure::NoAnswer(reason)) => return self.died(&ask.mark, reason),
+            Err(failure) => return unsent(failure),
+        };
+        match self.refusal(last, &reply) {
+            None => {}
+            // The server's own failure is the job's; anything else says that there is no job.
+            Some(Answer::Error { proxy: false, status: status @ 500.., reason }) => {
+                return self.died(&ask.mark, format!("status {status}: {reason}"));
+            }
+            Some(refusal) => return refusal,
+        }
+        let id = match self.id(&reply, ask, vars) {
+            Ok(id) => id,
+            Err(reason) => return self.unreadable(last, &reply, reason),
+        };
+        let look = self.driver.result.as_ref().map(|route| {
+            let look = inline(route, &reply.json, &reply.body, reply.status);
+            if reply.whole { look } else { ResultLook { error: Some(format!("larger than {}", route.at_most)), ..look } }
+        });
+        self.live.begin(&id, JobView::of(JobState::Running), None);
+        self.live.end(&id, JobView::of(JobState::Completed), look);
+        Answer::Accepted { id }
+    }
+
+    /// A job that was taken and came to nothing.
+    pub fn died(&self, id: &str, reason: String) -> Answer {
+        self.live.begin(id, JobView::failed(reason), None);
+        Answer::Accepted { id: id.to_owned() }
+    }
+
+    /// Keeps what a message told besides the job's state.
+    pub fn hear(&self, id: &str, said: Said, message: &Json, data: &Json) -> JobView {
+        self.live.remember(id, said.captured);
+        if let Some(route) = self.driver.result.as_ref().filter(|r| r.inline.is_some() && said.view.state == JobState::Completed)
+        {
+            let whole = template::as_text(data);
+            self.live.keep_result(id, &said.view, inline(route, message, whole.as_bytes(), 200));
+        }
+        said.view
+    }
+
+    async fn look_in_lists(&self, id: &str) -> Option<Result<Option<JobState>, String>> {
+        let listing = self.driver.listing.as_ref()?;
+        let reply = match self.requester.small(Method::Get, &listing.path, None, SMALL_TIMEOUT).await {
+            Ok(reply) if reply.status == 200 => reply,
+            Ok(reply) => return Some(Err(format!("{} answered {}", listing.path, reply.status))),
+            Err(failure) => return Some(Err(failure.reason())),
+        };
+        let holds = |pointer: &String| {
+            let list = reply.json.pointer(pointer).and_then(Json::as_array)?;
+            Some(list.iter().any(|entry| entry.pointer(&listing.id).is_some_and(|found| template::as_text(found) == id)))
+        };
+        let (Some(waits), Some(runs)) = (holds(&listing.waiting), holds(&listing.running)) else {
+            return Some(Err(format!("no lists at {} and {}", listing.waiting, listing.running)));
+        };
+        Some(Ok(if runs { Some(JobState::Running) } else { waits.then_some(JobState::Queued) }))
+    }
+
+    /// What `status` tells: a view, nothing yet, or that the job is unknown.
+    async fn ask_status(&self, path: &str, id: &str) -> Result<Option<JobView>, Seen> {
+        let vars = self.live.vars(id);
+        let fill = |name: &str| vars.get(name).cloned();
+        let asked = self.requester.small(Method::Get, &template::path(path, &fill), None, SMALL_TIMEOUT).await;
+        let reply = asked.map_err(|failure| Seen::Unclear(failure.reason()))?;
+        if self.driver.status.missing.contains(&reply.status) {
+            return Err(Seen::Missing);
+        }
+        if reply.status != 200 {
+            return Err(Seen::Unclear(format!("status {}", reply.status)));
+        }
+        match template::view(&self.driver.status, &reply.json, &fill) {
+            Ok(view) => {
+                let captured = self.driver.status.capture.iter();
+                let found = captured.filter_map(|(name, place)| Some((name.clone(), reply.find(place, &fill)?))).collect();
+                self.live.remember(id, found);
+                Ok(Some(view))
+            }
+            Err(_) if self.driver.listing.is_some() => Ok(None),
+            Err(reason) => Err(Seen::Unclear(reason)),
+        }
     }
 
     async fn fetch(&self, route: &ResultRoute, id: &str) -> Result<ResultLook, String> {
-        let path = template::path(&route.path, &template::of_id(id));
-        let response = self.request(Method::Get, &path).timeout(RESULT_TIMEOUT).send().await.map_err(|e| sentence(&e))?;
-        let status = response.status().as_u16();
-        let (body, whole) = read_bounded(response, route.at_most.0 as usize).await?;
-        let error = if !whole {
-            Some(format!("larger than {}", route.at_most))
-        } else if status != 200 {
-            Some(format!("status {status}"))
-        } else {
-            None
+        let Some(path) = &route.path else { return Err("it came with a message that was missed".to_owned()) };
+        let mut vars = self.live.vars(id);
+        // What tells of the end may not tell where the result is: the status does.
+        if let Some(status) =
+            self.driver.status.path.as_ref().filter(|_| template::names(path).iter().any(|n| !vars.contains_key(n)))
+        {
+            let _seen = self.ask_status(status, id).await;
+            vars = self.live.vars(id);
+        }
+        let Some(path) = template::target_path(path, &|name| vars.get(name).cloned()) else {
+            // The target has answered, and names no place of its own.
+            return Ok(lookless(200, format!("the target names no path of its own for it ({path})")));
         };
-        Ok(ResultLook {
-            status,
-            bytes: body.len() as u64,
-            digest: fnv(&body),
-            kind: magic(&body).to_owned(),
-            mark: find_mark(&body),
-            error,
+        let most = route.at_most.0 as usize;
+        let reply = self.requester.read(Method::Get, &path, None, RESULT_TIMEOUT, most).await.map_err(Failure::reason)?;
+        let look = look(&reply.body, reply.status);
+        Ok(match (reply.whole, reply.status) {
+            (false, _) => ResultLook { error: Some(format!("larger than {}", route.at_most)), ..look },
+            (_, 200) => look,
+            (_, status) => ResultLook { error: Some(format!("status {status}")), ..look },
         })
+    }
+}
+
+fn unsent(failure: Failure) -> Answer {
+    match failure {
+        Failure::Unreachable(reason) => Answer::Unreachable { reason },
+        Failure::NoAnswer(reason) => Answer::NoAnswer { reason },
+        Failure::Unusable(reason) => Answer::Invalid { status: 0, reason },
     }
 }
 
 #[async_trait]
 impl Port for HttpPort {
     async fn submit(&self, ask: &Ask) -> Answer {
-        let request = match self.submission(ask) {
-            Ok(request) => request,
-            Err(reason) => return Answer::Invalid { status: 0, reason },
+        let mut vars = Vars::new();
+        let Some((last, first)) = self.driver.submit.steps.split_last() else {
+            return Answer::Invalid { status: 0, reason: "the driver names no request".to_owned() };
         };
-        match request.send().await {
-            Ok(response) => self.answer(response).await,
-            Err(error) if error.is_connect() => Answer::Unreachable { reason: sentence(&error) },
-            Err(error) => Answer::NoAnswer { reason: sentence(&error) },
+        for step in first {
+            if let Err(answer) = self.step(step, ask, &mut vars).await {
+                return answer;
+            }
         }
+        match self.driver.submit.answer {
+            AnswerIs::Acceptance => self.followed(last, ask, vars).await,
+            AnswerIs::Result => self.answered(last, ask, &vars).await,
+            AnswerIs::Stream => stream::submit(self, last, ask, &vars).await.unwrap_or_else(unsent),
+        }
+    }
+
+    fn known(&self, id: &str) -> Option<JobView> {
+        self.live.view(id).filter(|view| view.state.is_terminal())
     }
 
     async fn status(&self, id: &str) -> Seen {
-        let route = Route { method: Method::Get, path: self.driver.status.path.clone() };
-        let (status, body) = match self.small(&route, id).await {
-            Ok(answer) => answer,
-            Err(reason) => return Seen::Unclear(reason),
-        };
-        match status.as_u16() {
-            404 | 410 => Seen::Missing,
-            200 => {
-                let json = serde_json::from_slice(&body).map_err(|e| e.to_string());
-                match json.and_then(|json: Json| template::view(&self.driver.status, &json)) {
-                    Ok(view) => Seen::View(view),
-                    Err(reason) => Seen::Unclear(reason),
-                }
-            }
-            other => Seen::Unclear(format!("status {other}")),
+        if let Some(view) = self.live.view(id) {
+            return Seen::View(view);
+        }
+        let Some(path) = &self.driver.status.path else { return Seen::Unclear("a job cannot be asked about here".to_owned()) };
+        match self.ask_status(path, id).await {
+            Ok(Some(view)) => return Seen::View(view),
+            Ok(None) => {}
+            Err(seen) => return seen,
+        }
+        match self.look_in_lists(id).await {
+            Some(Ok(Some(state))) => Seen::View(JobView::of(state)),
+            // It may have ended between the two questions.
+            Some(Ok(None)) => match self.ask_status(path, id).await {
+                Ok(Some(view)) => Seen::View(view),
+                Ok(None) => Seen::Missing,
+                Err(seen) => seen,
+            },
+            Some(Err(reason)) => Seen::Unclear(reason),
+            None => Seen::Unclear("its answer names no state".to_owned()),
         }
     }
 
-    async fn connect(&self) -> Option<Result<Box<dyn Channel>, String>> {
-        let socket = self.driver.websocket.as_ref()?;
-        Some(socket::open(self.base(), socket, &self.driver).await)
+    async fn connect(&self, client: &str) -> Option<Result<Box<dyn Channel>, String>> {
+        if let Some(settings) = &self.driver.websocket {
+            return Some(socket::open(self, settings, client).await);
+        }
+        if let Some(settings) = &self.driver.socketio {
+            return Some(socketio::open(self, settings, client).await);
+        }
+        let streams = self.driver.sse.is_some() || self.driver.submit.answer == AnswerIs::Stream;
+        streams.then(|| Ok(Box::new(JobsChannel::new(self.clone())) as Box<dyn Channel>))
     }
 
     async fn result(&self, id: &str) -> Option<ResultLook> {
         let route = self.driver.result.as_ref()?;
-        let failed = |error| ResultLook { status: 0, bytes: 0, digest: 0, kind: "none".into(), mark: None, error: Some(error) };
-        Some(self.fetch(route, id).await.unwrap_or_else(failed))
+        if let Some(look) = self.live.result(id) {
+            return Some(look);
+        }
+        Some(self.fetch(route, id).await.unwrap_or_else(|error| lookless(0, error)))
     }
 
     async fn cancel(&self, id: &str) -> Result<(), String> {
-        let route = self.driver.cancel.as_ref().ok_or("the driver knows no way to cancel a job")?;
-        let (status, _) = self.small(route, id).await?;
-        if status.is_success() || status == StatusCode::NOT_FOUND { Ok(()) } else { Err(format!("cancelling answered {status}")) }
+        if self.driver.cancel.is_empty() {
+            return Err("the driver knows no way to cancel a job".to_owned());
+        }
+        for route in &self.driver.cancel {
+            let reply = self.requester.route(route, id).await.map_err(Failure::reason)?;
+            if !(200..300).contains(&reply.status) && reply.status != 404 {
+                return Err(format!("cancelling at {} answered {}", route.path, reply.status));
+            }
+        }
+        Ok(())
     }
 
     async fn depth(&self) -> Option<Result<Depth, String>> {
         let queue = self.driver.queue.as_ref()?;
-        let route = Route { method: Method::Get, path: queue.path.clone() };
-        let read = |body: Vec<u8>| {
-            let json: Json = serde_json::from_slice(&body).map_err(|e| e.to_string())?;
-            let number = |p: &str| json.pointer(p).and_then(Json::as_f64);
-            let waiting = number(&queue.depth).ok_or_else(|| format!("no number at {}", queue.depth))?;
+        let route = super::Route { method: Method::Get, path: queue.path.clone(), json: None };
+        Some(self.expect_ok(Some(&route)).await.and_then(|reply| {
+            let number = |place: &str| {
+                if let Some(metric) = place.strip_prefix("metric ") {
+                    return prometheus::sum(&String::from_utf8_lossy(&reply.body), metric.trim());
+                }
+                let found = reply.json.pointer(place)?;
+                found.as_f64().or_else(|| Some(found.as_array()?.len() as f64))
+            };
+            let waiting = number(&queue.depth).ok_or_else(|| format!("no number at {} in {}", queue.depth, reply.excerpt()))?;
             Ok(Depth { waiting, running: queue.running.as_deref().and_then(number) })
-        };
-        Some(self.expect_ok(Some(&route)).await.and_then(read))
+        }))
     }
 
     async fn health(&self) -> Result<(), String> {
@@ -219,54 +345,56 @@ impl Port for HttpPort {
     async fn probe(&self) -> Probe {
         let Some(route) = self.driver.health.as_ref() else { return Probe { open: true, healthy: true, seconds: 0.0 } };
         let began = tokio::time::Instant::now();
-        let answer = self.request(route.method, &route.path).timeout(PROBE_TIMEOUT).send().await;
+        let answer = self.requester.small(route.method, &route.path, None, PROBE_TIMEOUT).await;
         let (open, healthy) = match answer {
-            Ok(response) => (true, response.status().is_success()),
-            Err(error) => (!error.is_connect(), false),
+            Ok(reply) => (true, (200..300).contains(&reply.status)),
+            Err(failure) => (!matches!(failure, Failure::Unreachable(_)), false),
         };
         Probe { open, healthy, seconds: began.elapsed().as_secs_f64() }
     }
 
     async fn call(&self, method: Method, path: &str, body: Option<&Json>) -> Result<(u16, String), String> {
-        let request = self.request(method, path).timeout(SMALL_TIMEOUT);
-        let request = body.into_iter().fold(request, RequestBuilder::json);
-        let response = request.send().await.map_err(|e| sentence(&e))?;
-        let status = response.status().as_u16();
-        let (body, _) = read_bounded(response, MOST_TEXT).await?;
-        Ok((status, String::from_utf8_lossy(&body).into_owned()))
+        let reply = self.requester.small(method, path, body, SMALL_TIMEOUT).await.map_err(Failure::reason)?;
+        Ok((reply.status, String::from_utf8_lossy(&reply.body).into_owned()))
     }
 
     async fn scrape(&self) -> Option<Result<String, String>> {
         self.driver.metrics.as_ref()?;
-        let text = self.expect_ok(self.driver.metrics.as_ref()).await;
-        Some(text.map(|body| String::from_utf8_lossy(&body).into_owned()))
+        let reply = self.expect_ok(self.driver.metrics.as_ref()).await;
+        Some(reply.map(|reply| String::from_utf8_lossy(&reply.body).into_owned()))
     }
 }
 
-/// Reads at most `most` bytes; the flag says whether that was all.
-async fn read_bounded(response: Response, most: usize) -> Result<(Vec<u8>, bool), String> {
-    let mut body = Vec::new();
-    let mut stream = response.bytes_stream();
-    while let Some(chunk) = stream.next().await {
-        let chunk = chunk.map_err(|e| sentence(&e))?;
-        let room = most - body.len();
-        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        if chunk.len() > room {
-            return Ok((body, false));
-        }
+/// What is seen of a result.
+pub fn look(body: &[u8], status: u16) -> ResultLook {
+    ResultLook {
+        status,
+        bytes: body.len() as u64,
+        digest: fnv(body),
+        kind: magic(body).to_owned(),
+        mark: find_mark(body),
+        error: None,
     }
-    Ok((body, true))
 }
 
-/// An error with its causes in one line: the outermost alone says too little.
-fn sentence(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
+fn lookless(status: u16, error: String) -> ResultLook {
+    ResultLook { status, bytes: 0, digest: 0, kind: "none".into(), mark: None, error: Some(error) }
+}
+
+/// A result that came with an answer or a message.
+fn inline(route: &ResultRoute, message: &Json, whole: &[u8], status: u16) -> ResultLook {
+    let pointer = route.inline.as_deref().unwrap_or_default();
+    if pointer.is_empty() && !route.base64 {
+        return look(whole, status);
     }
-    bounded(&text)
+    let Some(found) = message.pointer(pointer).filter(|v| !v.is_null()) else {
+        return lookless(status, format!("nothing at {pointer}"));
+    };
+    let text = template::as_text(found);
+    if !route.base64 {
+        return look(text.as_bytes(), status);
+    }
+    inputs::from_base64(&text).map_or_else(|| lookless(status, format!("no base64 at {pointer}")), |bytes| look(&bytes, status))
 }
 
 fn magic(body: &[u8]) -> &'static str {

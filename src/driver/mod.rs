@@ -1,257 +1,75 @@
 //! A backend's job protocol as data, and what the rest of the program asks of a target.
 
+pub mod events;
+mod format;
 pub mod http;
-pub mod socket;
+pub mod inputs;
+mod jobs;
+mod live;
+mod messages;
+mod parameters;
+pub mod place;
+pub mod request;
+mod rules;
+mod socket;
+mod socketio;
+mod socketio_packet;
+mod stream;
 pub mod template;
+mod tls;
+mod wire;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 
 use async_trait::async_trait;
-use regex::Regex;
 use serde_json::Value as Json;
 
-use crate::experiment::JobShape;
+pub use self::format::{AnswerIs, Counters, Driver, Gpu, Method, Patterns, Route, StateWord, Status, Step};
+pub use self::inputs::Ask;
+pub use self::parameters::With;
 use crate::experiment::decode::{At, Decode};
 use crate::experiment::diagnostic::Diagnostics;
 use crate::experiment::file::read_text;
-use crate::experiment::node;
-use crate::experiment::units::{Bytes, Time};
+use crate::experiment::{interpolate, node};
 use crate::journal::event::{Answer, JobView, ResultLook};
 use crate::listen::{How, Reconnect};
-use crate::{record, words};
+use crate::secret::Redactor;
 
-record! {
-    /// A driver: how to send jobs to a kind of backend, follow them, and observe it.
-    pub struct Driver {
-        /// The version of this format; 1.
-        version: u32,
-        /// A name for reports.
-        name: String,
-        /// What it drives.
-        description: String = String::new(),
-        /// How a job is submitted.
-        submit: Submit,
-        /// How its state is asked for.
-        status: Status,
-        /// Where progress is pushed, if anywhere.
-        websocket: Option<Socket> = None,
-        /// Where the result of a completed job is, if it can be fetched.
-        result: Option<ResultRoute> = None,
-        /// How a job is cancelled.
-        cancel: Option<Route> = None,
-        /// How the model is dropped from memory, so that the next job is cold.
-        evict: Option<Route> = None,
-        /// Where the queue depth is, if anywhere.
-        queue: Option<Queue> = None,
-        /// Answers 200 while the server lives.
-        health: Option<Route> = None,
-        /// Answers 200 when jobs can be sent.
-        ready: Option<Route> = None,
-        /// The Prometheus exposition.
-        metrics: Option<Route> = None,
-        /// Which of its metrics hold the figures of the GPU.
-        gpu: Gpu = Gpu::default(),
-        /// Counters of its own that must agree with the ledger.
-        counters: Counters = Counters::default(),
-        /// Regular expressions over its log and its error texts.
-        patterns: Patterns = Patterns::default(),
-    }
+/// The drivers that come with the program, by name.
+pub const BUILT_IN: &[(&str, &str)] = &[
+    ("comfyui", include_str!("built_in/comfyui.yaml")),
+    ("gradio", include_str!("built_in/gradio.yaml")),
+    ("http", include_str!("built_in/http.yaml")),
+    ("openai", include_str!("built_in/openai.yaml")),
+    ("openai-completions", include_str!("built_in/openai-completions.yaml")),
+    ("openai-images", include_str!("built_in/openai-images.yaml")),
+    ("orfeas", include_str!("built_in/orfeas.yaml")),
+    ("reference", include_str!("built_in/reference.yaml")),
+];
 
-    /// One request.
-    pub struct Route {
-        /// The HTTP method.
-        method: Method = Method::Get,
-        /// The path below the target's URL; `{{id}}` stands for the job's id.
-        path: String,
-    }
-
-    /// How a job is submitted. In texts `{{width}}`, `{{height}}`, `{{batch}}`, `{{mark}}` and `{{seed}}` are filled in.
-    pub struct Submit {
-        /// The path below the target's URL.
-        path: String,
-        /// The JSON body; a text that is one placeholder becomes the value itself.
-        json: Json,
-        /// The field for the image, for jobs with `image: true`; the entries of `json` become text fields beside it.
-        image_field: Option<String> = None,
-        /// Headers, for authentication for example.
-        headers: BTreeMap<String, String> = BTreeMap::new(),
-        /// Statuses that mean that the job was taken.
-        accepted: Vec<u16> = vec![200, 201, 202],
-        /// Where the id is in the answer (JSON pointer).
-        id: String,
-        /// Statuses that mean that our input is wrong.
-        invalid: Vec<u16> = vec![400, 413, 415, 422],
-        /// Statuses that are an open refusal.
-        refused: Vec<u16> = vec![429, 503],
-        /// Where the body says when to come back, in seconds; the header `Retry-After` is read in any case.
-        retry_after: Option<String> = None,
-        /// How long to wait for the answer.
-        timeout: Time = Time::secs(30),
-    }
-
-    /// How a job's state is read. Fields are JSON pointers into the answer.
-    pub struct Status {
-        /// The path; `{{id}}` stands for the job's id.
-        path: String,
-        /// How often to ask.
-        every: Time = Time::millis(250),
-        /// For how long after the acceptance a 404 means "not yet".
-        unknown_for: Time = Time::secs(2),
-        /// Where the state is.
-        state: String,
-        /// The target's words for states, and ours: queued, running, completed, failed, cancelled.
-        states: BTreeMap<String, StateWord>,
-        /// Where the progress is, in percent.
-        progress: Option<String> = None,
-        /// Where the stage is.
-        stage: Option<String> = None,
-        /// Where the number of attempts is.
-        attempts: Option<String> = None,
-        /// Where the batch size of the latest attempt is.
-        batch: Option<String> = None,
-        /// Where it says that the model had to be loaded.
-        cold: Option<String> = None,
-        /// Where the error is.
-        error: Option<String> = None,
-        /// Where it says how often the job was completed.
-        completions: Option<String> = None,
-    }
-
-    /// Progress over a WebSocket. Its messages have the fields of `status`.
-    pub struct Socket {
-        /// The path below the target's URL.
-        path: String,
-        /// What to send to hear of a job.
-        subscribe: Json,
-        /// Where a message says which job it is about (JSON pointer).
-        id: String,
-        /// Where a message says how the backend's own client reconnects: backoff, at_once, together or never.
-        reconnect: Option<String> = None,
-    }
-
-    /// Where results are.
-    pub struct ResultRoute {
-        /// The path; `{{id}}` stands for the job's id.
-        path: String,
-        /// The result holds the job's mark: any other is not its own.
-        carries_mark: bool = false,
-        /// The largest result that is read.
-        at_most: Bytes = Bytes::mib(64),
-    }
-
-    /// Where the queue depth is.
-    pub struct Queue {
-        /// The path.
-        path: String,
-        /// Jobs waiting (JSON pointer).
-        depth: String,
-        /// Jobs running (JSON pointer).
-        running: Option<String> = None,
-    }
-
-    /// Metrics that hold the figures of the GPU, as `name` or `name{label="value"}`.
-    #[derive(Default)]
-    pub struct Gpu {
-        /// The figures are simulated, and reports say so.
-        simulated: bool = false,
-        /// Memory in use, bytes.
-        memory_used: Option<String> = None,
-        /// Memory in all, bytes.
-        memory_total: Option<String> = None,
-        /// Utilisation, percent.
-        utilization: Option<String> = None,
-        /// Temperature, degrees Celsius.
-        temperature: Option<String> = None,
-    }
-
-    /// The target's own account, to be held against the ledger.
-    #[derive(Default)]
-    pub struct Counters {
-        /// Jobs completed.
-        completed: Option<String> = None,
-        /// Jobs failed.
-        failed: Option<String> = None,
-        /// Out-of-memory errors.
-        out_of_memory: Option<String> = None,
-    }
-
-    /// Regular expressions over log lines and error texts.
-    #[derive(Default)]
-    pub struct Patterns {
-        /// An out-of-memory.
-        oom: Option<String> = None,
-        /// A job tried again in a smaller batch.
-        retry: Option<String> = None,
-        /// A cold start.
-        cold: Option<String> = None,
-        /// An error of a job that means: accepted, then there was no room for it.
-        shed: Option<String> = None,
-        /// A line that says that the server itself is failing.
-        fatal: Option<String> = None,
-    }
+/// Where a driver is looked for, and what its parameters are set to.
+pub struct Wanted<'a> {
+    /// The name of a built-in one, or the path of a file relative to `beside`.
+    pub name: &'a At<String>,
+    pub with: &'a With,
+    pub beside: &'a Path,
 }
 
-impl Patterns {
-    /// Every pattern that is set, with its name.
-    pub fn all(&self) -> Vec<(&'static str, &str)> {
-        let named =
-            [("oom", &self.oom), ("retry", &self.retry), ("cold", &self.cold), ("shed", &self.shed), ("fatal", &self.fatal)];
-        named.into_iter().filter_map(|(name, pattern)| pattern.as_deref().map(|p| (name, p))).collect()
-    }
-
-    /// A pattern ready for use, to be made once for many texts. Patterns are checked when the driver is read.
-    pub fn compiled(pattern: Option<&String>) -> Option<Regex> {
-        pattern.and_then(|p| Regex::new(p).ok())
-    }
-}
-
-words! {
-    /// An HTTP method.
-    pub enum Method("method") {
-        /// GET.
-        Get = "GET",
-        /// POST.
-        Post = "POST",
-        /// PUT.
-        Put = "PUT",
-        /// DELETE.
-        Delete = "DELETE",
-    }
-}
-
-words! {
-    /// A job's state in our words.
-    pub enum StateWord("job state") {
-        /// Waiting.
-        Queued = "queued",
-        /// Worked on.
-        Running = "running",
-        /// Done.
-        Completed = "completed",
-        /// Ended without a result.
-        Failed = "failed",
-        /// Ended because somebody asked for it.
-        Cancelled = "cancelled",
-    }
-}
-
-const BUILT_IN: &[(&str, &str)] = &[("reference", include_str!("reference.yaml"))];
-
-/// Finds a driver by the name of a built-in one or by the path of a file (relative to `beside`).
-pub fn find(name: &At<String>, beside: &Path, diags: &mut Diagnostics) -> Option<Driver> {
+/// Finds a driver. Its secrets join the redactor.
+pub fn find(wanted: &Wanted<'_>, redactor: &mut Redactor, diags: &mut Diagnostics) -> Option<Driver> {
+    let name = wanted.name;
     if let Some((_, text)) = BUILT_IN.iter().find(|(built_in, _)| *built_in == name.value) {
-        return parse(&format!("driver {}", name.value), (*text).to_owned(), diags);
+        return parse(&format!("driver {}", name.value), (*text).to_owned(), wanted, wanted.beside, redactor, diags);
     }
     if !name.contains(['/', '.']) {
         let known: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
         node::unknown_word(diags, name.span, "driver", name, &known);
         return None;
     }
-    let path = beside.join(&name.value);
+    let path = wanted.beside.join(&name.value);
     match read_text(&path) {
-        Ok(text) => parse(&path.display().to_string(), text, diags),
+        Ok(text) => parse(&path.display().to_string(), text, wanted, path.parent().unwrap_or(wanted.beside), redactor, diags),
         Err(reason) => {
             diags
                 .error(name.span, reason, "this driver")
@@ -261,29 +79,27 @@ pub fn find(name: &At<String>, beside: &Path, diags: &mut Diagnostics) -> Option
     }
 }
 
-fn parse(source_name: &str, text: String, diags: &mut Diagnostics) -> Option<Driver> {
+/// Reads a driver file that lies in the folder `folder`.
+fn parse(
+    source_name: &str,
+    text: String,
+    wanted: &Wanted<'_>,
+    folder: &Path,
+    redactor: &mut Redactor,
+    diags: &mut Diagnostics,
+) -> Option<Driver> {
     let source = diags.add_source(source_name, text);
-    let tree = node::parse(source, diags)?;
+    let mut tree = node::parse(source, diags)?;
+    parameters::fill(&mut tree, wanted.with, wanted.name.span, wanted.beside, diags)?;
+    interpolate::interpolate(&mut tree, &|name| std::env::var(name).ok(), redactor, diags);
     // A driver's times are the protocol's; an experiment's scale is not theirs.
     let scale = std::mem::replace(&mut diags.time_scale, 1.0);
     let driver = Driver::decode(&tree, diags);
     diags.time_scale = scale;
-    let driver = driver?;
-    for (name, pattern) in driver.patterns.all() {
-        if let Err(error) = Regex::new(pattern) {
-            let span = tree.get("patterns").and_then(|p| p.get(name)).map_or(tree.span, |n| n.span);
-            diags.error(span, format!("this is no regular expression: {}", error.to_string().replace('\n', " ")), "here");
-        }
-    }
+    let mut driver = driver?;
+    rules::check(&driver, &tree, diags);
+    driver.ca = driver.ca.map(|file| folder.join(file).display().to_string());
     diags.is_empty().then_some(driver)
-}
-
-/// What one job asks for, with what makes it recognisable.
-#[derive(Debug, Clone)]
-pub struct Ask {
-    pub shape: JobShape,
-    pub mark: String,
-    pub seed: u64,
 }
 
 /// What the target says when asked about a job.
@@ -318,8 +134,12 @@ pub struct Probe {
 pub trait Port: Send + Sync {
     async fn submit(&self, ask: &Ask) -> Answer;
     async fn status(&self, id: &str) -> Seen;
-    /// Opens a channel for pushed progress; `None` where the target has none.
-    async fn connect(&self) -> Option<Result<Box<dyn Channel>, String>>;
+    /// A job's end, where it came with the answer to its submission.
+    fn known(&self, _id: &str) -> Option<JobView> {
+        None
+    }
+    /// Opens a channel for pushed progress to a client of that name; `None` where the target has none.
+    async fn connect(&self, client: &str) -> Option<Result<Box<dyn Channel>, String>>;
     /// Fetches the result of a completed job; `None` where there is no way to.
     async fn result(&self, id: &str) -> Option<ResultLook>;
     async fn cancel(&self, id: &str) -> Result<(), String>;
@@ -360,4 +180,30 @@ pub trait Channel: Send {
     /// # Errors
     /// Why the channel has ended.
     async fn next(&mut self) -> Result<(String, JobView), String>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::diagnostic::Span;
+
+    #[test]
+    fn every_built_in_driver_can_be_used() {
+        let at = |text: &str| At { value: text.to_owned(), span: Span::default() };
+        for (name, _) in BUILT_IN {
+            let needed = match *name {
+                "http" => vec!["path"],
+                name if name.starts_with("openai") => vec!["model"],
+                _ => vec![],
+            };
+            let with = needed.iter().map(|name| ((*name).to_owned(), At { value: Json::from("/x"), span: Span::default() }));
+            let (with, name, mut diags) = (with.collect(), at(name), Diagnostics::default());
+            let wanted = Wanted { name: &name, with: &with, beside: Path::new(".") };
+            let driver = find(&wanted, &mut Redactor::default(), &mut diags);
+            let driver = driver.unwrap_or_else(|| panic!("{}", diags.render(false)));
+            assert_eq!(driver.name, name.value);
+            let bare = find(&Wanted { with: &With::new(), ..wanted }, &mut Redactor::default(), &mut diags);
+            assert_eq!(bare.is_none(), !needed.is_empty(), "{}: what is required must be said", name.value);
+        }
+    }
 }

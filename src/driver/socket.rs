@@ -9,11 +9,15 @@ use serde_json::Value as Json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream};
 
+use super::format::Socket;
+use super::http::HttpPort;
+use super::request::Failure;
 use super::template::{self, bounded};
-use super::{Channel, Driver, Socket};
+use super::{Channel, messages};
 use crate::journal::event::JobView;
 use crate::listen::{How, Reconnect};
 
@@ -22,64 +26,75 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 const READ_BUFFER: usize = 2048;
 /// The largest message that is taken; a larger one ends the connection.
 const MOST_MESSAGE: usize = 4 << 20;
+/// A farewell must not take longer than this.
+const LEAVE_WITHIN: Duration = Duration::from_secs(1);
 
-struct WebSocketChannel {
-    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
-    socket: Socket,
-    driver: Driver,
-    policy: Option<Reconnect>,
-}
+/// A WebSocket, and all the ways to leave it.
+pub struct Raw(pub WebSocketStream<MaybeTlsStream<TcpStream>>);
 
-/// Connects.
-///
-/// # Errors
-/// Why there is no connection.
-pub async fn open(base: &str, socket: &Socket, driver: &Driver) -> Result<Box<dyn Channel>, String> {
-    let url = format!("{}{}", base.replacen("http", "ws", 1), socket.path);
-    let config = WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER)
-        .write_buffer_size(0)
-        .max_message_size(Some(MOST_MESSAGE))
-        .max_frame_size(Some(MOST_MESSAGE));
-    let opening = tokio_tungstenite::connect_async_with_config(url, Some(config), true);
-    let (stream, _) = tokio::time::timeout(OPEN_TIMEOUT, opening)
-        .await
-        .map_err(|_| format!("no WebSocket within {} s", OPEN_TIMEOUT.as_secs()))?
-        .map_err(|e| bounded(&e.to_string()))?;
-    Ok(Box::new(WebSocketChannel { stream, socket: socket.clone(), driver: driver.clone(), policy: None }))
-}
+impl Raw {
+    /// Connects to a path of the target's.
+    ///
+    /// # Errors
+    /// Why there is no connection.
+    pub async fn open(port: &HttpPort, path: &str) -> Result<Self, String> {
+        let base = port.requester.base();
+        let url = format!("{}{path}", base.replacen("http", "ws", 1));
+        let mut request = url.into_client_request().map_err(|e| bounded(&e.to_string()))?;
+        request.headers_mut().extend(port.requester.headers().await.map_err(Failure::reason)?);
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER)
+            .write_buffer_size(0)
+            .max_message_size(Some(MOST_MESSAGE))
+            .max_frame_size(Some(MOST_MESSAGE));
+        let tls = base.starts_with("https").then(|| port.tls()).transpose().map_err(Failure::reason)?;
+        let connector = tls.map_or(Connector::Plain, Connector::Rustls);
+        let opening = tokio_tungstenite::connect_async_tls_with_config(request, Some(config), true, Some(connector));
+        let (stream, _) = tokio::time::timeout(OPEN_TIMEOUT, opening)
+            .await
+            .map_err(|_| format!("no WebSocket within {} s", OPEN_TIMEOUT.as_secs()))?
+            .map_err(|e| bounded(&e.to_string()))?;
+        Ok(Self(stream))
+    }
 
-impl WebSocketChannel {
     fn tcp(&self) -> Option<&TcpStream> {
-        match self.stream.get_ref() {
+        match self.0.get_ref() {
             MaybeTlsStream::Plain(tcp) => Some(tcp),
             MaybeTlsStream::Rustls(tls) => Some(tls.get_ref().0),
             _ => None,
         }
     }
-}
 
-/// A farewell must not take longer than this.
-const LEAVE_WITHIN: Duration = Duration::from_secs(1);
-
-#[async_trait]
-impl Channel for WebSocketChannel {
-    fn local_addr(&self) -> Option<SocketAddr> {
+    pub fn local_addr(&self) -> Option<SocketAddr> {
         self.tcp()?.local_addr().ok()
     }
 
-    fn policy(&self) -> Option<Reconnect> {
-        self.policy
+    pub async fn send(&mut self, text: String) -> Result<(), String> {
+        self.0.send(Message::text(text)).await.map_err(|e| bounded(&e.to_string()))
     }
 
-    async fn leave(mut self: Box<Self>, how: How) -> Option<Box<dyn Channel>> {
-        // Whatever a peer does meanwhile, the connection is dropped afterwards.
+    /// The next text or binary message.
+    ///
+    /// # Errors
+    /// Why the connection has ended.
+    pub async fn next(&mut self) -> Result<Message, String> {
+        loop {
+            match self.0.next().await.ok_or("the connection ended")?.map_err(|e| bounded(&e.to_string()))? {
+                Message::Close(_) => return Err("the server closed the connection".to_owned()),
+                message @ (Message::Text(_) | Message::Binary(_)) => return Ok(message),
+                _ => {}
+            }
+        }
+    }
+
+    /// Leaves; a connection that nobody closes comes back. Whatever a peer does meanwhile, others are dropped afterwards.
+    pub async fn leave(mut self, how: How) -> Option<Self> {
         match how {
             How::Close => {
-                let _ = tokio::time::timeout(LEAVE_WITHIN, self.stream.close(None)).await;
+                let _ = tokio::time::timeout(LEAVE_WITHIN, self.0.close(None)).await;
             }
             How::Fin => {
-                let _ = tokio::time::timeout(LEAVE_WITHIN, self.stream.get_mut().shutdown()).await;
+                let _ = tokio::time::timeout(LEAVE_WITHIN, self.0.get_mut().shutdown()).await;
             }
             How::Reset => {
                 let _ = self.tcp().map(TcpStream::set_zero_linger);
@@ -88,27 +103,58 @@ impl Channel for WebSocketChannel {
         }
         None
     }
+}
+
+struct WebSocketChannel {
+    raw: Raw,
+    settings: Socket,
+    port: HttpPort,
+    policy: Option<Reconnect>,
+}
+
+/// Connects.
+///
+/// # Errors
+/// Why there is no connection.
+pub async fn open(port: &HttpPort, settings: &Socket, client: &str) -> Result<Box<dyn Channel>, String> {
+    let path = template::path(&settings.path, &|name| (name == "client").then(|| client.into()));
+    let raw = Raw::open(port, &path).await?;
+    Ok(Box::new(WebSocketChannel { raw, settings: settings.clone(), port: port.clone(), policy: None }))
+}
+
+#[async_trait]
+impl Channel for WebSocketChannel {
+    fn local_addr(&self) -> Option<SocketAddr> {
+        self.raw.local_addr()
+    }
+
+    fn policy(&self) -> Option<Reconnect> {
+        self.policy
+    }
+
+    async fn leave(self: Box<Self>, how: How) -> Option<Box<dyn Channel>> {
+        let Self { raw, settings, port, policy } = *self;
+        let raw = raw.leave(how).await?;
+        Some(Box::new(Self { raw, settings, port, policy }))
+    }
 
     async fn subscribe(&mut self, id: &str) -> Result<(), String> {
-        let text = template::json(&self.socket.subscribe, &template::of_id(id)).to_string();
-        self.stream.send(Message::text(text)).await.map_err(|e| bounded(&e.to_string()))
+        let Some(message) = &self.settings.subscribe else { return Ok(()) };
+        self.raw.send(template::json(message, &template::of_id(id)).to_string()).await
     }
 
     async fn next(&mut self) -> Result<(String, JobView), String> {
         loop {
-            let message = self.stream.next().await.ok_or("the connection ended")?.map_err(|e| bounded(&e.to_string()))?;
-            let text = match message {
-                Message::Text(text) => text,
-                Message::Close(_) => return Err("the server closed the connection".to_owned()),
-                _ => continue,
-            };
+            // A preview image, for example.
+            let Message::Text(text) = self.raw.next().await? else { continue };
             // Messages that are not about a job (greetings, status lines) are not ours to judge.
             let Ok(json) = serde_json::from_str::<Json>(&text) else { continue };
-            if let Some(policy) = self.socket.reconnect.as_ref().and_then(|at| json.pointer(at)).and_then(Json::as_str) {
+            if let Some(policy) = self.settings.reconnect.as_ref().and_then(|at| json.pointer(at)).and_then(Json::as_str) {
                 self.policy = policy.parse().ok();
             }
-            let Some(id) = json.pointer(&self.socket.id).map(template::as_text) else { continue };
-            if let Ok(view) = template::view(&self.driver.status, &json) {
+            let Some(id) = json.pointer(&self.settings.id).filter(|id| !id.is_null()).map(template::as_text) else { continue };
+            if let Some(said) = messages::read(&self.port.driver, &self.settings.events, &json, &json) {
+                let view = self.port.hear(&id, said, &json, &json);
                 return Ok((id, view));
             }
         }

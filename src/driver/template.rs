@@ -2,32 +2,41 @@
 
 use serde_json::Value as Json;
 
-use super::{Ask, StateWord, Status};
+use super::{StateWord, Status};
 use crate::journal::event::{JobState, JobView};
 
 /// The longest text of the target's that is kept.
 pub const LONGEST_TEXT: usize = 600;
 
 /// The value of a placeholder, if there is one of that name.
-type Fill<'a> = &'a dyn Fn(&str) -> Option<Json>;
-
-/// The placeholders of a submission.
-pub fn of_ask(ask: &Ask) -> impl Fn(&str) -> Option<Json> + '_ {
-    |name| {
-        Some(match name {
-            "width" => ask.shape.width.into(),
-            "height" => ask.shape.height.into(),
-            "batch" => ask.shape.batch.into(),
-            "mark" => ask.mark.clone().into(),
-            "seed" => ask.seed.into(),
-            _ => return None,
-        })
-    }
-}
+pub type Fill<'a> = &'a dyn Fn(&str) -> Option<Json>;
 
 /// The placeholder of a job that has been accepted.
 pub fn of_id(id: &str) -> impl Fn(&str) -> Option<Json> + '_ {
     move |name| (name == "id").then(|| id.into())
+}
+
+/// Fills a text as it stands.
+pub fn plain(template: &str, fill: Fill<'_>) -> String {
+    text(template, &|name| fill(name).map(|value| as_text(&value)))
+}
+
+/// Fills a path that may be nothing but a value of the target's: then that value, if it is a path of the same target.
+pub fn target_path(template: &str, fill: Fill<'_>) -> Option<String> {
+    let whole = template.strip_prefix("{{").and_then(|t| t.strip_suffix("}}")).filter(|name| !name.contains("{{"));
+    let Some(name) = whole else { return Some(path(template, fill)) };
+    let given = as_text(&fill(name.trim())?);
+    (given.starts_with('/') && !given.starts_with("//") && !given.contains("..")).then_some(given)
+}
+
+/// The names of the placeholders in a text.
+pub fn names(template: &str) -> Vec<String> {
+    let found = std::cell::RefCell::new(Vec::new());
+    text(template, &|name| {
+        found.borrow_mut().push(name.to_owned());
+        Some(String::new())
+    });
+    found.into_inner()
 }
 
 /// Fills a text; in a path the values must not bring in new path steps.
@@ -54,7 +63,8 @@ fn text(template: &str, fill: &dyn Fn(&str) -> Option<String>) -> String {
             rest = tail;
             continue;
         };
-        match fill(name.trim()) {
+        let (wanted, default) = name.split_once(":-").map_or((name, None), |(name, default)| (name, Some(default)));
+        match fill(wanted.trim()).or_else(|| default.map(str::to_owned)) {
             Some(value) => out.push_str(&value),
             None => out.push_str(&format!("{{{{{name}}}}}")),
         }
@@ -94,33 +104,40 @@ pub fn bounded(text: &str) -> String {
 ///
 /// # Errors
 /// When the state is not where the driver says.
-pub fn view(status: &Status, body: &Json) -> Result<JobView, String> {
+pub fn view(status: &Status, body: &Json, fill: Fill<'_>) -> Result<JobView, String> {
+    let state = plain(&status.state, fill);
     let word = body
-        .pointer(&status.state)
+        .pointer(&state)
+        .filter(|word| !word.is_null())
         .map(as_text)
-        .ok_or_else(|| format!("no state at {} in {}", status.state, bounded(&body.to_string())))?;
-    let at = |pointer: &Option<String>| pointer.as_ref().and_then(|p| body.pointer(p)).filter(|v| !v.is_null());
+        .ok_or_else(|| format!("no state at {state} in {}", bounded(&body.to_string())))?;
+    let at = |pointer: &Option<String>| pointer.as_ref().and_then(|p| body.pointer(&plain(p, fill))).filter(|v| !v.is_null());
     let number = |pointer: &Option<String>| at(pointer).and_then(|v| v.as_f64().or_else(|| v.as_str()?.parse().ok()));
     let count = |pointer: &Option<String>| number(pointer).filter(|n| *n >= 0.0).map(|n| n as u32);
-    let state = match status.states.get(&word) {
-        Some(StateWord::Queued) => JobState::Queued,
-        Some(StateWord::Running) => JobState::Running,
-        Some(StateWord::Completed) => JobState::Completed,
-        Some(StateWord::Failed) => JobState::Failed,
-        Some(StateWord::Cancelled) => JobState::Cancelled,
-        None => JobState::Unknown,
-    };
     Ok(JobView {
-        state,
+        state: status.states.get(&word).map_or(JobState::Unknown, |state| (*state).into()),
         word: bounded(&word),
         progress: number(&status.progress),
         stage: at(&status.stage).map(|v| bounded(&as_text(v))),
         attempts: count(&status.attempts),
         batch: count(&status.batch),
         cold: at(&status.cold).and_then(Json::as_bool),
-        error: at(&status.error).map(|v| bounded(&as_text(v))),
+        error: status.error.as_ref().and_then(|place| place.find_in(body, fill)).map(|v| bounded(&as_text(&v))),
         completions: count(&status.completions),
+        tokens: None,
     })
+}
+
+impl From<StateWord> for JobState {
+    fn from(word: StateWord) -> Self {
+        match word {
+            StateWord::Queued => Self::Queued,
+            StateWord::Running => Self::Running,
+            StateWord::Completed => Self::Completed,
+            StateWord::Failed => Self::Failed,
+            StateWord::Cancelled => Self::Cancelled,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -140,6 +157,29 @@ mod tests {
     #[test]
     fn an_id_cannot_leave_its_place_in_the_path() {
         assert_eq!(path("/jobs/{{id}}", &of_id("../a b?x")), "/jobs/..%2Fa%20b%3Fx");
+    }
+
+    #[test]
+    fn a_path_of_the_targets_own_stays_with_the_target() {
+        let of = |value: &str| {
+            let value = json!(value);
+            target_path("{{url}}", &|name| (name == "url").then(|| value.clone()))
+        };
+        assert_eq!(of("/api/download/1/a.stl"), Some("/api/download/1/a.stl".into()));
+        for elsewhere in ["//evil/x", "http://evil/x", "/a/../../etc", "x"] {
+            assert_eq!(of(elsewhere), None, "{elsewhere}");
+        }
+    }
+
+    #[test]
+    fn placeholders_are_named() {
+        assert_eq!(names("/a/{{id}}?x={{ client }}&y={{folder:-}}{{"), ["id", "client", "folder"]);
+    }
+
+    #[test]
+    fn what_is_not_known_has_its_default() {
+        assert_eq!(path("/view?name={{id}}&folder={{folder:-a}}", &of_id("x")), "/view?name=x&folder=a");
+        assert_eq!(plain("{{id:-none}}", &of_id("x")), "x");
     }
 
     #[test]

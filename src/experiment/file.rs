@@ -19,6 +19,8 @@ pub struct Overrides {
     pub defects: Vec<String>,
     /// Healthy behaviours of the embedded backend that look suspicious.
     pub modes: Vec<String>,
+    /// Names of containers that may be broken.
+    pub allow: Vec<String>,
     pub time_scale: Option<f64>,
 }
 
@@ -146,8 +148,13 @@ fn apply_overrides(tree: &mut Node, overrides: &Overrides, diags: &mut Diagnosti
     if let Some(scale) = overrides.time_scale {
         put(&["time_scale"], Value::Float(scale), "--time-scale", &scale.to_string());
     }
-    for (option, key, words) in [("--defect", "defects", &overrides.defects), ("--mode", "modes", &overrides.modes)] {
-        words.iter().for_each(|word| add_word(tree, option, key, word, diags));
+    let lists: [(&str, &[&str], &Vec<String>); 3] = [
+        ("--defect", &["target", "backend", "defects"], &overrides.defects),
+        ("--mode", &["target", "backend", "modes"], &overrides.modes),
+        ("--allow", &["target", "runtime", "docker", "allow"], &overrides.allow),
+    ];
+    for (option, path, words) in lists {
+        words.iter().for_each(|word| add_word(tree, option, path, word, diags));
     }
 }
 
@@ -166,19 +173,18 @@ fn apply_set(tree: &mut Node, assignment: &str, diags: &mut Diagnostics) {
     }
 }
 
-/// Appends to `target.backend.defects` or `target.backend.modes`.
-fn add_word(tree: &mut Node, option: &str, key: &str, word: &str, diags: &mut Diagnostics) {
+/// Appends to a list.
+fn add_word(tree: &mut Node, option: &str, path: &[&str], word: &str, diags: &mut Diagnostics) {
     let source = diags.add_source(option, word);
     let span = Span { source, start: 0, end: word.len() };
-    let path = ["target", "backend", key];
     let mut items = match path.iter().try_fold(&*tree, |node, step| node.get(step)).map(|n| n.value.clone()) {
         Some(Value::List(items)) => items,
         Some(one @ Value::Text(_)) => vec![Node { value: one, span, interpolated: false }],
         _ => Vec::new(),
     };
     items.push(Node { value: Value::Text(word.to_owned()), span, interpolated: false });
-    if let Err(reason) = tree.set(&path, Node { value: Value::List(items), span, interpolated: false }) {
-        diags.error(span, reason, "cannot be planted");
+    if let Err(reason) = tree.set(path, Node { value: Value::List(items), span, interpolated: false }) {
+        diags.error(span, reason, "cannot be added");
     }
 }
 

@@ -15,6 +15,7 @@ use crate::check::CheckSpec;
 use crate::fault::FaultSpec;
 use crate::record;
 use crate::run::guard::GuardSpec;
+use crate::runtime::docker::select::Docker;
 use crate::words;
 use decode::{At, Decode, Fields, ObjectSchema, Record, single_entry};
 use diagnostic::{Diagnostics, Span};
@@ -66,6 +67,11 @@ record! {
     pub struct Target {
         /// The job protocol: the name of a built-in driver, or the path of a driver file.
         driver: At<String> = At { value: "reference".into(), span: Span::default() },
+        /// What the driver's parameters are set to. A value `{ file: x.json, set: { /pointer: value } }` is a JSON file of yours,
+        /// with values put at some of its places.
+        with: crate::driver::With = crate::driver::With::new(),
+        /// Whether jobs may have effects outside the target; asked for by drivers that have some.
+        effects: Effects = Effects::Refused,
         /// Where it is, or `embedded` to start the reference backend for this run.
         url: At<String>,
         /// What it runs in, and so what can restart it.
@@ -144,6 +150,12 @@ record! {
         batch: u32 = 4,
         /// Send a generated PNG of this size along (multipart) instead of plain JSON.
         image: bool = false,
+        /// Tokens of the generated prompt, about one everyday word each.
+        prompt: u32 = 32,
+        /// Tokens that are asked for.
+        tokens: u32 = 64,
+        /// A folder with files of yours; each job sends one of them, where the driver sends `{{file}}`.
+        files: Option<String> = None,
         /// How often this shape is drawn, against the others of the list.
         weight: u32 = 1,
     }
@@ -151,7 +163,17 @@ record! {
 
 impl Default for JobShape {
     fn default() -> Self {
-        Self { width: 512, height: 512, batch: 4, image: false, weight: 1 }
+        Self { width: 512, height: 512, batch: 4, image: false, prompt: 32, tokens: 64, files: None, weight: 1 }
+    }
+}
+
+words! {
+    /// Whether jobs may have effects outside the target.
+    pub enum Effects("rule for effects") {
+        /// A driver whose jobs have some is refused.
+        Refused = "refused",
+        /// They may.
+        Allowed = "allowed",
     }
 }
 
@@ -197,9 +219,11 @@ pub enum Runtime {
     None,
     /// A command of the user's.
     Process(Process),
+    /// Containers.
+    Docker(At<Docker>),
 }
 
-const RUNTIMES: &[&str] = &["auto", "none", "process"];
+const RUNTIMES: &[&str] = &["auto", "none", "process", "docker"];
 
 impl Decode for Runtime {
     fn decode(node: &Node, diags: &mut Diagnostics) -> Option<Self> {
@@ -211,13 +235,17 @@ impl Decode for Runtime {
                 None
             }
             _ => {
-                let (_, _, inside) = single_entry(node, "runtime", &["process"], diags)?;
-                Process::decode(inside, diags).map(Self::Process)
+                let (kind, _, inside) = single_entry(node, "runtime", &["process", "docker"], diags)?;
+                match kind {
+                    "docker" => At::<Docker>::decode(inside, diags).map(Self::Docker),
+                    _ => Process::decode(inside, diags).map(Self::Process),
+                }
             }
         }
     }
     fn schema() -> Json {
-        json!({ "anyOf": [{ "enum": ["auto", "none"] }, { "type": "object", "properties": { "process": Process::schema() }, "required": ["process"], "additionalProperties": false }] })
+        let one = |name: &str, inside: Json| json!({ "type": "object", "properties": { name: inside }, "required": [name], "additionalProperties": false });
+        json!({ "anyOf": [{ "enum": ["auto", "none"] }, one("process", Process::schema()), one("docker", Docker::schema())] })
     }
 }
 

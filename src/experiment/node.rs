@@ -61,6 +61,22 @@ impl Node {
         }
     }
 
+    /// A JSON value as a tree, all of it at one place.
+    pub fn of(json: &serde_json::Value, span: Span) -> Self {
+        use serde_json::Value as Json;
+        let value = match json {
+            Json::Null => Value::Null,
+            Json::Bool(b) => Value::Bool(*b),
+            Json::Number(n) => n.as_i64().map_or_else(|| Value::Float(n.as_f64().unwrap_or(f64::NAN)), Value::Int),
+            Json::String(t) => Value::Text(t.clone()),
+            Json::Array(items) => Value::List(items.iter().map(|item| Self::of(item, span)).collect()),
+            Json::Object(map) => {
+                Value::Map(map.iter().map(|(k, v)| (Key { name: k.clone(), span }, Self::of(v, span))).collect())
+            }
+        };
+        Self { value, span, interpolated: false }
+    }
+
     pub fn get(&self, name: &str) -> Option<&Node> {
         match &self.value {
             Value::Map(entries) => entries.iter().find(|(k, _)| k.name == name).map(|(_, v)| v),

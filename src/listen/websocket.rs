@@ -37,6 +37,8 @@ pub struct Listener {
 /// What a listener needs.
 pub struct Setup {
     pub name: String,
+    /// Its name to the target.
+    pub client: String,
     pub port: Arc<dyn Port>,
     pub journal: Journal,
     pub clock: Clock,
@@ -108,7 +110,7 @@ impl Task {
         self.jobs.insert(id, sender);
         let mut tries = 0;
         while !wanted.is_closed() || !self.jobs.is_empty() {
-            match self.setup.port.connect().await {
+            match self.setup.port.connect(&self.setup.client).await {
                 None => return,
                 Some(Ok(channel)) => {
                     self.back(channel.local_addr());
@@ -148,6 +150,7 @@ impl Task {
             if let Err(why) = channel.subscribe(&id).await {
                 return Left::Lost(why);
             }
+            self.status.set_connected(Some(channel.local_addr()));
         }
         loop {
             self.status.follows(self.jobs.values().filter(|sender| !sender.is_closed()).count());
@@ -160,6 +163,8 @@ impl Task {
                         if let Err(why) = subscribed {
                             return Left::Lost(why);
                         }
+                        // Where each job has a connection of its own, it is another one now.
+                        self.status.set_connected(Some(channel.local_addr()));
                     }
                 },
                 Some(mut order) = self.orders.recv() => {

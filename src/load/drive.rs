@@ -20,8 +20,6 @@ use crate::seed::{Seed, fnv};
 const SAFETY_NET: Duration = Duration::from_secs(2);
 /// A socket that says nothing of an end for this long after the target told it when asked has missed it.
 const SOCKET_GRACE: Duration = Duration::from_secs(1);
-/// For so long a result is asked for again from a target that does not answer.
-const RESULT_PATIENCE: Duration = Duration::from_secs(10);
 /// Progress is written down in steps of this many percent.
 const PROGRESS_STEP: f64 = 20.0;
 
@@ -59,6 +57,7 @@ impl Client {
         let listener = (listen == Listen::Websocket).then(|| {
             let setup = Setup {
                 rng: shop.seed.stream(&format!("listener/{name}")),
+                client: client_id(shop.seed, &name),
                 name,
                 port: shop.port.clone(),
                 journal: shop.journal.clone(),
@@ -75,6 +74,11 @@ impl Client {
 /// The mark of a job: the same for the same seed, client and place in the client's sequence.
 pub fn mark(seed: Seed, load: &str, client: u32, index: u64) -> String {
     format!("chaos-{:016x}", fnv(format!("{}/{load}/{client}/{index}", seed.0).as_bytes()))
+}
+
+/// The name under which a client is known to the target, on its connection and in its submissions.
+fn client_id(seed: Seed, name: &str) -> String {
+    format!("chaos-client-{:016x}", fnv(format!("{}/{name}", seed.0).as_bytes()))
 }
 
 /// What a client does next with its time.
@@ -110,7 +114,8 @@ impl Shop {
             mark: mark.to_owned(),
             intended_t,
         });
-        let ask = Ask { shape: shape.clone(), mark: mark.to_owned(), seed: fnv(mark.as_bytes()) >> 12 };
+        let client = client_id(self.seed, &format!("{}/{}", client.load, client.number));
+        let ask = Ask::new(shape.clone(), mark, client);
         let answer = self.port.submit(&ask).await;
         self.journal.emit(Event::Answered { job: number, answer: answer.clone() });
         (number, answer)
@@ -145,20 +150,37 @@ impl Shop {
         }
     }
 
+    /// A failure that is told without its reason is asked about: what it was decides how the job counts.
+    async fn with_reason(&self, id: &str, view: JobView) -> JobView {
+        if view.state != JobState::Failed || view.error.is_some() {
+            return view;
+        }
+        match self.port.status(id).await {
+            Seen::View(asked) if asked.state == JobState::Failed => JobView { error: asked.error, ..view },
+            _ => view,
+        }
+    }
+
     /// Follows an accepted job to its end.
     pub async fn follow(&self, client: &Client, number: JobNo, id: &str) -> After {
+        if let Some(view) = self.port.known(id) {
+            let mut job = Following { shop: self, number, accepted_t: self.clock.now_s(), told: None, unclear: None };
+            job.hear(&view, Via::Answer);
+            job.look_at_result(id).await;
+            return After::Ended;
+        }
         let mut updates = client.listener.as_ref().map(|listener| listener.follow(id));
         let every = if updates.is_some() { self.poll_every.max(SAFETY_NET) } else { self.poll_every };
         let mut asking = tokio::time::interval(every);
         asking.reset();
         asking.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut job = Following { shop: self, number, accepted_t: self.clock.now_s(), told: None };
+        let mut job = Following { shop: self, number, accepted_t: self.clock.now_s(), told: None, unclear: None };
         let mut patience = std::pin::pin!(patience_over(client.patience));
         loop {
             tokio::select! {
                 () = self.give_up.cancelled() => return job.last_look(id).await,
                 () = &mut patience => return self.abandon(number, id).await,
-                view = next(&mut updates) => if job.hear(&view, Via::Socket) { break },
+                view = next(&mut updates) => if job.hear(&self.with_reason(id, view).await, Via::Socket) { break },
                 _ = asking.tick() => if job.ask(id, &mut updates).await { break },
             }
         }
@@ -200,6 +222,8 @@ struct Following<'a> {
     number: JobNo,
     accepted_t: f64,
     told: Option<JobView>,
+    /// Why the latest answer could not be read.
+    unclear: Option<String>,
 }
 
 impl Following<'_> {
@@ -240,7 +264,10 @@ impl Following<'_> {
             }
             Seen::View(view) => self.hear(&view, Via::Poll),
             Seen::Missing => self.missing(),
-            Seen::Unclear(_) => false,
+            Seen::Unclear(why) => {
+                self.unclear = Some(why);
+                false
+            }
         }
     }
 
@@ -258,18 +285,18 @@ impl Following<'_> {
         if self.ask(id, &mut None).await {
             self.look_at_result(id).await;
         } else {
-            self.shop.journal.emit(Event::GaveUp { job: self.number, why: "the run's patience ended".into() });
+            let unclear = self.unclear.as_ref().map_or_else(String::new, |why| format!("; when asked: {why}"));
+            self.shop.journal.emit(Event::GaveUp { job: self.number, why: format!("the run's patience ended{unclear}") });
         }
         After::RunOver
     }
 
     async fn look_at_result(&self, id: &str) {
         let completed = self.told.as_ref().is_some_and(|view| view.state == JobState::Completed);
-        let until = self.shop.clock.now_s() + RESULT_PATIENCE.as_secs_f64();
         while completed && let Some(look) = self.shop.port.result(id).await {
-            // A server that goes down between the end and the result has not lost it yet.
+            // A server that goes down or is paused between the end and the result has not lost it yet.
             let nobody_there = look.status == 0;
-            if !nobody_there || self.shop.clock.now_s() > until || self.shop.give_up.is_cancelled() {
+            if !nobody_there || self.shop.give_up.is_cancelled() {
                 return self.shop.journal.emit(Event::ResultSeen { job: self.number, look });
             }
             tokio::time::sleep(self.shop.poll_every).await;

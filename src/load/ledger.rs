@@ -144,19 +144,17 @@ fn accepted(job: &JobFacts, record: &Record, driver: &Driver, scale: &Scale) -> 
             JobState::Cancelled => (Class::Failed, "cancelled".to_owned()),
             _ => {
                 let error = view.error.clone().unwrap_or_else(|| "without a reason".to_owned());
-                let class = if scale.shed.as_ref().is_some_and(|re| re.is_match(&error)) { Class::Shed } else { Class::Failed };
-                (class, format!("{error} (at {t:.1} s)"))
+                let means = |pattern: &Option<Regex>| pattern.as_ref().is_some_and(|re| re.is_match(&error));
+                match () {
+                    () if means(&scale.shed) => (Class::Shed, format!("{error} (at {t:.1} s)")),
+                    () if means(&scale.lost) => (Class::Lost, format!("{} ({error})", unknown_since(job, record, *t))),
+                    () => (Class::Failed, format!("{error} (at {t:.1} s)")),
+                }
             }
         };
     }
     if let Some(t) = job.vanished_t {
-        let restarted = record.generations.iter().any(|g| g.number > 0 && job.submitting_t < g.started_t && g.started_t <= t);
-        let why = if restarted {
-            "lost by the restart: accepted before it, unknown after it"
-        } else {
-            "accepted, then unknown to the target (404)"
-        };
-        return (Class::Lost, why.to_owned());
+        return (Class::Lost, unknown_since(job, record, t).to_owned());
     }
     let last = job
         .last_view
@@ -166,9 +164,21 @@ fn accepted(job: &JobFacts, record: &Record, driver: &Driver, scale: &Scale) -> 
         return (Class::Open, format!("the run was stopped before it ended ({last})"));
     }
     if job.gave_up.is_some() || record.ended {
-        return (Class::Lost, format!("accepted, and never ended ({last})"));
+        let asked =
+            job.gave_up.as_ref().and_then(|why| why.split_once("; ")).map_or_else(String::new, |(_, why)| format!("; {why}"));
+        return (Class::Lost, format!("accepted, and never ended ({last}{asked})"));
     }
     (Class::Open, last)
+}
+
+/// What became of a job that the target does not know any more at that moment.
+fn unknown_since(job: &JobFacts, record: &Record, t: f64) -> &'static str {
+    let restarted = record.generations.iter().any(|g| g.number > 0 && job.submitting_t < g.started_t && g.started_t <= t);
+    if restarted {
+        "lost by the restart: accepted before it, unknown after it"
+    } else {
+        "accepted, then unknown to the target (404)"
+    }
 }
 
 fn completed(job: &JobFacts, driver: &Driver, scale: &Scale) -> (Class, String) {
@@ -202,7 +212,9 @@ fn implausible(job: &JobFacts, result: &ResultLook, driver: &Driver, scale: &Sca
         let owner = scale.owners.get(mark.as_str()).map_or_else(|| "an unknown job".to_owned(), |n| format!("job {n}"));
         return Some(format!("it got the result of {owner}"));
     }
-    let short = scale.bytes_per_pixel.is_some_and(|usual| (result.bytes as f64) < PLAUSIBLE_SHARE * usual * pixels(job));
+    let free_form = driver.result.as_ref().is_some_and(|r| r.free_form);
+    let short =
+        !free_form && scale.bytes_per_pixel.is_some_and(|usual| (result.bytes as f64) < PLAUSIBLE_SHARE * usual * pixels(job));
     if short {
         return Some(format!(
             "its result is a stand-in: {} bytes of {} for {}x{}",
@@ -213,7 +225,7 @@ fn implausible(job: &JobFacts, result: &ResultLook, driver: &Driver, scale: &Sca
         return Some(format!("its result does not carry its mark: {} bytes of {}", result.bytes, result.kind));
     }
     let twins = scale.digests.get(&result.digest).copied().unwrap_or(0);
-    (twins > 1).then(|| format!("{twins} jobs with different inputs got the very same result"))
+    (twins > 1 && !free_form).then(|| format!("{twins} jobs with different inputs got the very same result"))
 }
 
 fn pixels(job: &JobFacts) -> f64 {
@@ -228,6 +240,7 @@ struct Scale<'a> {
     owners: HashMap<&'a str, JobNo>,
     /// What an error says that means: there was no room.
     shed: Option<Regex>,
+    lost: Option<Regex>,
 }
 
 impl<'a> Scale<'a> {
@@ -244,6 +257,7 @@ impl<'a> Scale<'a> {
         }
         let owners = record.jobs.iter().map(|job| (job.mark.as_str(), job.number)).collect();
         let shed = Patterns::compiled(record.plan().driver.patterns.shed.as_ref());
-        Self { bytes_per_pixel: stats::median(&mut ratios), digests, owners, shed }
+        let lost = Patterns::compiled(record.plan().driver.patterns.lost.as_ref());
+        Self { bytes_per_pixel: stats::median(&mut ratios), digests, owners, shed, lost }
     }
 }

@@ -6,13 +6,14 @@ use super::forecast;
 use super::trigger::Trigger;
 use super::{CheckPlan, FaultPlan, LoadPlan, Moment, Plan, RuntimePlan, StagePlan};
 use crate::backend::config::Embedded;
-use crate::driver;
+use crate::driver::{self, Driver, Wanted};
 use crate::experiment::decode::At;
 use crate::experiment::decode::Decode;
 use crate::experiment::diagnostic::{Diagnostics, Span, nearest};
 use crate::experiment::file::Loaded;
 use crate::experiment::units::{Time, TimeRange};
-use crate::experiment::{Arrivals, Baseline, Canary, Experiment, FaultEntry, Listen, Load, Runtime, Stage};
+use crate::experiment::{Arrivals, Baseline, Canary, Effects, Experiment, FaultEntry, Listen, Load, Runtime, Stage, Target};
+use crate::secret::Redactor;
 use crate::seed::{Seed, draw};
 
 /// The load name of the jobs before the load.
@@ -27,9 +28,9 @@ const MOST_TIMES: u32 = 1_000;
 /// Builds the plan of an experiment whose file lies in the folder `beside`. Same experiment and seed, same plan.
 /// `None` means that `loaded.diags` says what is wrong.
 pub fn build(loaded: &mut Loaded, seed: Seed, beside: &Path) -> Option<Plan> {
-    let Loaded { experiment, diags, incomplete, .. } = loaded;
+    let Loaded { experiment, diags, incomplete, redactor, .. } = loaded;
     let (experiment, incomplete) = (&*experiment, *incomplete);
-    let driver = driver::find(&experiment.target.driver, beside, diags);
+    let driver = driver(&experiment.target, beside, redactor, diags);
     let runtime = runtime(experiment, diags);
     let loads = loads(experiment, diags);
     let (faults, places): (Vec<FaultPlan>, Vec<Span>) = faults(experiment, seed, incomplete, diags).into_iter().unzip();
@@ -85,11 +86,23 @@ fn sample_every_s(experiment: &Experiment) -> f64 {
     experiment.sample_every.map_or(usual, |time| time.as_s().max(0.02))
 }
 
+fn driver(target: &Target, beside: &Path, redactor: &mut Redactor, diags: &mut Diagnostics) -> Option<Driver> {
+    let wanted = Wanted { name: &target.driver, with: &target.with, beside };
+    let driver = driver::find(&wanted, redactor, diags)?;
+    if let Some(effects) = driver.effects.as_ref().filter(|_| target.effects != Effects::Allowed) {
+        diags
+            .error(target.driver.span, format!("jobs of this driver act outside the target: {effects}"), "this driver")
+            .help("if that is meant, give `effects: allowed` beside `driver`");
+    }
+    Some(driver)
+}
+
 fn runtime(experiment: &Experiment, diags: &mut Diagnostics) -> RuntimePlan {
     let target = &experiment.target;
     if target.url.value == "embedded" {
-        // A name without a path that is not `reference` is misspelt, and reported as that.
-        if target.driver.contains(['/', '.']) {
+        // A name that is nobody's is misspelt, and reported as that.
+        let another = driver::BUILT_IN.iter().any(|(name, _)| *name == target.driver.value && *name != "reference");
+        if another || target.driver.contains(['/', '.']) {
             diags.error(target.url.span, "only the reference backend can be embedded", "expected a URL for this driver");
         }
         if !matches!(target.runtime, Runtime::Auto) {
@@ -119,6 +132,10 @@ fn runtime(experiment: &Experiment, diags: &mut Diagnostics) -> RuntimePlan {
             RuntimePlan::None
         }
         Runtime::Process(process) => RuntimePlan::Process(process.clone()),
+        Runtime::Docker(docker) => {
+            docker.validate(docker.span, diags);
+            RuntimePlan::Docker(docker.value.clone())
+        }
         Runtime::Auto | Runtime::None => RuntimePlan::None,
     }
 }
@@ -390,7 +407,12 @@ fn cross_rules<'a>(
                     format!("`{}` needs a runtime that chaos may touch", plan.spec.kind()),
                     "this target's runtime is `none`",
                 )
-                .help("use `url: embedded`, or give `runtime: {process: …}`");
+                .help("use `url: embedded`, or give `runtime: {process: …}` or `runtime: {docker: …}`");
+        } else if plan.spec.containers().is_some() && !matches!(runtime, RuntimePlan::Docker(_)) {
+            let label = "this target's runtime is another";
+            diags
+                .error(place, format!("`{}` breaks containers", plan.spec.kind()), label)
+                .help("give `runtime: {docker: {container: NAME}}`");
         }
         if let (Moment::At { s }, Some(duration)) = (&plan.moment, &experiment.duration)
             && baseline + s > duration.as_s()

@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 use crate::backend::config::Embedded;
 use crate::check::CheckSpec;
 use crate::driver::Driver;
-use crate::experiment::units::TimeRange;
+use crate::experiment::units::{Time, TimeRange};
 use crate::experiment::{Arrivals, Baseline, JobShape, Listen, OnTimeout, Process};
 use crate::fault::FaultSpec;
 use crate::run::guard::GuardSpec;
+use crate::runtime::docker::select::{Docker, Selector};
 use crate::seed::Seed;
 use forecast::Forecast;
 use trigger::Trigger;
@@ -55,8 +56,17 @@ pub enum RuntimePlan {
     Embedded(Embedded),
     /// A command of the user's.
     Process(Process),
+    /// Containers, which are there before the run and after it.
+    Docker(Docker),
     /// Nothing that may be started or stopped.
     None,
+}
+
+impl RuntimePlan {
+    /// The target is started for the run, and does not outlive it.
+    pub fn is_started(&self) -> bool {
+        matches!(self, Self::Embedded(_) | Self::Process(_))
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -71,6 +81,22 @@ pub struct LoadPlan {
     pub jobs: Option<u32>,
     /// After this long a user cancels its job and goes on.
     pub patience_s: Option<f64>,
+}
+
+impl LoadPlan {
+    /// One user that sends jobs of the usual kind.
+    pub fn plain() -> Self {
+        Self {
+            name: String::new(),
+            arrivals: Arrivals::Constant,
+            think: TimeRange::exactly(Time::secs(0)),
+            job: vec![JobShape::default()],
+            listen: Listen::Websocket,
+            stages: Vec::new(),
+            jobs: None,
+            patience_s: None,
+        }
+    }
 }
 
 /// Users or a rate between two moments, in seconds from the start of the load.
@@ -124,6 +150,13 @@ impl Plan {
         });
         let checks = self.checks.iter().flat_map(|c| c.spec.log_patterns());
         driver.chain(triggers).chain(checks).collect()
+    }
+
+    /// The containers that faults name besides the target's, and how many each may be.
+    pub fn other_containers(&self) -> Vec<(Selector, u32)> {
+        let RuntimePlan::Docker(rules) = &self.runtime else { return Vec::new() };
+        let named = self.faults.iter().filter_map(|f| f.spec.containers()).map(|which| which.selector(rules));
+        named.filter(|(selector, _)| *selector != rules.selector()).collect()
     }
 
     /// The metrics that triggers, guards and the driver's mapping name.

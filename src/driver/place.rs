@@ -1,0 +1,147 @@
+//! Where in an answer a value stands: one text in a driver file.
+
+use std::str::FromStr;
+
+use regex::Regex;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
+
+use super::template::{self, Fill};
+use crate::experiment::decode::Decode;
+use crate::experiment::diagnostic::Diagnostics;
+use crate::experiment::node::Node;
+
+/// Where a value stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Place {
+    /// A JSON pointer into the body.
+    Pointer(String),
+    /// The value of a header.
+    Header(String),
+    /// The first group of a regular expression over the body.
+    Pattern(String),
+    /// A text with values that are known already.
+    Template(String),
+}
+
+const EXPECTED: &str =
+    "expected a JSON pointer (`/job/id`), `header X-Job-Id`, `regex job-(\\d+)`, or a text with `{{name}}` in it";
+
+impl FromStr for Place {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(name) = text.strip_prefix("header ") {
+            return Ok(Self::Header(name.trim().to_owned()));
+        }
+        if let Some(pattern) = text.strip_prefix("regex ") {
+            let made = Regex::new(pattern.trim()).map_err(|e| format!("this is no regular expression: {e}"))?;
+            if made.captures_len() < 2 {
+                return Err("a regular expression needs a group around the value: `regex job-(\\d+)`".to_owned());
+            }
+            return Ok(Self::Pattern(pattern.trim().to_owned()));
+        }
+        match text {
+            _ if text.contains("{{") && !text.starts_with('/') => Ok(Self::Template(text.to_owned())),
+            _ if text.is_empty() || text.starts_with('/') => Ok(Self::Pointer(text.to_owned())),
+            _ => Err(EXPECTED.to_owned()),
+        }
+    }
+}
+
+impl TryFrom<String> for Place {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Place> for String {
+    fn from(place: Place) -> Self {
+        place.to_string()
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Pointer(pointer) => f.write_str(pointer),
+            Self::Header(name) => write!(f, "header {name}"),
+            Self::Pattern(pattern) => write!(f, "regex {pattern}"),
+            Self::Template(text) => f.write_str(text),
+        }
+    }
+}
+
+impl Decode for Place {
+    fn decode(node: &Node, diags: &mut Diagnostics) -> Option<Self> {
+        let text = String::decode(node, diags)?;
+        text.parse().map_err(|wrong: String| diags.error(node.span, wrong.replace('\n', " "), EXPECTED)).ok()
+    }
+    fn schema() -> Json {
+        json!({ "type": "string" })
+    }
+}
+
+/// An answer, for looking values up in it.
+pub struct Answered<'a> {
+    pub header: &'a dyn Fn(&str) -> Option<String>,
+    pub text: &'a str,
+    pub json: &'a Json,
+}
+
+impl Place {
+    /// The value in a JSON answer alone; a regular expression looks at it as it is written without spaces.
+    pub fn find_in(&self, json: &Json, fill: Fill<'_>) -> Option<Json> {
+        let text = if matches!(self, Self::Pattern(_)) { json.to_string() } else { String::new() };
+        self.find(&Answered { header: &|_| None, text: &text, json }, fill)
+    }
+
+    /// The value there; `None` where there is none, or an empty one.
+    pub fn find(&self, answered: &Answered<'_>, fill: Fill<'_>) -> Option<Json> {
+        let found = match self {
+            Self::Pointer(pointer) => answered.json.pointer(&template::plain(pointer, fill)).cloned(),
+            Self::Header(name) => (answered.header)(name).map(Json::from),
+            Self::Pattern(pattern) => {
+                let made = Regex::new(pattern).ok()?;
+                made.captures(answered.text).and_then(|found| found.get(1)).map(|m| m.as_str().into())
+            }
+            Self::Template(text) => Some(template::plain(text, fill).into()),
+        };
+        found.filter(|value| !value.is_null() && value.as_str() != Some(""))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_place_is_found_and_written_back_as_it_was() {
+        let json = json!({ "job": { "id": 7 }, "a/b": "x", "none": null });
+        let header = |name: &str| name.eq_ignore_ascii_case("x-job").then(|| "h-1".to_owned());
+        let answered = Answered { header: &header, text: "queued as job-42.", json: &json };
+        let fill = |name: &str| (name == "id").then(|| json!("job"));
+        let find = |text: &str| {
+            let place: Place = text.parse().unwrap();
+            assert_eq!(place.to_string(), text);
+            place.find(&answered, &fill)
+        };
+        assert_eq!(find("/job/id"), Some(json!(7)));
+        assert_eq!(find("/{{id}}/id"), Some(json!(7)));
+        assert_eq!(find("/a~1b"), Some(json!("x")));
+        assert_eq!(find("header X-Job"), Some(json!("h-1")));
+        assert_eq!(find("regex job-(\\d+)"), Some(json!("42")));
+        assert_eq!(find("{{id}}/y"), Some(json!("job/y")));
+        assert_eq!(find("/none"), None);
+        assert_eq!(find("header Y"), None);
+    }
+
+    #[test]
+    fn what_is_no_place_is_refused() {
+        for wrong in ["id", "regex job", "regex (", "$.id"] {
+            assert!(wrong.parse::<Place>().is_err(), "{wrong}");
+        }
+    }
+}

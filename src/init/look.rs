@@ -1,0 +1,96 @@
+//! Asks a backend the questions that tell what it is. Only GET requests, each bounded in size and time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Value as Json;
+
+use crate::driver::request::{Reply, sentence};
+
+/// What is asked for.
+const PATHS: &[&str] = &[
+    "/health",
+    "/healthz",
+    "/api/health",
+    "/ready",
+    "/metrics",
+    "/openapi.json",
+    "/config",
+    "/gradio_api/info",
+    "/info",
+    "/v1/models",
+    "/system_stats",
+    "/queue",
+];
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// An OpenAPI document or a Gradio configuration can be large.
+const MOST: usize = 8 << 20;
+
+/// What answered with a success, by path.
+pub struct Found {
+    pub url: String,
+    answers: BTreeMap<String, (String, Json)>,
+}
+
+impl Found {
+    pub fn of(url: &str, answers: impl IntoIterator<Item = (String, String)>) -> Self {
+        let parse = |(path, text): (String, String)| {
+            let json = serde_json::from_str(&text).unwrap_or(Json::Null);
+            (path, (text, json))
+        };
+        Self { url: url.to_owned(), answers: answers.into_iter().map(parse).collect() }
+    }
+
+    /// A JSON object that was answered there.
+    pub fn json(&self, path: &str) -> Option<&Json> {
+        self.answers.get(path).map(|(_, json)| json).filter(|json| json.is_object())
+    }
+
+    pub fn health(&self) -> Option<&'static str> {
+        ["/health", "/healthz", "/api/health", "/ready"].into_iter().find(|path| self.answers.contains_key(*path))
+    }
+
+    /// The Prometheus exposition, if that is what it is.
+    pub fn metrics(&self) -> Option<&str> {
+        self.answers
+            .get("/metrics")
+            .map(|(text, _)| text.as_str())
+            .filter(|text| text.contains("# TYPE") || text.contains("# HELP"))
+    }
+
+    /// The paths that answered.
+    pub fn paths(&self) -> Vec<&str> {
+        self.answers.keys().map(String::as_str).collect()
+    }
+}
+
+/// Looks at a backend.
+///
+/// # Errors
+/// Nobody answers there.
+pub async fn look(url: &str) -> Result<Found, String> {
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .timeout(TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .map_err(|e| sentence(&e))?;
+    let base = url.trim_end_matches('/');
+    let mut answers = Vec::new();
+    for path in PATHS {
+        match client.get(format!("{base}{path}")).send().await {
+            Ok(response) if response.status() == 200 => {
+                if let Ok(reply) = Reply::read(response, MOST).await {
+                    answers.push(((*path).to_owned(), String::from_utf8_lossy(&reply.body).into_owned()));
+                }
+            }
+            Ok(_) => {}
+            Err(error) if error.is_connect() || error.is_builder() => {
+                return Err(format!("{base} does not answer: {}", sentence(&error)));
+            }
+            // One path that hangs says nothing about the others.
+            Err(_) => {}
+        }
+    }
+    Ok(Found::of(base, answers))
+}
