@@ -45,7 +45,8 @@
   // --- head ---
   add(el("div", { class: "head" },
     el("div", {}, el("h1", {}, r.experiment), el("p", {}, r.description),
-      el("p", { class: "dim mono" }, r.run_id + " · seed " + r.seed + " · " + r.target + (r.gpu_simulated ? " · GPU simulated" : "") + " · chaos " + r.chaos_version)),
+      el("p", { class: "dim mono" }, r.run_id + " · seed " + r.seed + " · " + r.target + (r.gpu_simulated ? " · GPU simulated" : "") + " · chaos " + r.chaos_version),
+      r.time_scale === 1 ? null : el("p", { class: "dim" }, "Time scale " + r.time_scale + ": the checks speak in the file's times, everything else in the clock's.")),
     el("div", { class: "badge " + r.outcome }, r.outcome.toUpperCase())));
   r.overrides.forEach(function (o) { add(el("p", { class: "dim mono" }, "override: " + o)); });
 

@@ -27,7 +27,10 @@ fn failed_with(error: &str) -> chaos::journal::event::JobView {
 
 #[test]
 fn no_crash() {
-    let exited = |asked| Event::Process { event: ProcessEvent::Exited { generation: 1, status: "SIGSEGV".into(), asked } };
+    let exited = |asked| {
+        let (generation, status) = (1, "SIGSEGV".into());
+        Event::Process { event: ProcessEvent::Exited { generation, status, asked, elsewhere: false } }
+    };
     let mut crashed = Script::new("no_crash: {}");
     crashed.at(5.0, exited(false)).end(9.0);
     assert_eq!(ruling(&crashed), Failed);
@@ -40,6 +43,13 @@ fn no_crash() {
     unseen.end(9.0);
     assert_eq!(ruling(&unseen), Inconclusive);
     assert_eq!(ruling(&Script::new("no_crash: {}")), Pending);
+    // An operator who stops the container in the middle of a run shows nothing about the backend.
+    let mut stopped = Script::new("no_crash: {}");
+    let (generation, status) = (1, "SIGTERM".into());
+    stopped.at(5.0, Event::Process { event: ProcessEvent::Exited { generation, status, asked: false, elsewhere: true } });
+    stopped.end(9.0);
+    assert_eq!(ruling(&stopped), Inconclusive);
+    assert!(stopped.verdict().observed.contains("somebody else"));
 }
 
 #[test]

@@ -270,21 +270,41 @@ fn the_target_never_outlives_a_killed_chaos() {
     child.kill().unwrap();
     child.wait().unwrap();
     wait_for("the end of the target", Duration::from_secs(5), || !process_exists(pid));
-    // What is there can still be read, and is no pass.
+    // The guardian says what happened, and that it is no pass.
     let folder = only_folder(reports.path());
-    assert!(chaos().arg("report").arg(&folder).output().unwrap().status.success());
-    let result: Json = serde_json::from_slice(&std::fs::read(folder.join("result.json")).unwrap()).unwrap();
+    let result = folder.join("result.json");
+    wait_for("the guardian's report", Duration::from_secs(10), || result.exists());
+    let result: Json = serde_json::from_slice(&std::fs::read(result).unwrap()).unwrap();
     assert_eq!(result["exit_code"], 4);
-    assert!(result["reason"].as_str().unwrap().contains("breaks off"), "{}", result["reason"]);
+    assert!(result["reason"].as_str().unwrap().contains("disappeared without a goodbye"), "{}", result["reason"]);
+    assert!(chaos().arg("report").arg(&folder).output().unwrap().status.success());
     let revert = chaos().arg("revert").arg(&folder).output().unwrap();
     assert!(revert.status.success());
+}
+
+#[test]
+fn a_fault_whose_undo_holds_a_secret_is_not_injected() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, marker) = (folder.path().join("x.yaml"), folder.path().join("marker"));
+    let yaml = format!(
+        "version: 1\nname: x\ntarget: {{ url: embedded }}\nload: [{{ users: 1 }}]\nfaults: [{{ exec: {{ at: 300ms, command: [touch, {0}], revert: [rm, -f, {0}, \"${{secret:CHAOS_TEST_TOKEN}}\"], proof: [test, -e, {0}] }} }}]\nchecks: [{{ no_crash: {{}} }}]\n",
+        marker.display()
+    );
+    std::fs::write(&file, yaml).unwrap();
+    let reports = tempfile::tempdir().unwrap();
+    let mut command = chaos();
+    command.env("CHAOS_TEST_TOKEN", "s3cr3t-token").args(["run", "--format", "json", "--reports"]).arg(reports.path()).arg(&file);
+    let done = common::finished(command.output().unwrap(), reports);
+    assert_eq!(done.code, Some(6), "{}", done.trouble());
+    assert!(done.trouble().contains("what puts it back holds a secret"), "{}", done.trouble());
+    assert!(!marker.exists());
 }
 
 #[test]
 fn secrets_reach_neither_journal_nor_report_nor_log() {
     let secret = "s3cr3t-\"quoted\"-token";
     let folder = tempfile::tempdir().unwrap();
-    let driver = include_str!("../src/driver/reference.yaml")
+    let driver = include_str!("../src/driver/built_in/reference.yaml")
         .replace("  image_field: image\n", "  image_field: image\n  headers: { authorization: \"Bearer x\" }\n");
     std::fs::write(folder.path().join("mine.yaml"), driver).unwrap();
     let yaml = "version: 1\nname: secret\ndescription: \"token ${secret:CHAOS_TEST_TOKEN}\"\ntarget:\n  url: embedded\n  backend: { speed: 1000 }\nload: [{ users: 1, for: 1s }]\nchecks: [{ all_jobs_complete: {} }]\n";

@@ -7,8 +7,9 @@ use common::{Run, run};
 
 /// A short experiment with one fault, in real time.
 fn yaml(listen: &str, fault: &str, checks: &str) -> String {
+    // More users than slots: some job is always under way.
     format!(
-        "version: 1\nname: fault\ntarget: {{ url: embedded, backend: {{ speed: 200, slots: 6 }} }}\nload: [{{ name: users, users: 6, think: 10ms..60ms, listen: {listen} }}]\nfaults: [{fault}]\nchecks: [{checks}]\n"
+        "version: 1\nname: fault\ntarget: {{ url: embedded, backend: {{ speed: 200, slots: 4 }} }}\nload: [{{ name: users, users: 6, think: 10ms..60ms, listen: {listen} }}]\nfaults: [{fault}]\nchecks: [{checks}]\n"
     )
 }
 

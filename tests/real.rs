@@ -6,7 +6,7 @@ mod common;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::{chaos, real, run, wait_for};
+use common::{chaos, get, real, run, wait_for};
 
 #[test]
 fn a_browser_opens_the_report_without_an_error() {
@@ -94,16 +94,8 @@ fn prometheus_can_read_the_metrics() {
         chaos().args(["backend", "--speed", "1000", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(backend.stdout.take().unwrap()));
     let address = lines.find_map(|l| l.unwrap().split_once("listening on http://").map(|(_, a)| a.trim().to_owned())).unwrap();
-    let get = |path: &str| {
-        use std::io::{Read, Write};
-        let mut stream = std::net::TcpStream::connect(&address).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
-        text.split_once("\r\n\r\n").unwrap().1.to_owned()
-    };
-    wait_for("metrics", Duration::from_secs(5), || get("/metrics").contains("job_queue_size"));
-    let text = get("/metrics");
+    wait_for("metrics", Duration::from_secs(5), || get(&address, "/metrics").is_some_and(|t| t.contains("job_queue_size")));
+    let text = get(&address, "/metrics").unwrap();
     backend.kill().unwrap();
     backend.wait().unwrap();
     let mut linter = Command::new("promtool")

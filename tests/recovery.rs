@@ -4,7 +4,7 @@ mod common;
 
 use chaos::check::Ruling::{Failed, Inconclusive, Passed, Pending};
 use chaos::check::Verdict;
-use chaos::journal::event::{Answer, Event, JobState, ProcessEvent};
+use chaos::journal::event::{Answer, Event, JobState, ProcessEvent, Via};
 use common::script::{Script, view};
 
 fn sample(script: &mut Script, t: f64, name: &str, value: f64) {
@@ -28,7 +28,10 @@ fn fault(script: &mut Script, name: &str) {
 /// The process ends at 20 s and its successor is ready at 25 s.
 fn restart(script: &mut Script, status: &str) {
     script.at(20.0, Event::FaultInjecting { fault: "restart".into(), planned_t: 20.0 });
-    script.at(21.0, Event::Process { event: ProcessEvent::Exited { generation: 1, status: status.into(), asked: true } });
+    script.at(
+        21.0,
+        Event::Process { event: ProcessEvent::Exited { generation: 1, status: status.into(), asked: true, elsewhere: false } },
+    );
     script.at(22.0, Event::Process { event: ProcessEvent::Started { pid: 8, generation: 2 } });
     script.at(25.0, Event::Process { event: ProcessEvent::Ready { generation: 2, after_s: 3.0 } });
     script.at(25.0, Event::FaultInjected { fault: "restart".into(), error: None });
@@ -266,6 +269,20 @@ fn listeners_stable() {
         s.verdict().ruling
     };
     assert_eq!((with(None), with(Some(None)), with(Some(Some("flood")))), (Passed, Failed, Passed));
+    // Jobs of script are those of `users/0`.
+    let ended = |connected_t: f64, via: Via| {
+        let mut s = Script::new("listeners_stable: {}");
+        s.at(connected_t, Event::ListenerBack { listener: "users/0".into(), after_s: None });
+        let job = s.accepted(5.0);
+        s.at(8.0, Event::Ended { job, view: view(JobState::Completed), via });
+        s.end(60.0);
+        s.verdict()
+    };
+    let told = ended(1.0, Via::SafetyNet);
+    assert_eq!(told.ruling, Failed, "an end that the target tells only when asked");
+    assert!(told.observed.contains("of 1 of 1 jobs"), "{told:?}");
+    assert_eq!(ended(1.0, Via::Socket).ruling, Passed);
+    assert_eq!(ended(6.0, Via::SafetyNet).ruling, Passed, "it connected after the submission");
     let mut none = Script::new("listeners_stable: {}");
     none.end(60.0);
     assert_eq!(none.verdict().ruling, Inconclusive);

@@ -111,6 +111,16 @@ async fn what_cannot_be_put_back_is_exit_5_and_what_only_claims_to_be_is_inconcl
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_fault_whose_code_panics_is_put_back_and_the_run_goes_on() {
+    let pause = experiment("  - pause: { at: 60s, for: 20s }", "", "  - all_jobs_complete: { within: 300s }");
+    let done = run(&pause, 1, Sabotage { panics: true, ..Sabotage::default() }, None).await;
+    assert_eq!(done.result.exit_code, 6, "{}", done.trouble());
+    assert!(done.result.checks[0].observed.contains("its code panicked"), "{}", done.trouble());
+    assert_eq!(done.verdict("all_jobs_complete"), "passed", "{}", done.trouble());
+    assert!(!done.left_broken && done.record.faults.iter().all(|f| !f.is_open()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn whenever_it_is_interrupted_everything_is_put_back() {
     let faults =
         "  - pause: { at: 10s, for: 20s }\n  - restart: { after: pause + 5s, down: 3s }\n  - flood: { at: 50s, jobs: 6 }";

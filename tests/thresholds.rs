@@ -87,6 +87,36 @@ fn throughput() {
 }
 
 #[test]
+fn the_times_and_the_number_of_tokens() {
+    let with = |check: &str, first_s: f64, gap_s: f64| {
+        let mut script = Script::new(check);
+        (0..200).for_each(|i| {
+            script.streamed(f64::from(i) * 0.5, 20, first_s, gap_s);
+        });
+        script.end(110.0);
+        script.verdict()
+    };
+    let first = "latency: { of: first_token, percentile: 95, below: 500ms }";
+    assert_eq!(with(first, 0.4, 1.0).ruling, Passed, "the rest of the answer does not count");
+    assert_eq!(with(first, 0.6, 0.001).ruling, Failed);
+    let between = "latency: { of: between_tokens, percentile: 95, below: 50ms }";
+    assert_eq!(with(between, 5.0, 0.04).ruling, Passed);
+    assert_eq!(with(between, 0.1, 0.06).ruling, Failed);
+    let rate = |tokens: u32| format!("throughput: {{ of: tokens, at_least: {tokens}/s }}");
+    assert_eq!(with(&rate(30), 0.1, 0.01).ruling, Passed);
+    assert_eq!(with(&rate(50), 0.1, 0.01).ruling, Failed);
+    // Jobs whose answers were not streamed say nothing about tokens.
+    for check in [first, between, &rate(30)] {
+        let mut whole = Script::new(check);
+        (0..200).for_each(|i| {
+            whole.completed(f64::from(i) * 0.5, 0.1);
+        });
+        whole.end(110.0);
+        assert_eq!(whole.verdict().ruling, Inconclusive, "{check}");
+    }
+}
+
+#[test]
 fn gpu_figures() {
     let utilization = |percent: f64| {
         let mut script = Script::new("gpu_utilization: { within: 70%..85%, acceptable: 60%..90%, failure: 95%, sustained: 30s }");
@@ -169,7 +199,9 @@ fn a_restart_does_not_hide_a_leak() {
         if i == 359 {
             script.at(
                 1797.0,
-                Event::Process { event: ProcessEvent::Exited { generation: 1, status: "code 0".into(), asked: true } },
+                Event::Process {
+                    event: ProcessEvent::Exited { generation: 1, status: "code 0".into(), asked: true, elsewhere: false },
+                },
             );
             script.at(1798.0, Event::Process { event: ProcessEvent::Started { pid: 8, generation: 2 } });
             script.at(1799.0, Event::Process { event: ProcessEvent::Ready { generation: 2, after_s: 1.0 } });
@@ -177,6 +209,25 @@ fn a_restart_does_not_hide_a_leak() {
     }
     script.end(3600.0);
     assert_eq!(script.verdict().ruling, Failed, "{:?}", script.verdict());
+}
+
+#[test]
+fn replicas_that_nobody_sees_from_here_leak_together_in_the_engines_account() {
+    let with = |per_hour: f64| {
+        let mut script = Script::new("memory_growth: { per_hour: 5% }");
+        // Two processes at the same time.
+        script.at(0.5, Event::Process { event: ProcessEvent::Started { pid: 8, generation: 2 } });
+        for i in 0..360 {
+            let noise = f64::from(i * 7919 % 13) / 13.0 - 0.5;
+            let mib = 100.0 + per_hour * f64::from(i) / 360.0 + noise;
+            sample(&mut script, f64::from(i) * 10.0, "container.memory_bytes", mib * 1_048_576.0);
+        }
+        script.end(3600.0);
+        script.verdict()
+    };
+    assert_eq!(with(20.0).ruling, Failed, "{:?}", with(20.0));
+    assert_eq!(with(0.0).ruling, Passed, "{:?}", with(0.0));
+    assert!(with(20.0).expected.contains("container.memory_bytes") && with(20.0).evidence.iter().any(|e| e.contains("the run")));
 }
 
 #[test]

@@ -67,6 +67,9 @@ impl Check for ColdWarm {
     fn load(&self) -> Option<&At<String>> {
         self.load.as_ref()
     }
+    fn needs_jobs(&self) -> bool {
+        true
+    }
     fn needs_load(&self) -> Option<Time> {
         // Jobs that stay cold take their time until there are enough of them.
         Some(Time(2 * self.within.0))

@@ -9,15 +9,29 @@ use crate::experiment::diagnostic::{Diagnostics, Span};
 use crate::experiment::units::Time;
 use crate::journal::facts::JobFacts;
 use crate::load::ledger::Class;
-use crate::record;
+use crate::{record, words};
 use crate::stats::{Against, percentile_against, quantile, samples_for_percentile};
 
 /// A generator that is late by more than this share of the limit has no say about it.
 const OWN_LATENESS: f64 = 0.05;
 
+words! {
+    /// Which time of a job is meant.
+    pub enum TimeOf("time of a job") {
+        /// To its end.
+        Completion = "completion",
+        /// To the first token of a streamed answer.
+        FirstToken = "first_token",
+        /// Between two tokens of a streamed answer: the job's median.
+        BetweenTokens = "between_tokens",
+    }
+}
+
 record! {
     /// A percentile of the jobs' latency lies below a limit.
     pub struct Latency {
+        /// Which time.
+        of: TimeOf = TimeOf::Completion,
         /// Which percentile, 50 to 99.99.
         percentile: f64 = 95.0,
         /// The target.
@@ -47,7 +61,7 @@ impl Check for Latency {
     /// More jobs help where too few were there, or too few to decide.
     fn wants_samples(&self, view: &View<'_>) -> bool {
         let jobs = view.measured(self.load(), self.over);
-        let latencies: Vec<f64> = jobs.iter().filter_map(|(job, class)| latency(job, *class)).collect();
+        let latencies: Vec<f64> = jobs.iter().filter_map(|(job, class)| self.of.seconds(job, *class)).collect();
         let limit = self.acceptable.unwrap_or(self.below).as_s();
         let over = latencies.iter().filter(|l| **l >= limit).count();
         percentile_against(self.percentile, over as u64, latencies.len() as u64) == Against::Undecided
@@ -55,12 +69,18 @@ impl Check for Latency {
 
     fn judge(&self, view: &View<'_>) -> Verdict {
         let text = |limit: Option<Time>| limit.map(|l| view.time(l).to_string());
-        let expected = describe(format!("p{} below {}", self.percentile, view.time(self.below)), text(self.acceptable), text(self.failure));
+        let of = if self.of == TimeOf::Completion { String::new() } else { format!(" ({})", self.of) };
+        let target = format!("p{}{of} below {}", self.percentile, view.time(self.below));
+        let expected = describe(target, text(self.acceptable), text(self.failure));
         if !view.record.ended {
             return Verdict::pending(&expected, "jobs are still being sent");
         }
         let jobs = view.measured(self.load(), self.over);
-        let mut latencies: Vec<f64> = jobs.iter().filter_map(|(job, class)| latency(job, *class)).collect();
+        let mut latencies: Vec<f64> = jobs.iter().filter_map(|(job, class)| self.of.seconds(job, *class)).collect();
+        let told = jobs.iter().any(|(job, _)| job.tokens().is_some());
+        if self.of != TimeOf::Completion && !told {
+            return Verdict::inconclusive(&expected, "no job's answer was streamed in tokens");
+        }
         let limit = self.below.as_s();
         if let Some(late) = own_lateness(&jobs).filter(|late| *late > OWN_LATENESS * limit) {
             return Verdict::inconclusive(&expected, format!("chaos itself was {:.0} ms late (p99): too much against this limit", late * 1e3));
@@ -84,6 +104,21 @@ fn needed(percentile: f64, n: u64) -> String {
     match least.checked_sub(n).filter(|missing| *missing > 0) {
         Some(missing) => format!("{missing} samples are missing: a p{percentile} takes at least {least}, with none over the limit"),
         None => "so many over the limit neither show that it holds nor that it does not (99 % confidence)".to_owned(),
+    }
+}
+
+impl TimeOf {
+    /// A job's time, as `latency` has it.
+    fn seconds(self, job: &JobFacts, class: Class) -> Option<f64> {
+        let whole = latency(job, class)?;
+        match (self, job.tokens()) {
+            (Self::Completion, _) => Some(whole),
+            _ if whole.is_infinite() => Some(whole),
+            // The time that we were late ourselves belongs to it.
+            (Self::FirstToken, Some(tokens)) => Some(tokens.first_s + (job.submitting_t - job.intended_t).max(0.0)),
+            (Self::BetweenTokens, Some(tokens)) => (tokens.count > 1).then_some(tokens.gap_s),
+            (_, None) => None,
+        }
     }
 }
 

@@ -54,6 +54,9 @@ impl Check for LatencyRecovers {
     fn needs_baseline(&self) -> bool {
         true
     }
+    fn needs_jobs(&self) -> bool {
+        true
+    }
     fn needs_load(&self) -> Option<Time> {
         Some(Time(2 * self.within.0))
     }

@@ -6,7 +6,8 @@ use super::{Check, Verdict, View};
 use crate::experiment::diagnostic::{Diagnostics, Span};
 use crate::experiment::units::{Bytes, Share};
 use crate::journal::event::Phase;
-use crate::journal::record::Record;
+use crate::journal::facts::Generation;
+use crate::journal::record::{MEMORY, Record};
 use crate::record;
 use crate::text::{figure, seconds};
 use crate::stats::growth::{Growth, Judgement, Sample, growth};
@@ -19,8 +20,9 @@ const SHORT_LIFE: f64 = 0.5;
 record! {
     /// Memory, or any series, does not grow faster than a bound.
     pub struct MemoryGrowth {
-        /// Which series: `process.rss_bytes`, `gpu.memory_used_bytes`, or `metric:NAME`.
-        series: String = "process.rss_bytes".into(),
+        /// Which series: `gpu.memory_used_bytes`, or `metric:NAME`. Without it `process.rss_bytes`, or `container.memory_bytes`
+        /// where the process is not to be seen from here.
+        series: Option<String> = None,
         /// The target: less than this share of its level in an hour.
         per_hour: Option<Share> = None,
         /// Less than this in an hour.
@@ -55,21 +57,22 @@ impl Check for MemoryGrowth {
     }
 
     fn wants_samples(&self, view: &View<'_>) -> bool {
-        lives(view.record, &self.series).iter().any(|life| {
+        lives(view.record, self.series(view.record)).iter().any(|life| {
             let bound = life.growth.as_ref().map(|g| self.bound(g, life, view.record));
             life.growth.zip(bound).is_none_or(|(g, bound)| matches!(g.against(bound), Judgement::Undecided { .. }))
         })
     }
 
     fn judge(&self, view: &View<'_>) -> Verdict {
-        let expected = self.expected();
         let record = view.record;
+        let name = self.series(record);
+        let expected = self.expected(name);
         if !record.ended {
             return Verdict::pending(&expected, "the run goes on");
         }
-        let lives = lives(record, &self.series);
+        let lives = lives(record, name);
         if lives.is_empty() {
-            return Verdict::inconclusive(&expected, format!("there is no series `{}`", self.series));
+            return Verdict::inconclusive(&expected, format!("there is no series `{name}`"));
         }
         let longest = lives.iter().map(|l| l.length_s).fold(0.0, f64::max);
         let judged: Vec<Verdict> = lives
@@ -86,14 +89,18 @@ impl Check for MemoryGrowth {
 }
 
 impl MemoryGrowth {
-    fn expected(&self) -> String {
+    fn series<'a>(&'a self, record: &Record) -> &'a str {
+        self.series.as_deref().unwrap_or_else(|| record.memory_series().unwrap_or(MEMORY[0]))
+    }
+
+    fn expected(&self, name: &str) -> String {
         let text = |share: Option<Share>| share.map(|s| format!("{s}/h"));
         let bound = match (self.per_hour, self.bytes_per_hour, self.bytes_per_job) {
             (Some(share), ..) => format!("{share}/h"),
             (_, Some(bytes), _) => format!("{bytes}/h"),
             (.., bytes) => format!("{} for each job", bytes.unwrap_or_default()),
         };
-        describe(format!("{} grows by less than {bound}", self.series), text(self.acceptable), text(self.failure))
+        describe(format!("{name} grows by less than {bound}"), text(self.acceptable), text(self.failure))
     }
 
     /// Per second of the run.
@@ -146,10 +153,12 @@ fn lives(record: &Record, name: &str) -> Vec<Life> {
     let begin = record.phase_start(Phase::Baseline).unwrap_or(0.0);
     let end = record.load_stopped_t.unwrap_or(record.now);
     let whole = vec![("the run".to_owned(), begin, end)];
-    let spans: Vec<(String, f64, f64)> = if record.generations.is_empty() {
+    let overlap = |pair: &[Generation]| pair[0].exited.as_ref().is_none_or(|(t, ..)| *t > pair[1].started_t);
+    // What several processes use together is one thing from beginning to end.
+    let spans: Vec<(String, f64, f64)> = if record.generations.is_empty() || record.generations.windows(2).any(overlap) {
         whole
     } else {
-        let life = |g: &crate::journal::facts::Generation| {
+        let life = |g: &Generation| {
             let from = (g.started_t + g.ready_after_s.unwrap_or(0.0)).max(begin);
             (format!("process {}", g.pid), from, g.exited.as_ref().map_or(end, |e| e.0.min(end)))
         };

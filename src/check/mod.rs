@@ -115,6 +115,10 @@ pub trait Check: FromFile {
     fn needs_load(&self) -> Option<Time> {
         None
     }
+    /// Nothing but jobs of the load decides it: where none can come any more, there is nothing to wait for.
+    fn needs_jobs(&self) -> bool {
+        false
+    }
     /// It needs time after the end of the load.
     fn needs_time(&self) -> bool {
         false
@@ -178,6 +182,9 @@ macro_rules! checks {
             }
             pub fn needs_load(&self) -> Option<Time> {
                 match self { $(Self::$ty(check) => check.needs_load()),* }
+            }
+            pub fn needs_jobs(&self) -> bool {
+                match self { $(Self::$ty(check) => check.needs_jobs()),* }
             }
             pub fn needs_time(&self) -> bool {
                 match self { $(Self::$ty(check) => check.needs_time()),* }
@@ -305,6 +312,11 @@ fn undecided(view: &View<'_>, of: impl Fn(&CheckSpec) -> bool) -> bool {
 /// Is a check that needs load still undecided?
 pub fn load_is_needed(view: &View<'_>) -> bool {
     undecided(view, |spec| spec.needs_load().is_some())
+}
+
+/// Is one of them undecided that something besides jobs of the load decides?
+pub fn load_is_needed_without_jobs(view: &View<'_>) -> bool {
+    undecided(view, |spec| spec.needs_load().is_some() && !spec.needs_jobs())
 }
 
 /// Is a check that needs time after the load still undecided?

@@ -15,14 +15,18 @@ record! {
 impl Check for NoCrash {
     fn judge(&self, view: &View<'_>) -> Verdict {
         let record = view.record;
-        let crashed = record.generations.iter().filter_map(|g| g.exited.as_ref().filter(|(.., asked)| !asked).map(|exit| (g, exit)));
-        let crashes: Vec<String> = crashed.map(|(g, (t, status, _))| format!("process {} ended by itself at {t:.1} s ({status})", g.pid)).collect();
+        let crashed = record.generations.iter().filter_map(|g| g.crashed().map(|(t, status)| (g.pid, t, status)));
+        let crashes: Vec<String> = crashed.map(|(pid, t, status)| format!("process {pid} ended by itself at {t:.1} s ({status})")).collect();
         if let Some(first) = crashes.first() {
             let fatal = record.log_hits.iter().filter(|hit| hit.pattern == "fatal" || hit.pattern == "oom").rev().take(3);
             return Verdict::failed(EXPECTED, first.clone()).with(crashes).with(fatal.map(|hit| format!("log at {:.1} s: {}", hit.t, hit.line)));
         }
         if !record.ended {
             return Verdict::pending(EXPECTED, "alive so far");
+        }
+        if let Some((life, (t, status, _))) = record.generations.iter().filter(|g| g.ended_elsewhere).find_map(|g| g.exited.as_ref().map(|e| (g, e))) {
+            let observed = format!("somebody else had the container of process {} ended at {t:.1} s ({status})", life.pid);
+            return Verdict::inconclusive(EXPECTED, observed);
         }
         if let Some(last) = record.generations.last() {
             return Verdict::passed(EXPECTED, format!("process {} was there to the end", last.pid));

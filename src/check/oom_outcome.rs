@@ -100,5 +100,5 @@ fn outcome(job: &JobFacts, class: Class, signs: &Signs<'_>, record: &Record) -> 
 }
 
 fn crashed(record: &Record) -> bool {
-    record.generations.iter().any(|g| g.exited.as_ref().is_some_and(|(.., asked)| !asked))
+    record.generations.iter().any(|g| g.crashed().is_some())
 }

@@ -58,7 +58,12 @@ impl Check for RestartsCleanly {
 
 /// A restart asked the process to end before it killed it.
 fn graceful(record: &Record) -> bool {
-    record.plan().faults.iter().any(|f| matches!(&f.spec, FaultSpec::Restart(restart) if restart.how == How::Graceful))
+    let asks = |spec: &FaultSpec| match spec {
+        FaultSpec::Restart(restart) => restart.how == How::Graceful,
+        FaultSpec::Stop(_) => true,
+        _ => false,
+    };
+    record.plan().faults.iter().any(|f| asks(&f.spec))
 }
 
 impl RestartsCleanly {

@@ -5,15 +5,28 @@ use super::scope::Over;
 use super::{Check, Verdict, View};
 use crate::experiment::decode::At;
 use crate::experiment::units::Rate;
+use crate::journal::facts::JobFacts;
 use crate::load::ledger::Class;
-use crate::record;
+use crate::{record, words};
 
 /// With fewer completed jobs a rate says nothing.
 const FEWEST: usize = 10;
 
+words! {
+    /// What is counted.
+    pub enum Counted("thing to count") {
+        /// Completed jobs.
+        Jobs = "jobs",
+        /// The tokens of completed jobs, where answers are streamed.
+        Tokens = "tokens",
+    }
+}
+
 record! {
-    /// So many jobs are completed in a time.
+    /// So many jobs, or tokens, are completed in a time.
     pub struct Throughput {
+        /// What is counted.
+        of: Counted = Counted::Jobs,
         /// The target.
         at_least: Rate,
         /// From here on it still passes.
@@ -44,10 +57,20 @@ impl Check for Throughput {
         }
         let Some((from, to)) = self.over.window(record) else { return Verdict::inconclusive(&expected, "there was no load") };
         let ends = view.measured(self.load(), Over::All).into_iter().filter(|(_, class)| *class == Class::Completed);
-        let n = ends.filter(|(job, _)| job.ended.as_ref().is_some_and(|(t, ..)| (from..=to).contains(t))).count();
+        let ended: Vec<&JobFacts> = ends
+            .filter(|(job, _)| job.ended.as_ref().is_some_and(|(t, ..)| (from..=to).contains(t)))
+            .map(|(job, _)| job)
+            .collect();
+        let n = match self.of {
+            Counted::Jobs => ended.len(),
+            Counted::Tokens => ended.iter().filter_map(|job| job.tokens()).map(|tokens| tokens.count as usize).sum(),
+        };
+        if self.of == Counted::Tokens && !ended.is_empty() && n == 0 {
+            return Verdict::inconclusive(&expected, "no job's answer was streamed in tokens");
+        }
         let rate = n as f64 / (to - from);
-        let observed = format!("{} ({n} jobs)", per_minute(rate));
-        if n < FEWEST && rate < self.at_least.0 && to - from < FEWEST as f64 / self.at_least.0 {
+        let observed = format!("{} ({n} {})", per_minute(rate), self.of);
+        if ended.len() < FEWEST && rate < self.at_least.0 && to - from < FEWEST as f64 / self.at_least.0 {
             return Verdict::inconclusive(&expected, format!("{observed}: the run is too short for a rate"));
         }
         let at_least = |limit: Rate| rate >= limit.0;

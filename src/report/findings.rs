@@ -2,10 +2,14 @@
 
 use crate::check::View;
 use crate::journal::event::{Answer, Via};
+use crate::journal::facts::{FaultFacts, Generation, Loss};
 use crate::journal::record::Record;
 use crate::load::ledger::Class;
 use crate::observe::prometheus::canonical_name;
 use crate::text::jobs;
+
+/// What is lost so near to the end of a process, or of a fault, is lost with it.
+const NEAR_S: f64 = 2.0;
 
 /// Everything odd that was seen.
 pub fn of(view: &View<'_>) -> Vec<String> {
@@ -21,7 +25,8 @@ pub fn of(view: &View<'_>) -> Vec<String> {
     if record.ended && open > 0 {
         findings.push(format!("the run was stopped with {} still at the target; those of faults were cancelled", jobs(open)));
     }
-    let mut lost: Vec<_> = record.listeners.values().flat_map(|l| &l.losses).filter(|loss| loss.fault.is_none()).collect();
+    let unexplained = |loss: &&Loss| loss.fault.is_none() && !broken_then(record, loss.t);
+    let mut lost: Vec<_> = record.listeners.values().flat_map(|l| &l.losses).filter(unexplained).collect();
     lost.sort_by(|a, b| a.t.total_cmp(&b.t));
     if let Some(first) = lost.first() {
         findings.push(format!(
@@ -35,6 +40,13 @@ pub fn of(view: &View<'_>) -> Vec<String> {
         findings.push(format!("the target's process was started {} times", record.generations.len()));
     }
     findings
+}
+
+/// A fault was at work, or the target's process had just ended or was about to.
+fn broken_then(record: &Record, t: f64) -> bool {
+    let at_work = |f: &FaultFacts| f.injecting_t.is_some_and(|from| from <= t) && f.over_t.is_none_or(|to| t <= to + NEAR_S);
+    let ended = |g: &Generation| g.exited.as_ref().is_some_and(|(at, ..)| (at - t).abs() <= NEAR_S);
+    record.faults.iter().any(at_work) || record.generations.iter().any(ended)
 }
 
 fn oddities(view: &View<'_>, findings: &mut Vec<String>) {

@@ -123,7 +123,9 @@ fn panels(record: &Record) -> Vec<Json> {
         ("GPU memory", "bytes", &[("gpu.memory_used_bytes", "used"), ("gpu.memory_total_bytes", "total")]),
         ("GPU utilisation", "percent", &[("gpu.utilization_percent", "GPU")]),
         ("Process memory (RSS)", "bytes", &[("process.rss_bytes", "RSS")]),
+        ("Container memory", "bytes", &[("container.memory_bytes", "used"), ("container.memory_limit_bytes", "limit")]),
         ("Process CPU (of one core)", "percent", &[("process.cpu_percent", "CPU")]),
+        ("Container CPU (of one core)", "percent", &[("container.cpu_percent", "CPU")]),
     ];
     let panel = |(title, unit, names): &Panel| {
         let lines: Vec<Json> = names

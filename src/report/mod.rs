@@ -56,5 +56,11 @@ pub fn write_all(record: &Record, folder: &Path) -> Result<RunResult, String> {
 fn write_one(folder: &Path, name: &str, content: Result<String, String>) -> Result<(), String> {
     let path = folder.join(name);
     let content = content.map_err(|e| format!("{name}: {e}"))?;
-    fs::write(&path, content).map_err(|e| format!("cannot write {}: {e}", path.display()))
+    // Whoever waits for a report finds all of it or none.
+    let part = folder.join(format!(".{name}.{}", std::process::id()));
+    fs::write(&part, content).and_then(|()| fs::rename(&part, &path)).map_err(|e| {
+        // What could not be written in full is of no use to anybody; that it cannot be removed either changes nothing.
+        let _ = fs::remove_file(&part);
+        format!("cannot write {}: {e}", path.display())
+    })
 }

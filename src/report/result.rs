@@ -9,11 +9,14 @@ use serde::{Deserialize, Serialize};
 use super::analysis::{self, Analysis};
 use super::{Material, advice, facts, findings};
 use crate::check::grade::Grade;
+use crate::check::scope::Over;
 use crate::check::{self, Ruling, Verdict, View};
-use crate::journal::event::{Level, When};
+use crate::journal::event::{Level, Tokens, When};
+use crate::journal::facts::JobFacts;
 use crate::journal::record::Record;
 use crate::load::ledger::Counts;
 use crate::run::outcome::{self, Outcome};
+use crate::stats::quantile;
 
 /// The version of this format.
 pub const SCHEMA: u32 = 1;
@@ -46,6 +49,8 @@ pub struct RunResult {
     pub overrides: Vec<String>,
     pub jobs: Counts,
     pub latency: Latencies,
+    /// Of streamed answers, where there are any.
+    pub tokens: Option<Streamed>,
     pub dispatch_delay: Option<Spread>,
     pub faults: Vec<FaultResult>,
     pub checks: Vec<CheckResult>,
@@ -59,6 +64,40 @@ pub struct RunResult {
     pub recommendations: Vec<String>,
     pub preflight: Vec<PreflightItem>,
     pub notes: Vec<String>,
+}
+
+/// What streamed answers were like; times in seconds.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Streamed {
+    pub tokens: u64,
+    /// While the load was on.
+    pub per_second: Option<f64>,
+    /// From a request to its first token.
+    pub first_p50_s: Option<f64>,
+    pub first_p95_s: Option<f64>,
+    /// Between two tokens: over the jobs' medians.
+    pub between_p50_s: Option<f64>,
+    pub between_p95_s: Option<f64>,
+    pub longest_gap_s: f64,
+}
+
+impl Streamed {
+    fn of(record: &Record) -> Option<Self> {
+        let all: Vec<&Tokens> = record.jobs.iter().filter_map(JobFacts::tokens).collect();
+        let mut first: Vec<f64> = all.iter().map(|t| t.first_s).collect();
+        let mut gaps: Vec<f64> = all.iter().filter(|t| t.count > 1).map(|t| t.gap_s).collect();
+        let tokens = all.iter().map(|t| u64::from(t.count)).sum();
+        let window = Over::All.window(record);
+        (!all.is_empty()).then(|| Self {
+            tokens,
+            per_second: window.map(|(from, to)| tokens as f64 / (to - from)),
+            first_p50_s: quantile(&mut first, 0.5),
+            first_p95_s: quantile(&mut first, 0.95),
+            between_p50_s: quantile(&mut gaps, 0.5),
+            between_p95_s: quantile(&mut gaps, 0.95),
+            longest_gap_s: all.iter().map(|t| t.longest_gap_s).fold(0.0, f64::max),
+        })
+    }
 }
 
 /// Latencies of completed jobs, in seconds, counted from the moment that a job should have been sent.
@@ -181,6 +220,7 @@ pub fn of(record: &Record) -> RunResult {
         overrides: record.overrides.clone(),
         jobs: view.ledger.counts.clone(),
         latency: facts::latencies(&view),
+        tokens: Streamed::of(record),
         dispatch_delay: facts::dispatch_delay(record),
         faults: faults(record),
         checks,

@@ -4,6 +4,7 @@ use super::result::{CheckResult, RunResult};
 use super::suite::SuiteResult;
 use crate::check::Ruling;
 use crate::check::grade::{Grade, limits_of};
+use crate::journal::record::MEMORY;
 use crate::text::{figure, seconds};
 
 /// A heading with what stands under it.
@@ -193,7 +194,8 @@ fn utilization(runs: &[RunResult]) -> Section {
         let growth = growth.map_or_else(|| "growth not judged".to_owned(), |g| format!("growth {g}"));
         let ram = r
             .resources
-            .get("process.rss_bytes")
+            .get(MEMORY[0])
+            .or_else(|| r.resources.get(MEMORY[1]))
             .map_or_else(|| "–".to_owned(), |f| format!("peak {}, {growth}", figure("_bytes", f.peak)));
         let heat = r.resources.get("gpu.temperature_c").map_or_else(|| "–".to_owned(), |f| format!("peak {:.0} °C", f.peak));
         vec![r.experiment.clone(), mean_peak("gpu.utilization_percent"), vram, mean_peak("process.cpu_percent"), ram, heat]

@@ -99,8 +99,13 @@ fn describe(event: &Event, volume: Volume) -> Option<String> {
         Event::FaultSkipped { fault, why } => format!("fault {fault}: skipped: {why}"),
         Event::Process { event: ProcessEvent::Started { pid, .. } } => format!("target: process {pid} started"),
         Event::Process { event: ProcessEvent::Ready { after_s, .. } } => format!("target: ready after {}", seconds(*after_s)),
-        Event::Process { event: ProcessEvent::Exited { status, asked, .. } } => {
-            format!("target: process ended ({status}){}", if *asked { "" } else { " BY ITSELF" })
+        Event::Process { event: ProcessEvent::Exited { status, asked, elsewhere, .. } } => {
+            let who = match (asked, elsewhere) {
+                (true, _) => "",
+                (_, true) => ", as somebody else told the engine",
+                _ => " BY ITSELF",
+            };
+            format!("target: process ended ({status}){who}")
         }
         Event::LogLine { pattern, line, .. } if verbose || pattern == "oom" || pattern == "fatal" => {
             format!("log [{pattern}] {line}")
@@ -199,7 +204,20 @@ pub fn summary(result: &RunResult, folder: &Path, colour: bool) -> String {
         j.submitted, j.accepted, j.completed, j.rejected, j.invalid, j.failed, j.shed, j.lost, j.duplicated, j.mismatched
     ));
     if let (Some(p50), Some(p95)) = (result.latency.p50_s, result.latency.p95_s) {
-        out.push_str(&format!("  latency: p50 {}, p95 {}\n", seconds(p50), seconds(p95)));
+        // In the file's times, like the checks above.
+        let own = |s: f64| seconds(s / result.time_scale);
+        out.push_str(&format!("  latency: p50 {}, p95 {}\n", own(p50), own(p95)));
+    }
+    if let Some(tokens) = &result.tokens {
+        let own = |s: Option<f64>| seconds(s.unwrap_or(0.0) / result.time_scale);
+        out.push_str(&format!(
+            "  tokens: {:.0}/s; to the first p50 {}, p95 {}; between two p50 {}, p95 {}\n",
+            tokens.per_second.unwrap_or(0.0) * result.time_scale,
+            own(tokens.first_p50_s),
+            own(tokens.first_p95_s),
+            own(tokens.between_p50_s),
+            own(tokens.between_p95_s),
+        ));
     }
     if let Some(reason) = &result.reason {
         out.push_str(&format!("  {}\n", safe(reason)));
