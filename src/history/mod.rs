@@ -1,0 +1,322 @@
+//! Every run in a small database beside the runs. It holds nothing that the runs' folders do not: it can be made anew from
+//! them, and it is whenever it cannot be read.
+
+mod score;
+mod trend;
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use rusqlite::{Connection, Row, params};
+
+use crate::report::result::RunResult;
+use crate::run::outcome::Outcome;
+
+pub use score::{Score, score};
+pub use trend::{Change, Point, Series, changes};
+
+/// The database's name within the folder of reports.
+pub const FILE: &str = "history.db";
+/// A database of another version is made anew.
+const VERSION: i64 = 1;
+
+const TABLES: &str = "
+    CREATE TABLE runs (
+        run_id TEXT PRIMARY KEY, folder TEXT NOT NULL UNIQUE, experiment TEXT NOT NULL, target TEXT NOT NULL,
+        started_ms INTEGER NOT NULL, duration_s REAL NOT NULL, outcome TEXT NOT NULL, exit_code INTEGER NOT NULL,
+        seed TEXT NOT NULL, reason TEXT
+    ) STRICT;
+    CREATE INDEX runs_by_time ON runs (started_ms);
+    CREATE INDEX runs_by_experiment ON runs (experiment, started_ms);
+    CREATE TABLE checks (
+        run_id TEXT NOT NULL REFERENCES runs ON DELETE CASCADE, name TEXT NOT NULL, kind TEXT NOT NULL, verdict TEXT NOT NULL,
+        PRIMARY KEY (run_id, name)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE figures (
+        run_id TEXT NOT NULL REFERENCES runs ON DELETE CASCADE, name TEXT NOT NULL, value REAL NOT NULL,
+        PRIMARY KEY (run_id, name)
+    ) STRICT, WITHOUT ROWID;
+";
+
+/// One run, in a line.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Run {
+    pub run_id: String,
+    pub folder: PathBuf,
+    pub experiment: String,
+    pub target: String,
+    pub started_at: String,
+    pub duration_s: f64,
+    pub outcome: String,
+    pub exit_code: u8,
+    pub seed: String,
+    pub reason: Option<String>,
+}
+
+/// Which runs are meant.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    pub experiment: Option<String>,
+    pub outcome: Option<Outcome>,
+    pub target: Option<String>,
+    pub since: Option<Timestamp>,
+    pub until: Option<Timestamp>,
+    /// A check of that name did not pass.
+    pub failed_check: Option<String>,
+    /// The latest so many.
+    pub limit: Option<u32>,
+}
+
+pub struct History {
+    db: Connection,
+    reports: PathBuf,
+}
+
+impl History {
+    /// Opens the history beside the runs, and takes over whatever runs it does not know yet.
+    ///
+    /// # Errors
+    /// The folder cannot be read, or the database cannot be written.
+    pub fn open(reports: &Path) -> Result<Self, String> {
+        let path = reports.join(FILE);
+        let mut history = match Self::connect(&path, reports) {
+            Ok(history) => history,
+            // A broken file is worth nothing: what it held lies in the folders beside it.
+            Err(error) if is_broken(&error) => {
+                for name in ["", "-wal", "-shm"] {
+                    let _ = std::fs::remove_file(reports.join(format!("{FILE}{name}")));
+                }
+                Self::connect(&path, reports).map_err(|e| format!("{} cannot be used: {e}", path.display()))?
+            }
+            Err(error) => return Err(format!("{} cannot be used: {error}", path.display())),
+        };
+        history.take_over()?;
+        Ok(history)
+    }
+
+    fn connect(path: &Path, reports: &Path) -> rusqlite::Result<Self> {
+        let db = Connection::open(path)?;
+        db.busy_timeout(std::time::Duration::from_secs(10))?;
+        db.pragma_update(None, "journal_mode", "WAL")?;
+        db.pragma_update(None, "foreign_keys", true)?;
+        let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        if version != VERSION {
+            db.execute_batch(
+                "BEGIN IMMEDIATE; DROP TABLE IF EXISTS figures; DROP TABLE IF EXISTS checks; DROP TABLE IF EXISTS runs;",
+            )?;
+            db.execute_batch(TABLES)?;
+            db.execute_batch(&format!("PRAGMA user_version = {VERSION}; COMMIT;"))?;
+        }
+        Ok(Self { db, reports: reports.to_owned() })
+    }
+
+    /// Adds the runs whose folders are there and not known, and forgets those whose folders are gone.
+    fn take_over(&mut self) -> Result<(), String> {
+        let known = self.folders().map_err(|e| e.to_string())?;
+        let there = folders_in(&self.reports, &known).map_err(|e| format!("{} cannot be read: {e}", self.reports.display()))?;
+        let failed = |e: rusqlite::Error| format!("the history cannot be written: {e}");
+        let transaction = self.db.transaction().map_err(failed)?;
+        for gone in known.iter().filter(|folder| !there.contains(*folder)) {
+            transaction.execute("DELETE FROM runs WHERE folder = ?1", [gone]).map_err(failed)?;
+        }
+        for folder in there.iter().filter(|folder| !known.contains(*folder)) {
+            // A folder without a result is no run, or one that has not ended.
+            let Ok(bytes) = std::fs::read(self.reports.join(folder).join("result.json")) else { continue };
+            let Ok(result) = serde_json::from_slice::<RunResult>(&bytes) else { continue };
+            insert(&transaction, folder, &result).map_err(failed)?;
+        }
+        transaction.commit().map_err(failed)
+    }
+
+    fn folders(&self) -> rusqlite::Result<HashSet<String>> {
+        self.db.prepare("SELECT folder FROM runs")?.query_map([], |row| row.get(0))?.collect()
+    }
+
+    /// The runs that fit, the latest first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn runs(&self, filter: &Filter) -> Result<Vec<Run>, String> {
+        let query = "SELECT run_id, folder, experiment, target, started_ms, duration_s, outcome, exit_code, seed, reason FROM runs
+             WHERE (?1 IS NULL OR experiment = ?1) AND (?2 IS NULL OR outcome = ?2) AND (?3 IS NULL OR target = ?3)
+               AND (?4 IS NULL OR started_ms >= ?4) AND (?5 IS NULL OR started_ms < ?5)
+               AND (?6 IS NULL OR EXISTS (SELECT 1 FROM checks WHERE checks.run_id = runs.run_id AND name = ?6 AND verdict <> 'passed'))
+             ORDER BY started_ms DESC, run_id LIMIT ?7";
+        let read = || -> rusqlite::Result<Vec<Run>> {
+            let mut statement = self.db.prepare_cached(query)?;
+            let arguments = params![
+                filter.experiment,
+                filter.outcome.map(word),
+                filter.target,
+                filter.since.map(Timestamp::as_millisecond),
+                filter.until.map(Timestamp::as_millisecond),
+                filter.failed_check,
+                filter.limit.unwrap_or(u32::MAX),
+            ];
+            statement.query_map(arguments, |row| self.run(row))?.collect()
+        };
+        read().map_err(|e| format!("the history cannot be read: {e}"))
+    }
+
+    fn run(&self, row: &Row<'_>) -> rusqlite::Result<Run> {
+        let started: i64 = row.get(4)?;
+        let folder: String = row.get(1)?;
+        Ok(Run {
+            run_id: row.get(0)?,
+            folder: self.reports.join(folder),
+            experiment: row.get(2)?,
+            target: row.get(3)?,
+            started_at: Timestamp::from_millisecond(started).map_or_else(|_| String::new(), |t| t.to_string()),
+            duration_s: row.get(5)?,
+            outcome: row.get(6)?,
+            exit_code: row.get(7)?,
+            seed: row.get(8)?,
+            reason: row.get(9)?,
+        })
+    }
+
+    /// The run whose id or folder begins so; none where there is none.
+    ///
+    /// # Errors
+    /// Several do, or the database cannot be read.
+    pub fn find(&self, begin: &str) -> Result<Option<Run>, String> {
+        let failed = |e: rusqlite::Error| format!("the history cannot be read: {e}");
+        let pattern = format!("{}%", begin.replace(['%', '_'], ""));
+        let mut statement = self
+            .db
+            .prepare_cached(
+                "SELECT run_id, folder, experiment, target, started_ms, duration_s, outcome, exit_code, seed, reason FROM runs
+                 WHERE run_id LIKE ?1 OR folder LIKE ?1 ORDER BY started_ms DESC LIMIT 2",
+            )
+            .map_err(failed)?;
+        let found: Vec<Run> = statement.query_map([pattern], |row| self.run(row)).and_then(Iterator::collect).map_err(failed)?;
+        match found.as_slice() {
+            [first, second] => Err(format!("`{begin}` may mean {} or {}: give more of it", first.run_id, second.run_id)),
+            other => Ok(other.first().cloned()),
+        }
+    }
+
+    /// Every figure of an experiment's latest runs over time, the oldest first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn series(&self, experiment: &str, latest: u32) -> Result<Vec<Series>, String> {
+        let query = "SELECT name, run_id, started_ms, value
+             FROM (SELECT run_id, started_ms FROM runs WHERE experiment = ?1 ORDER BY started_ms DESC, run_id DESC LIMIT ?2)
+             JOIN figures USING (run_id)";
+        let read = || -> rusqlite::Result<BTreeMap<String, Vec<Point>>> {
+            let mut all: BTreeMap<String, Vec<Point>> = BTreeMap::new();
+            let mut statement = self.db.prepare_cached(query)?;
+            let mut rows = statement.query(params![experiment, latest])?;
+            while let Some(row) = rows.next()? {
+                let point = (row.get(1)?, row.get(2)?, row.get(3)?);
+                match all.get_mut(row.get_ref(0)?.as_str()?) {
+                    Some(points) => points.push(point),
+                    None => drop(all.insert(row.get(0)?, vec![point])),
+                }
+            }
+            Ok(all)
+        };
+        let mut all = read().map_err(|e| format!("the history cannot be read: {e}"))?;
+        all.values_mut().for_each(|points| points.sort_by(|a, b| (a.1, &a.0).cmp(&(b.1, &b.0))));
+        Ok(all.into_iter().map(|(name, points)| Series { name, points }).collect())
+    }
+
+    /// The experiments that have run, the latest first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn experiments(&self) -> Result<Vec<String>, String> {
+        let query = "SELECT experiment FROM runs GROUP BY experiment ORDER BY max(started_ms) DESC";
+        let read =
+            || -> rusqlite::Result<Vec<String>> { self.db.prepare_cached(query)?.query_map([], |row| row.get(0))?.collect() };
+        read().map_err(|e| format!("the history cannot be read: {e}"))
+    }
+}
+
+/// The file is no database, or none that can be read; not one that somebody else is just using.
+fn is_broken(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    error.sqlite_error_code().is_some_and(|code| [DatabaseCorrupt, NotADatabase].contains(&code))
+}
+
+/// The folders of runs, and of runs within suites, relative to the folder of reports.
+fn folders_in(reports: &Path, known: &HashSet<String>) -> std::io::Result<HashSet<String>> {
+    let has_result = |path: &Path| path.join("result.json").is_file();
+    let mut there = HashSet::new();
+    for entry in std::fs::read_dir(reports)?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if known.contains(&name) || has_result(&entry.path()) {
+            there.insert(name);
+            continue;
+        }
+        // A file, or something that cannot be read, is no suite.
+        let inside = std::fs::read_dir(entry.path()).into_iter().flatten().flatten();
+        there.extend(
+            inside.filter(|run| has_result(&run.path())).map(|run| format!("{name}/{}", run.file_name().to_string_lossy())),
+        );
+    }
+    Ok(there)
+}
+
+fn insert(db: &Connection, folder: &str, result: &RunResult) -> rusqlite::Result<()> {
+    let started: i64 = result.started_at.parse::<Timestamp>().map_or(0, Timestamp::as_millisecond);
+    // Two folders of one run: a copy. The first counts.
+    let added = db.execute(
+        "INSERT OR IGNORE INTO runs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        params![
+            result.run_id,
+            folder,
+            result.experiment,
+            result.target,
+            started,
+            result.duration_s,
+            word(result.outcome),
+            result.exit_code,
+            result.seed.to_string(),
+            result.reason,
+        ],
+    )?;
+    if added == 0 {
+        return Ok(());
+    }
+    let mut check = db.prepare_cached("INSERT OR IGNORE INTO checks VALUES (?1, ?2, ?3, ?4)")?;
+    for c in &result.checks {
+        check.execute(params![result.run_id, c.name, c.kind, word(c.verdict)])?;
+    }
+    let mut figure = db.prepare_cached("INSERT OR IGNORE INTO figures VALUES (?1, ?2, ?3)")?;
+    for (name, value) in figures(result) {
+        figure.execute(params![result.run_id, name, value])?;
+    }
+    Ok(())
+}
+
+/// An outcome or a verdict, as reports write it.
+fn word(of: impl serde::Serialize) -> String {
+    serde_json::to_value(of).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// What is followed over time, in the experiment's own times.
+fn figures(result: &RunResult) -> Vec<(String, f64)> {
+    let own = |s: f64| s / result.time_scale;
+    let jobs = &result.jobs;
+    let mut all = vec![
+        ("jobs.completed".to_owned(), jobs.completed as f64),
+        ("jobs.rejected".to_owned(), jobs.rejected as f64),
+        ("jobs.failed".to_owned(), (jobs.failed + jobs.shed) as f64),
+        ("jobs.lost".to_owned(), (jobs.lost + jobs.duplicated + jobs.mismatched) as f64),
+    ];
+    let latency = &result.latency;
+    for (name, value) in [("latency.p50_s", latency.p50_s), ("latency.p95_s", latency.p95_s), ("latency.p99_s", latency.p99_s)] {
+        all.extend(value.map(|s| (name.to_owned(), own(s))));
+    }
+    if let Some(tokens) = &result.tokens {
+        all.extend(tokens.first_p50_s.map(|s| ("tokens.first_p50_s".to_owned(), own(s))));
+        all.extend(tokens.per_second.map(|rate| ("tokens.per_second".to_owned(), rate * result.time_scale)));
+    }
+    all.extend(result.uptime.map(|share| ("uptime".to_owned(), share)));
+    all.extend(result.resources.iter().map(|(name, r)| (format!("{name}.peak"), r.peak)));
+    all.retain(|(_, value)| value.is_finite());
+    all
+}
