@@ -12,6 +12,8 @@ pub mod driver;
 pub mod exit;
 pub mod experiment;
 pub mod fault;
+pub mod history;
+pub mod init;
 pub mod journal;
 pub mod listen;
 pub mod load;

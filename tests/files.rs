@@ -111,7 +111,7 @@ fn every_experiment_follows_the_schema_and_is_valid() {
 #[test]
 fn the_built_in_driver_follows_its_schema() {
     let schema: Json = serde_json::from_str(&stdout(&["schema", "driver"])).unwrap();
-    let driver: Json = serde_yaml::from_str(include_str!("../src/driver/reference.yaml")).unwrap();
+    let driver: Json = serde_yaml::from_str(include_str!("../src/driver/built_in/reference.yaml")).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
     let errors: Vec<String> = validator.iter_errors(&driver).map(|e| e.to_string()).collect();
     assert!(errors.is_empty(), "{errors:?}");

@@ -3,15 +3,22 @@
 mod backend;
 mod completions;
 mod doctor;
+mod guardian;
 mod hold;
+mod init;
+mod list;
 mod load;
 mod logging;
 mod plan;
+mod prune;
 mod report;
 mod revert;
 mod run;
 mod schema;
+mod show;
 mod suite;
+mod trend;
+mod trial;
 mod validate;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -54,13 +61,21 @@ enum Command {
     Validate(validate::Args),
     Plan(plan::Args),
     Report(report::Args),
+    List(list::Args),
+    Show(show::Args),
+    Trend(trend::Args),
+    Prune(prune::Args),
     Revert(revert::Args),
+    Init(init::Args),
     Doctor(doctor::Args),
     Schema(schema::Args),
     Completions(completions::Args),
     Backend(backend::Args),
     #[command(hide = true)]
     Hold(hold::Args),
+    /// Watches over a run; `chaos run` starts it.
+    #[command(hide = true)]
+    Guardian(guardian::Args),
 }
 
 /// What all commands share.
@@ -89,11 +104,17 @@ pub fn main() -> Exit {
         Command::Validate(args) => validate::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Report(args) => report::run(args),
+        Command::List(args) => list::run(args),
+        Command::Show(args) => show::run(args),
+        Command::Trend(args) => trend::run(args),
+        Command::Prune(args) => prune::run(args),
         Command::Revert(args) => revert::run(args, &globals),
-        Command::Doctor(args) => doctor::run(args),
+        Command::Init(args) => init::run(args),
+        Command::Doctor(args) => doctor::run(args, &globals),
         Command::Schema(args) => schema::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Backend(args) => backend::run(args, &globals),
+        Command::Guardian(args) => guardian::run(&args),
         Command::Hold(args) => hold::run(args),
     }
 }
