@@ -27,6 +27,17 @@ async fn a_healthy_backend_is_never_accused() {
     }
 }
 
+/// The target is not taken away while the last results are still on their way.
+#[tokio::test(start_paused = true)]
+async fn slow_results_are_waited_for() {
+    let sabotage = Sabotage { slow_results: Duration::from_secs(20), ..Sabotage::default() };
+    for seed in 0..3 {
+        let done = run(&experiment(FLOOD, "", "  - all_jobs_complete: { within: 300s }"), seed, sabotage.clone(), None).await;
+        assert_eq!(done.result.exit_code, 0, "seed {seed}: {}", done.trouble());
+        assert_eq!(done.result.jobs.mismatched, 0, "seed {seed}: {}", done.trouble());
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn defects_are_found_at_every_seed() {
     let found_by = [

@@ -214,7 +214,9 @@ impl HttpPort {
         if let Some(status) =
             self.driver.status.path.as_ref().filter(|_| template::names(path).iter().any(|n| !vars.contains_key(n)))
         {
-            let _seen = self.ask_status(status, id).await;
+            if let Err(Seen::Unclear(reason)) = self.ask_status(status, id).await {
+                return Err(reason);
+            }
             vars = self.live.vars(id);
         }
         let Some(path) = template::target_path(path, &|name| vars.get(name).cloned()) else {

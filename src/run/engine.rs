@@ -248,7 +248,7 @@ async fn drain(world: &World) {
     loop {
         let open = world
             .journal
-            .read_now(|record| record.jobs.iter().any(|job| !job.settled()) || check::time_is_needed(&View::of(record)));
+            .read_now(|record| record.jobs.iter().any(|job| !is_done_with(world, job)) || check::time_is_needed(&View::of(record)));
         let elapsed = world.clock.now_s() - began;
         let gone = world.target_is_gone() && elapsed > GONE_PATIENCE_S;
         if !open || gone || elapsed > waited_for {
@@ -259,6 +259,12 @@ async fn drain(world: &World) {
     if !world.target_is_gone() && tokio::time::timeout(AUDIT_WITHIN, audit(world)).await.is_err() {
         world.journal.emit(Event::Note { text: "not every ended job could be asked about once more".into() });
     }
+}
+
+/// Its end is known, and its result has been looked at: the target may go.
+fn is_done_with(world: &World, job: &JobFacts) -> bool {
+    let has_result = world.plan.driver.result.is_some() && job.state() == Some(JobState::Completed);
+    job.settled() && (!has_result || job.result.is_some() || job.cancelled.is_some() || job.gave_up.is_some())
 }
 
 /// How long the last jobs may take: the longest that a check allows, half a minute where none says.
@@ -288,7 +294,7 @@ async fn wind_down(world: &World) {
     stop_load(world);
     world.shop.give_up.cancel();
     let settled = async {
-        while world.journal.read(|record| record.jobs.iter().any(|job| !job.settled() && job.accepted())) {
+        while world.journal.read(|record| record.jobs.iter().any(|job| !is_done_with(world, job) && job.accepted())) {
             tokio::time::sleep(WATCH_EVERY).await;
         }
     };

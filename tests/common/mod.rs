@@ -76,7 +76,7 @@ impl Run {
         let bad: Vec<String> = checks
             .iter()
             .filter(|c| c["verdict"] != "passed")
-            .map(|c| format!("{}: {} ({})", c["name"], c["verdict"], c["observed"]))
+            .map(|c| format!("{}: {} ({}) {}", c["name"], c["verdict"], c["observed"], c["evidence"]))
             .collect();
         format!("exit {:?}, {}\n{}\n{}", self.code, self.result["reason"], bad.join("\n"), self.stderr)
     }

@@ -49,6 +49,8 @@ pub struct Sabotage {
     pub no_process: bool,
     /// The code that stops the process panics when it has done so.
     pub panics: bool,
+    /// So long after the end of a job its result comes.
+    pub slow_results: Duration,
 }
 
 /// The state that port and runtime share.
@@ -133,6 +135,7 @@ impl Port for SimPort {
     async fn result(&self, id: &str) -> Option<ResultLook> {
         let none =
             |status, error| ResultLook { status, bytes: 0, digest: 0, kind: "none".into(), mark: None, error: Some(error) };
+        tokio::time::sleep(self.0.sabotage.slow_results).await;
         Some(match self.0.answer().await.map(|core| core.result(id)) {
             Ok(Some(body)) => ResultLook {
                 status: 200,
