@@ -246,9 +246,9 @@ async fn drain(world: &World) {
     let began = world.clock.now_s();
     let waited_for = patience_s(world);
     loop {
-        let open = world
-            .journal
-            .read_now(|record| record.jobs.iter().any(|job| !is_done_with(world, job)) || check::time_is_needed(&View::of(record)));
+        let open = world.journal.read_now(|record| {
+            record.jobs.iter().any(|job| !is_done_with(world, job)) || check::time_is_needed(&View::of(record))
+        });
         let elapsed = world.clock.now_s() - began;
         let gone = world.target_is_gone() && elapsed > GONE_PATIENCE_S;
         if !open || gone || elapsed > waited_for {
