@@ -1,7 +1,7 @@
 //! What `run`, `validate` and `plan` share: the file, what the command line changes about it, and its plan.
 
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::OutputFormat;
 use crate::exit::Exit;
@@ -12,7 +12,7 @@ use crate::plan::build;
 use crate::seed::Seed;
 
 /// What the command line changes about a file.
-#[derive(clap::Args, Clone)]
+#[derive(clap::Args, Clone, Default)]
 pub struct Changes {
     /// Change a field: PATH=VALUE, such as faults.0.flood.jobs=2. May be given again.
     #[arg(long, value_name = "PATH=VALUE")]
@@ -41,6 +41,8 @@ pub struct Changes {
 pub struct Ready {
     pub loaded: Loaded,
     pub plan: Plan,
+    /// The folder of the file: paths in it are relative to this.
+    pub beside: PathBuf,
     /// What the command line changed, as it was typed.
     pub overrides: Vec<String>,
 }
@@ -71,13 +73,18 @@ impl Changes {
 
     /// Reads and plans. Whatever is wrong is printed, all at once.
     pub fn ready(&self, file: &Path, format: OutputFormat) -> Result<Ready, Exit> {
+        self.read(file).map_err(|diags| show(&diags, format))
+    }
+
+    /// As [`Changes::ready`], and what is wrong comes back.
+    pub fn read(&self, file: &Path) -> Result<Ready, Diagnostics> {
         let environment = |name: &str| std::env::var(name).ok();
-        let mut loaded = file::load(file, &self.overrides(), &environment).map_err(|diags| show(&diags, format))?;
+        let mut loaded = file::load(file, &self.overrides(), &environment)?;
         let seed = loaded.experiment.seed.map_or_else(Seed::from_entropy, Seed);
         let beside = file.parent().map_or_else(|| Path::new(".").to_owned(), Path::to_owned);
         match build::build(&mut loaded, seed, &beside) {
-            Some(plan) => Ok(Ready { loaded, plan, overrides: self.spelled_out() }),
-            None => Err(show(&loaded.diags, format)),
+            Some(plan) => Ok(Ready { loaded, plan, beside, overrides: self.spelled_out() }),
+            None => Err(loaded.diags),
         }
     }
 }

@@ -54,10 +54,11 @@ fn text(plan: &Plan) -> String {
     }
     for (load, forecast) in plan.loads.iter().zip(&plan.forecast.loads) {
         for stage in &load.stages {
-            let what = stage.rate_per_s.map_or_else(
-                || format!("{} users, thinking {}", stage.users, load.think),
-                |r| format!("{r} jobs/s, {}", load.arrivals),
-            );
+            let what = match stage.rate_per_s {
+                _ if !load.trace.is_empty() => format!("{} recorded arrivals", load.trace.len()),
+                Some(rate) => format!("{rate} jobs/s, {}", load.arrivals),
+                None => format!("{} users, thinking {}", stage.users, load.think),
+            };
             let until = stage.until_s.map_or_else(|| "until the checks are decided".to_owned(), |u| format!("to {}", seconds(u)));
             line(format!("load     {}: {what}, from {} {until}, following by {}", load.name, seconds(stage.from_s), load.listen));
         }

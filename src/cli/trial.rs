@@ -64,6 +64,7 @@ fn one_job(plan: &Plan, patience: Time) -> Plan {
     let load = LoadPlan {
         name: "doctor".into(),
         stages: vec![StagePlan { users: 1, rate_per_s: None, from_s: 0.0, until_s: None }],
+        trace: Vec::new(),
         jobs: Some(1),
         patience_s: None,
         think: TimeRange::exactly(Time::secs(0)),

@@ -106,6 +106,9 @@ record! {
         arrivals: Arrivals = Arrivals::Constant,
         /// Users or rates that follow each other.
         stages: Option<At<Vec<Stage>>> = None,
+        /// Open-loop arrivals as they were recorded: a file with one JSON object a line, `at_s` (seconds of the experiment, from
+        /// the start of this load) and whatever differs from the first `job`. The path is relative to this file.
+        trace: Option<At<String>> = None,
         /// What a user waits between the end of a job and the next.
         think: TimeRange = TimeRange::exactly(Time::secs(0)),
         /// What each job asks for; a list is drawn from by `weight`.

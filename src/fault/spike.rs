@@ -71,6 +71,7 @@ impl Fault for Spike {
             job: vec![self.job.clone()],
             listen: self.listen,
             stages: vec![stage],
+            trace: Vec::new(),
             jobs: None,
             patience_s: None,
         };

@@ -26,6 +26,10 @@ pub fn start(shop: &Shop, load: &LoadPlan, begin: f64) {
             let number = at as u32 * 10_000 + user;
             shop.tasks.clone().spawn(async move { closed_user(shop, load, stage, number, begin, &left).await });
         }
+        if !load.trace.is_empty() {
+            let (shop, load, stage, left) = (shop.clone(), load.clone(), stage.clone(), left.clone());
+            shop.tasks.clone().spawn(async move { recorded(shop, load, stage, begin, &left).await });
+        }
         if stage.rate_per_s.is_some() {
             let (shop, load, stage, left) = (shop.clone(), load.clone(), stage.clone(), left.clone());
             shop.tasks.clone().spawn(async move { open_loop(shop, load, stage, at as u32, begin, &left).await });
@@ -95,6 +99,22 @@ async fn open_loop(shop: Shop, load: LoadPlan, stage: StagePlan, number: u32, be
         let shape = pick(&load.job, &mut shapes);
         let mark = mark(shop.seed, &load.name, number, index as u64);
         let (shop, client) = (shop.clone(), client.clone());
+        shop.tasks.clone().spawn(async move { shop.drive(&client, &shape, &mark, intended).await });
+    }
+}
+
+/// Arrivals as they were recorded, whatever the target does.
+async fn recorded(shop: Shop, load: LoadPlan, stage: StagePlan, begin: f64, left: &AtomicU32) {
+    let mut client = Client::new(&shop, &load.name, 0, load.listen);
+    client.patience = load.patience_s.map(Duration::from_secs_f64);
+    let end = stage.until_s.map_or(f64::INFINITY, |s| begin + s);
+    for (index, arrival) in load.trace.iter().enumerate() {
+        let intended = begin + stage.from_s + arrival.at_s;
+        if intended >= end || !wait_until(&shop, intended).await || !take(left) {
+            return;
+        }
+        let mark = mark(shop.seed, &load.name, 0, index as u64);
+        let (shop, client, shape) = (shop.clone(), client.clone(), arrival.job.clone());
         shop.tasks.clone().spawn(async move { shop.drive(&client, &shape, &mark, intended).await });
     }
 }

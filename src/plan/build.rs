@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use super::forecast;
+use super::trace;
 use super::trigger::Trigger;
-use super::{CheckPlan, FaultPlan, LoadPlan, Moment, Plan, RuntimePlan, StagePlan};
+use super::{Arrival, CheckPlan, FaultPlan, LoadPlan, Moment, Plan, RuntimePlan, StagePlan};
 use crate::backend::config::Embedded;
 use crate::driver::{self, Driver, Wanted};
 use crate::experiment::decode::At;
@@ -32,7 +33,7 @@ pub fn build(loaded: &mut Loaded, seed: Seed, beside: &Path) -> Option<Plan> {
     let (experiment, incomplete) = (&*experiment, *incomplete);
     let driver = driver(&experiment.target, beside, redactor, diags);
     let runtime = runtime(experiment, diags);
-    let loads = loads(experiment, diags);
+    let loads = loads(experiment, beside, diags);
     let (faults, places): (Vec<FaultPlan>, Vec<Span>) = faults(experiment, seed, incomplete, diags).into_iter().unzip();
     let known: Vec<&str> = loads.iter().map(|load| load.name.as_str()).collect();
     faults.iter().for_each(|fault| known_load(fault.spec.load().filter(|_| !incomplete), &known, diags));
@@ -140,7 +141,7 @@ fn runtime(experiment: &Experiment, diags: &mut Diagnostics) -> RuntimePlan {
     }
 }
 
-fn loads(experiment: &Experiment, diags: &mut Diagnostics) -> Vec<LoadPlan> {
+fn loads(experiment: &Experiment, beside: &Path, diags: &mut Diagnostics) -> Vec<LoadPlan> {
     let mut plans: Vec<LoadPlan> = Vec::new();
     for (at, load) in experiment.load.iter().enumerate() {
         let name = load.name.clone().unwrap_or_else(|| if at == 0 { "load".to_owned() } else { format!("load-{}", at + 1) });
@@ -157,7 +158,9 @@ fn loads(experiment: &Experiment, diags: &mut Diagnostics) -> Vec<LoadPlan> {
                 "expected a width, height and batch of at least 1",
             );
         }
-        let stages = stages(load, &name, experiment.name.span, diags);
+        let trace =
+            load.trace.as_ref().map_or_else(Vec::new, |file| trace::read(file, load, beside, *experiment.time_scale, diags));
+        let stages = stages(load, &name, &trace, experiment.name.span, diags);
         plans.push(LoadPlan {
             name,
             arrivals: load.arrivals,
@@ -165,6 +168,7 @@ fn loads(experiment: &Experiment, diags: &mut Diagnostics) -> Vec<LoadPlan> {
             job: load.job.clone(),
             listen: load.listen,
             stages,
+            trace,
             jobs: load.jobs,
             patience_s: load.patience.map(Time::as_s),
         });
@@ -188,18 +192,19 @@ fn canary_plan(canary: &Canary, place: Span, diags: &mut Diagnostics) -> LoadPla
         job: vec![canary.job.clone()],
         listen: Listen::Poll,
         stages: vec![StagePlan { users: 0, rate_per_s: Some(rate), from_s: 0.0, until_s: None }],
+        trace: Vec::new(),
         jobs: None,
         patience_s: None,
     }
 }
 
-fn stages(load: &Load, name: &str, place: Span, diags: &mut Diagnostics) -> Vec<StagePlan> {
+fn stages(load: &Load, name: &str, trace: &[Arrival], place: Span, diags: &mut Diagnostics) -> Vec<StagePlan> {
     let start = load.start.as_s();
     let until = load.r#for.map(|l| start + l.as_s());
-    let given = [load.users.is_some(), load.rate.is_some(), load.stages.is_some()];
+    let given = [load.users.is_some(), load.rate.is_some(), load.stages.is_some(), load.trace.is_some()];
     if given.iter().filter(|g| **g).count() != 1 {
         let span = load.users.as_ref().map(|u| u.span).or(load.rate.as_ref().map(|r| r.span)).unwrap_or(place);
-        diags.error(span, format!("load `{name}` must have exactly one of `users`, `rate`, `stages`"), "here");
+        diags.error(span, format!("load `{name}` must have exactly one of `users`, `rate`, `stages`, `trace`"), "here");
         return Vec::new();
     }
     if let Some(users) = &load.users {
@@ -207,6 +212,12 @@ fn stages(load: &Load, name: &str, place: Span, diags: &mut Diagnostics) -> Vec<
     }
     if let Some(rate) = &load.rate {
         return vec![StagePlan { users: 0, rate_per_s: Some(rate.0), from_s: start, until_s: until }];
+    }
+    if load.trace.is_some() {
+        // The moment of the last one is within.
+        let last = trace.last().map_or(start, |arrival| start + arrival.at_s + 1e-3);
+        let until_s = Some(until.map_or(last, |until| until.min(last)));
+        return vec![StagePlan { users: 0, rate_per_s: None, from_s: start, until_s }];
     }
     let mut from = start;
     let steps = load.stages.as_ref().map(|s| (s.span, s.value.as_slice()));

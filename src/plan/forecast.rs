@@ -45,7 +45,9 @@ fn one(plan: &Plan, load: &LoadPlan, hash: &mut String) -> LoadForecast {
     let mut jobs = Some(0.0_f64);
     for stage in &load.stages {
         let closed = |s: f64| (f64::from(stage.users) / (load.think.mean_s() + s).max(1e-6)).min(most_per_s(plan, s));
-        let rate = stage.rate_per_s.or_else(|| service_s.map(closed));
+        let recorded = (!load.trace.is_empty())
+            .then(|| load.trace.len() as f64 / stage.until_s.map_or(1.0, |until| (until - stage.from_s).max(1e-3)));
+        let rate = stage.rate_per_s.or(recorded).or_else(|| service_s.map(closed));
         let longest = plan.duration_s.map(|d| d + plan.longer_s);
         let until = stage.until_s.into_iter().chain(longest).reduce(f64::min);
         let length = until.map(|u| (u - stage.from_s).max(0.0));
@@ -59,6 +61,9 @@ fn one(plan: &Plan, load: &LoadPlan, hash: &mut String) -> LoadForecast {
 
 fn draws(plan: &Plan, load: &LoadPlan) -> Vec<f64> {
     let rate = load.stages.iter().find_map(|s| s.rate_per_s);
+    if !load.trace.is_empty() {
+        return load.trace.iter().map(|arrival| arrival.at_s).take(HASHED).collect();
+    }
     match rate {
         Some(rate) => {
             let rng = plan.seed.stream(&format!("load/{}/open/0", load.name));

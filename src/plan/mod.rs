@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod forecast;
+pub mod trace;
 pub mod trigger;
 
 use serde::{Deserialize, Serialize};
@@ -77,6 +78,9 @@ pub struct LoadPlan {
     pub job: Vec<JobShape>,
     pub listen: Listen,
     pub stages: Vec<StagePlan>,
+    /// Recorded arrivals, the earliest first.
+    #[serde(default)]
+    pub trace: Vec<Arrival>,
     /// It ends after so many jobs.
     pub jobs: Option<u32>,
     /// After this long a user cancels its job and goes on.
@@ -93,10 +97,18 @@ impl LoadPlan {
             job: vec![JobShape::default()],
             listen: Listen::Websocket,
             stages: Vec::new(),
+            trace: Vec::new(),
             jobs: None,
             patience_s: None,
         }
     }
+}
+
+/// One recorded arrival, in seconds from the start of its load.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Arrival {
+    pub at_s: f64,
+    pub job: JobShape,
 }
 
 /// Users or a rate between two moments, in seconds from the start of the load.

@@ -123,8 +123,12 @@ pub fn users(plan: &Plan) -> String {
     let added: u32 = plan.faults.iter().map(|f| if let FaultSpec::Spike(spike) = &f.spec { spike.users } else { 0 }).sum();
     let stage = |users: u32, rate: Option<f64>| rate.map_or_else(|| users.to_string(), |r| format!("{r}/s"));
     let measured = plan.loads.iter().filter(|load| load.name != CANARY);
-    let loads: Vec<String> =
-        measured.map(|load| load.stages.iter().map(|s| stage(s.users, s.rate_per_s)).collect::<Vec<_>>().join("→")).collect();
+    let loads: Vec<String> = measured
+        .map(|load| match load.trace.len() {
+            0 => load.stages.iter().map(|s| stage(s.users, s.rate_per_s)).collect::<Vec<_>>().join("→"),
+            recorded => format!("{recorded} recorded"),
+        })
+        .collect();
     match (loads.as_slice(), added) {
         ([], 0) => "–".to_owned(),
         ([one], n) if n > 0 => one.parse::<u32>().map_or_else(|_| one.clone(), |users| format!("{users}→{}→{users}", users + n)),
