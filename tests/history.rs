@@ -26,19 +26,23 @@ fn sample() -> Json {
 
 /// Runs of an experiment, one a day, each with its outcome and p95.
 fn write(reports: &Path, sample: &Json, experiment: &str, runs: impl IntoIterator<Item = (&'static str, f64)>) {
-    let begin: jiff::Timestamp = "2020-01-01T03:00:00Z".parse().unwrap();
     for (number, (outcome, p95)) in runs.into_iter().enumerate() {
-        let started = begin + jiff::SignedDuration::from_hours(24 * number as i64);
-        let mut result = sample.clone();
-        result["run_id"] = json!(format!("{experiment}-{number:05}"));
-        result["experiment"] = json!(experiment);
-        result["started_at"] = json!(format!("{started:.3}"));
-        result["outcome"] = json!(outcome);
-        result["latency"]["p95_s"] = json!(p95);
-        let folder = reports.join(format!("{experiment}-{number:05}"));
-        std::fs::create_dir(&folder).unwrap();
-        std::fs::write(folder.join("result.json"), result.to_string()).unwrap();
+        write_one(reports, sample, experiment, number, outcome, p95);
     }
+}
+
+fn write_one(reports: &Path, sample: &Json, experiment: &str, number: usize, outcome: &str, p95: f64) {
+    let begin: jiff::Timestamp = "2020-01-01T03:00:00Z".parse().unwrap();
+    let started = begin + jiff::SignedDuration::from_hours(24 * number as i64);
+    let mut result = sample.clone();
+    result["run_id"] = json!(format!("{experiment}-{number:05}"));
+    result["experiment"] = json!(experiment);
+    result["started_at"] = json!(format!("{started:.3}"));
+    result["outcome"] = json!(outcome);
+    result["latency"]["p95_s"] = json!(p95);
+    let folder = reports.join(format!("{experiment}-{number:05}"));
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("result.json"), result.to_string()).unwrap();
 }
 
 fn ask(reports: &Path, arguments: &[&str]) -> (Option<i32>, String) {
@@ -99,6 +103,16 @@ fn since_when_it_is_slower_is_said() {
     assert_eq!(changes.len(), 1, "{trend:#}");
     assert_eq!((&changes[0]["figure"], &changes[0]["run_id"]), (&json!("latency.p95_s"), &json!("a-00025")));
     assert_eq!(trend[0]["score"]["points"], 100.0);
+    // Of how long a recovery took, as of every figure.
+    let mut slow = sample.clone();
+    slow["checks"] = json!([{ "name": "drains", "kind": "queue_drains", "verdict": "passed", "expected": "", "observed": "", "evidence": [] }]);
+    for number in 0..30 {
+        slow["checks"][0]["took_s"] = json!(if number < 12 { 3.0 } else { 7.0 } + wave(number));
+        write_one(reports.path(), &slow, "slow", number, "passed", 1.0);
+    }
+    let trend = json_of(reports.path(), &["trend", "slow"]);
+    let change = &trend[0]["changes"][0];
+    assert_eq!((&change["figure"], &change["run_id"]), (&json!("drains.took_s"), &json!("slow-00012")));
 }
 
 #[test]

@@ -50,6 +50,6 @@ impl Check for Canary {
         let failed_later = sent[at..].iter().filter(|(.., class)| !matches!(class, Class::Completed | Class::Open)).count();
         let observed = format!("ready {} after the last fault, {failed_later} of {} later canaries failed", view.seconds(took), sent.len() - at);
         let verdict = if took <= self.within.as_s() && failed_later == 0 { Verdict::passed(&expected, observed) } else { Verdict::failed(&expected, observed) };
-        verdict.measuring(view.seconds(took))
+        verdict.measuring(view.seconds(took)).taking(took)
     }
 }

@@ -83,9 +83,9 @@ impl Check for LatencyRecovers {
         match self.recovery(&after, limit) {
             Some(r) if r.from_t - cause_gone <= self.within.as_s() => {
                 let observed = format!("recovered {} after the last fault, certain after {} jobs", view.seconds(r.from_t - cause_gone), r.jobs);
-                Verdict::passed(&expected, observed).with([facts])
+                Verdict::passed(&expected, observed).taking(r.from_t - cause_gone).with([facts])
             }
-            Some(r) => Verdict::failed(&expected, format!("recovered only {} after the last fault", view.seconds(r.from_t - cause_gone))).with([facts]),
+            Some(r) => Verdict::failed(&expected, format!("recovered only {} after the last fault", view.seconds(r.from_t - cause_gone))).taking(r.from_t - cause_gone).with([facts]),
             None => self.not_yet(&expected, &after, limit, cause_gone, record.now).with([facts]),
         }
     }

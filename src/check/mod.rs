@@ -42,15 +42,22 @@ pub struct Verdict {
     pub grade: Option<Grade>,
     /// The figure that was judged, in a few characters.
     pub measured: Option<String>,
+    /// How long the recovery took, in seconds of the clock, where the check is of one.
+    pub took_s: Option<f64>,
 }
 
 impl Verdict {
     fn new(ruling: Ruling, expected: &str, observed: impl Into<String>) -> Self {
         let (expected, observed) = (expected.to_owned(), observed.into());
-        Self { ruling, expected, observed, evidence: Vec::new(), grade: None, measured: None }
+        Self { ruling, expected, observed, evidence: Vec::new(), grade: None, measured: None, took_s: None }
     }
     pub fn measuring(mut self, figure: impl Into<String>) -> Self {
         self.measured = Some(figure.into());
+        self
+    }
+    /// A recovery that took so many seconds of the clock.
+    pub fn taking(mut self, s: f64) -> Self {
+        self.took_s = Some(s.max(0.0)).filter(|s| s.is_finite());
         self
     }
     pub fn passed(expected: &str, observed: impl Into<String>) -> Self {

@@ -63,7 +63,7 @@ impl Check for QueueDrains {
             if peak <= to {
                 return Verdict::inconclusive(&expected, format!("the queue never rose above {to:.0}: there was nothing to drain")).with(facts);
             }
-            return Verdict::passed(&expected, format!("drained {} after {since}, from a peak of {peak:.0}", view.seconds(t - cause_gone))).with(facts);
+            return Verdict::passed(&expected, format!("drained {} after {since}, from a peak of {peak:.0}", view.seconds(t - cause_gone))).taking(t - cause_gone).with(facts);
         }
         let last = series.last();
         if record.now - cause_gone > self.within.as_s() + self.hold.as_s() {

@@ -69,7 +69,7 @@ impl Check for TimeToRecover {
                     false => format!("recovered {} after the last fault", view.seconds(took)),
                 };
                 let verdict = if took <= self.within.as_s() { Verdict::passed(&expected, observed) } else { Verdict::failed(&expected, format!("{observed}: too late")) };
-                verdict.measuring(view.seconds(took)).with(stages)
+                verdict.measuring(view.seconds(took)).taking(took).with(stages)
             }
             None if record.now - since <= self.within.as_s() + self.hold.as_s() && !record.ended => Verdict::pending(&expected, "not yet"),
             None if after.len() < FEWEST && end - since < self.within.as_s() => {

@@ -19,7 +19,7 @@ pub use trend::{Change, Point, Series, changes};
 /// The database's name within the folder of reports.
 pub const FILE: &str = "history.db";
 /// A database of another version is made anew.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 const TABLES: &str = "
     CREATE TABLE runs (
@@ -298,7 +298,7 @@ fn word(of: impl serde::Serialize) -> String {
 }
 
 /// What is followed over time, in the experiment's own times.
-fn figures(result: &RunResult) -> Vec<(String, f64)> {
+pub fn figures(result: &RunResult) -> Vec<(String, f64)> {
     let own = |s: f64| s / result.time_scale;
     let jobs = &result.jobs;
     let mut all = vec![
@@ -315,6 +315,7 @@ fn figures(result: &RunResult) -> Vec<(String, f64)> {
         all.extend(tokens.first_p50_s.map(|s| ("tokens.first_p50_s".to_owned(), own(s))));
         all.extend(tokens.per_second.map(|rate| ("tokens.per_second".to_owned(), rate * result.time_scale)));
     }
+    all.extend(result.checks.iter().filter_map(|check| Some((format!("{}.took_s", check.name), own(check.took_s?)))));
     all.extend(result.uptime.map(|share| ("uptime".to_owned(), share)));
     all.extend(result.resources.iter().map(|(name, r)| (format!("{name}.peak"), r.peak)));
     all.retain(|(_, value)| value.is_finite());

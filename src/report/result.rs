@@ -161,12 +161,15 @@ pub struct CheckResult {
     pub grade: Option<Grade>,
     /// The figure that was judged, in a few characters.
     pub measured: Option<String>,
+    /// How long the recovery took, in seconds, where the check is of one.
+    #[serde(default)]
+    pub took_s: Option<f64>,
 }
 
 impl From<(String, String, Verdict)> for CheckResult {
     fn from((name, kind, v): (String, String, Verdict)) -> Self {
-        let Verdict { ruling, expected, observed, evidence, grade, measured } = v;
-        Self { name, kind, verdict: ruling, expected, observed, evidence, grade, measured }
+        let Verdict { ruling, expected, observed, evidence, grade, measured, took_s } = v;
+        Self { name, kind, verdict: ruling, expected, observed, evidence, grade, measured, took_s }
     }
 }
 
