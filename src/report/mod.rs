@@ -4,6 +4,7 @@
 
 pub mod advice;
 pub mod analysis;
+pub mod comparison;
 pub mod facts;
 pub mod findings;
 pub mod histograms;
