@@ -76,7 +76,8 @@ async fn submit(Shared(core): Shared<Core>, request: HttpRequest) -> Response {
         Ok(asked) => asked,
         Err(reason) => return refuse(StatusCode::UNPROCESSABLE_ENTITY, &reason),
     };
-    match core.submit(asked) {
+    let asked_for = (asked.width, asked.height, asked.batch);
+    let answer = match core.submit(asked) {
         Ok(id) => {
             let location = [(header::LOCATION, format!("/jobs/{id}"))];
             (StatusCode::ACCEPTED, location, Json(json!({ "id": id, "status": "queued" }))).into_response()
@@ -85,7 +86,10 @@ async fn submit(Shared(core): Shared<Core>, request: HttpRequest) -> Response {
         Err(Refusal::QueueFull { retry_after_s }) => busy(StatusCode::TOO_MANY_REQUESTS, "the queue is full", retry_after_s),
         Err(Refusal::Broken) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
         Err(Refusal::ShuttingDown) => busy(StatusCode::SERVICE_UNAVAILABLE, "shutting down", 1),
-    }
+    };
+    let (width, height, batch) = asked_for;
+    tracing::info!(method = "POST", path = "/jobs", status = answer.status().as_u16(), width, height, batch, "request");
+    answer
 }
 
 /// JSON, or multipart with an `image` and the other parameters as text fields.

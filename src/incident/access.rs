@@ -1,0 +1,205 @@
+//! Access logs: common, combined, and JSON a line.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use regex::Regex;
+use serde_json::{Map, Value as Json};
+
+use super::{Fact, Read, Submission, What, quote, stamp};
+use crate::experiment::JobShape;
+
+// The pattern is a constant, and tested.
+#[expect(clippy::unwrap_used)]
+static LINE: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r#"^\S+ \S+ \S+ \[([^\]]+)\] "([A-Z]+) (\S+)[^"]*" (\d{3}) "#).unwrap());
+
+const TIMES: &[&str] = &["timestamp", "time", "ts", "@timestamp", "time_local", "time_iso8601", "date"];
+const METHODS: &[&str] = &["method", "request_method", "verb", "http_method"];
+const PATHS: &[&str] = &["path", "uri", "url", "request_uri", "http_path"];
+const STATUSES: &[&str] = &["status", "status_code", "code", "http_status"];
+
+/// One request.
+struct Request {
+    fact: Fact,
+}
+
+pub fn read(name: &str, text: &str) -> Result<Read, String> {
+    let (mut read, mut assumed) = (Read::default(), false);
+    for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let source = format!("{name}:{}", at + 1);
+        match request(line, source, &mut assumed) {
+            Some(request) => read.facts.push(request.fact),
+            None => read.unread += 1,
+        }
+    }
+    if read.facts.is_empty() {
+        return Err(format!("{name}: no line is one of an access log (common, combined, or one JSON object a line)"));
+    }
+    if assumed {
+        read.doubts.push(format!("the times of {name} have no time zone: are they UTC, as is assumed?"));
+    }
+    Ok(read)
+}
+
+fn request(line: &str, source: String, assumed: &mut bool) -> Option<Request> {
+    if line.trim_start().starts_with('{') {
+        return from_json(&serde_json::from_str(line).ok()?, line, source, assumed);
+    }
+    let found = LINE.captures(line)?;
+    let what = arrival(&found[2], &found[3], found[4].parse().ok(), query(&found[3]), true);
+    Some(Request { fact: Fact { at: stamp::common(&found[1])?, what, source, text: quote(line) } })
+}
+
+fn from_json(object: &Map<String, Json>, line: &str, source: String, assumed: &mut bool) -> Option<Request> {
+    // What the application itself says stands one level down in many formats.
+    let inside: Vec<&Map<String, Json>> = [Some(object)]
+        .into_iter()
+        .chain(
+            ["fields", "request", "http", "http_request", "body", "params"].map(|key| object.get(key).and_then(Json::as_object)),
+        )
+        .flatten()
+        .collect();
+    let find = |names: &[&str]| inside.iter().find_map(|map| names.iter().find_map(|name| map.get(*name)));
+    let (at, zone_assumed) = stamp::json(find(TIMES)?)?;
+    *assumed |= zone_assumed;
+    let text = |value: &Json| value.as_str().map(str::to_owned);
+    // nginx' `request`: "POST /jobs HTTP/1.1".
+    let whole = find(&["request"]).and_then(text);
+    let mut words = whole.as_deref().unwrap_or_default().split(' ');
+    let method = find(METHODS).and_then(text).or_else(|| words.next().map(str::to_owned)).filter(|m| !m.is_empty())?;
+    let path = find(PATHS).and_then(text).or_else(|| words.next().map(str::to_owned))?;
+    let status = find(STATUSES).and_then(|v| v.as_u64().or_else(|| v.as_str()?.parse().ok())).and_then(|n| u16::try_from(n).ok());
+    let mut job = query(&path);
+    for key in sizes() {
+        if let Some(value) = inside.iter().find_map(|map| map.get(&key)).filter(|v| v.is_u64()) {
+            job.insert(key, value.clone());
+        }
+    }
+    let what = arrival(&method, &path, status, job, false);
+    Some(Request { fact: Fact { at, what, source, text: quote(line) } })
+}
+
+/// What a job's size may be called.
+fn sizes() -> Vec<String> {
+    let shape = serde_json::to_value(JobShape::default()).unwrap_or_default();
+    let names = shape.as_object().map(|map| map.iter().filter(|(_, v)| v.is_u64()).map(|(k, _)| k.clone()).collect::<Vec<_>>());
+    names.unwrap_or_default().into_iter().filter(|name| name != "weight").collect()
+}
+
+/// Sizes in the query.
+fn query(path: &str) -> Map<String, Json> {
+    let pairs = path.split_once('?').map_or("", |(_, query)| query);
+    let known = sizes();
+    url::form_urlencoded::parse(pairs.as_bytes())
+        .filter(|(key, _)| known.iter().any(|k| k == key))
+        .filter_map(|(key, value)| Some((key.into_owned(), Json::from(value.parse::<u64>().ok()?))))
+        .collect()
+}
+
+/// Whether it is an arrival is decided when all are known.
+fn arrival(method: &str, path: &str, status: Option<u16>, job: Map<String, Json>, coarse: bool) -> What {
+    let path = path.split(['?', '#']).next().unwrap_or(path).to_owned();
+    match method {
+        "POST" => {
+            let mut job = job;
+            // Taken out again by `choose`.
+            job.insert(PATH.to_owned(), path.into());
+            What::Arrival { job, status, coarse }
+        }
+        _ => What::Other { method: method.to_owned(), path },
+    }
+}
+
+const PATH: &str = "\0path";
+
+/// Keeps the requests that submit a job, and puts those of one second, where the log knows no more, evenly into it.
+pub fn choose(read: &mut Read, submission: &Submission) {
+    let path_of = |fact: &Fact| match &fact.what {
+        What::Arrival { job, .. } => job.get(PATH).and_then(Json::as_str).map(str::to_owned),
+        _ => None,
+    };
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    read.facts.iter().filter_map(path_of).for_each(|path| *counts.entry(path).or_default() += 1);
+    let most = counts.iter().max_by_key(|(_, n)| **n).map(|(path, _)| path.clone());
+    let given = submission.path.clone().filter(|path| counts.contains_key(path));
+    if let (None, Some(path)) = (&given, &most) {
+        read.doubts.push(format!("jobs are taken to be submitted with POST {path}, which is posted to most often: is that so?"));
+    }
+    let chosen = given.or(most);
+    let mut invalid = 0;
+    read.facts.retain_mut(|fact| {
+        let path = path_of(fact);
+        match &mut fact.what {
+            What::Arrival { status: Some(400 | 401 | 403 | 404 | 405 | 413 | 415 | 422), .. } if path == chosen => {
+                invalid += 1;
+                false
+            }
+            What::Arrival { job, .. } => {
+                job.remove(PATH);
+                path.is_some() && path == chosen || path.is_none()
+            }
+            _ => true,
+        }
+    });
+    if invalid > 0 {
+        read.doubts.push(format!("{invalid} submissions were refused as invalid and are left out: did they matter?"));
+    }
+    spread(&mut read.facts);
+}
+
+fn spread(facts: &mut [Fact]) {
+    let is_coarse = |fact: &Fact| matches!(fact.what, What::Arrival { coarse: true, .. });
+    let mut counts: BTreeMap<i64, i64> = BTreeMap::new();
+    facts.iter().filter(|fact| is_coarse(fact)).for_each(|fact| *counts.entry(fact.at.as_second()).or_default() += 1);
+    let mut placed: BTreeMap<i64, i64> = BTreeMap::new();
+    for fact in facts.iter_mut().filter(|fact| is_coarse(fact)) {
+        let second = fact.at.as_second();
+        let at = placed.entry(second).or_default();
+        let ms = second * 1000 + *at * 1000 / counts.get(&second).copied().unwrap_or(1);
+        *at += 1;
+        fact.at = jiff::Timestamp::from_millisecond(ms).unwrap_or(fact.at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arrivals(text: &str, path: Option<&str>) -> Vec<(i64, Map<String, Json>)> {
+        let mut all = read("access.log", text).unwrap();
+        choose(&mut all, &Submission { path: path.map(str::to_owned) });
+        let of = |fact: Fact| match fact.what {
+            What::Arrival { job, .. } => Some((fact.at.as_millisecond() % 86_400_000, job)),
+            _ => None,
+        };
+        all.facts.into_iter().filter_map(of).collect()
+    }
+
+    #[test]
+    fn common_and_combined_lines_are_spread_over_their_second() {
+        let text = "10.0.0.1 - - [24/Nov/2026:00:00:01 +0000] \"POST /jobs?width=1024 HTTP/1.1\" 202 31\n\
+            10.0.0.1 - bob [24/Nov/2026:00:00:01 +0000] \"POST /jobs HTTP/1.1\" 429 31 \"-\" \"curl/8\"\n\
+            10.0.0.1 - - [24/Nov/2026:00:00:02 +0000] \"GET /jobs/1 HTTP/1.1\" 200 31\n\
+            10.0.0.1 - - [24/Nov/2026:00:00:02 +0000] \"POST /jobs HTTP/1.1\" 422 31\n";
+        let found = arrivals(text, Some("/jobs"));
+        assert_eq!(found.iter().map(|a| a.0).collect::<Vec<_>>(), [1000, 1500]);
+        assert_eq!(found[0].1["width"], 1024);
+    }
+
+    #[test]
+    fn json_lines_of_several_makers_are_read() {
+        let text = r#"{"timestamp":"2026-11-24T00:00:01.250Z","fields":{"method":"POST","path":"/jobs","status":202,"width":768,"height":512,"batch":2}}
+{"time_local":"24/Nov/2026:00:00:02 +0000","request":"POST /jobs HTTP/1.1","status":"202"}
+{"ts":1795478403.5,"request":{"method":"POST","uri":"/jobs","width":64}}
+{"ts":1795478404.5,"request":{"method":"POST","uri":"/login"}}"#;
+        let found = arrivals(text, None);
+        assert_eq!(found.iter().map(|a| a.0).collect::<Vec<_>>(), [1250, 2000, 3500]);
+        assert_eq!((found[0].1["batch"].clone(), found[2].1["width"].clone()), (2.into(), 64.into()));
+    }
+
+    #[test]
+    fn another_file_is_refused() {
+        assert!(read("x", "hello\nworld\n").is_err());
+    }
+}

@@ -1,0 +1,111 @@
+//! The answer of Prometheus to a range query (`/api/v1/query_range`), as JSON.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value as Json};
+
+use super::{Fact, Read, What, quote, stamp};
+
+/// One series, its samples in order.
+struct Series<'a> {
+    name: &'a str,
+    labels: &'a Map<String, Json>,
+    samples: Vec<(Timestamp, f64)>,
+    source: String,
+}
+
+pub fn read(name: &str, text: &str) -> Result<Read, String> {
+    let expected = || format!("{name}: expected the answer of /api/v1/query_range, with resultType `matrix`");
+    let value: Json = serde_json::from_str(text).map_err(|e| format!("{}: {e}", expected()))?;
+    let result = value.pointer("/data/result").and_then(Json::as_array).ok_or_else(expected)?;
+    let mut read = Read::default();
+    for (at, one) in result.iter().enumerate() {
+        let labels = one.get("metric").and_then(Json::as_object).ok_or_else(expected)?;
+        let values = one.get("values").and_then(Json::as_array).ok_or_else(expected)?;
+        let sample = |v: &Json| Some((stamp::json(v.get(0)?)?.0, v.get(1)?.as_str()?.parse().ok()?));
+        let series = Series {
+            name: labels.get("__name__").and_then(Json::as_str).unwrap_or_default(),
+            labels,
+            samples: values.iter().filter_map(sample).collect(),
+            source: format!("{name}: series {}", at + 1),
+        };
+        series.tell(&mut read);
+    }
+    Ok(read)
+}
+
+impl Series<'_> {
+    fn tell(&self, read: &mut Read) {
+        let label = |key: &str| self.labels.get(key).and_then(Json::as_str).unwrap_or_default();
+        match self.name {
+            "process_start_time_seconds" => self.starts(read),
+            "up" => self.steps(read, |before, now| match (before >= 1.0, now >= 1.0) {
+                (true, false) => Some(What::Ended { killed: true }),
+                (false, true) => Some(What::Started),
+                _ => None,
+            }),
+            "websocket_connections_active" => {
+                self.steps(read, |before, now| (before >= 2.0 && now == 0.0).then_some(What::Disconnected));
+            }
+            name if name.contains("out_of_memory") && !name.contains("created") => {
+                self.steps(read, |before, now| (now > before).then_some(What::GpuOutOfMemory));
+            }
+            name if name.ends_with("requests_total") && label("method") == "POST" => self.arrivals(read, label("endpoint")),
+            _ => {}
+        }
+    }
+
+    fn fact(&self, at: Timestamp, what: What, text: &str) -> Fact {
+        Fact { at, what, source: self.source.clone(), text: quote(&format!("{} {text}", self.name)) }
+    }
+
+    fn steps(&self, read: &mut Read, mean: impl Fn(f64, f64) -> Option<What>) {
+        for pair in self.samples.windows(2) {
+            let ((_, before), (at, now)) = (pair[0], pair[1]);
+            read.facts.extend(mean(before, now).map(|what| self.fact(at, what, &format!("{before} → {now}"))));
+        }
+    }
+
+    fn starts(&self, read: &mut Read) {
+        for pair in self.samples.windows(2).filter(|pair| pair[1].1 - pair[0].1 > 0.5) {
+            let start = Timestamp::from_millisecond((pair[1].1 * 1e3) as i64).unwrap_or(pair[1].0);
+            read.facts.push(self.fact(start, What::Started, &format!("{} → {}", pair[0].1, pair[1].1)));
+        }
+    }
+
+    /// A counter tells how many came between two samples, and no more.
+    fn arrivals(&self, read: &mut Read, endpoint: &str) {
+        for pair in self.samples.windows(2) {
+            let ((since, before), (_, now)) = (pair[0], pair[1]);
+            // A counter that has fallen began anew.
+            let came = if now < before { now } else { now - before };
+            let span = pair[1].0.duration_since(since).as_millis_f64();
+            for n in 0..came.min(1e6) as u64 {
+                let ms = since.as_millisecond() + (span * (n as f64 + 0.5) / came) as i64;
+                let at = Timestamp::from_millisecond(ms).unwrap_or(since);
+                read.facts.push(self.fact(at, What::Counted, &format!("POST {endpoint} {before} → {now}")));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_of_series_are_facts() {
+        let text = r#"{"status":"success","data":{"resultType":"matrix","result":[
+            {"metric":{"__name__":"process_start_time_seconds"},"values":[[1795478400,"1795470000"],[1795478410,"1795478405.5"]]},
+            {"metric":{"__name__":"up"},"values":[[1795478400,"1"],[1795478405,"0"],[1795478410,"1"]]},
+            {"metric":{"__name__":"gpu_out_of_memory_total"},"values":[[1795478400,"3"],[1795478410,"5"]]},
+            {"metric":{"__name__":"http_requests_total","method":"POST","endpoint":"/jobs"},"values":[[1795478400,"10"],[1795478410,"14"]]}]}}"#;
+        let mut facts = read("range.json", text).unwrap().facts;
+        facts.sort_by_key(|f| f.at);
+        let count = |what: &What| facts.iter().filter(|f| f.what == *what).count();
+        assert_eq!((count(&What::Started), count(&What::GpuOutOfMemory), count(&What::Counted)), (2, 1, 4));
+        let counted: Vec<i64> =
+            facts.iter().filter(|f| f.what == What::Counted).map(|f| f.at.as_millisecond() % 60_000).collect();
+        assert_eq!(counted, [1250, 3750, 6250, 8750]);
+        assert!(read("x", r#"{"data":{"result":{}}}"#).is_err());
+    }
+}

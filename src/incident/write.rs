@@ -1,0 +1,163 @@
+//! The experiment: YAML that says of each line where it was taken from, and asks what could not be known.
+
+use std::fmt::Write;
+
+use serde_json::{Map, Value as Json, json};
+
+use super::timeline::{Incident, Restart};
+use super::{Fact, What};
+
+/// The text of the experiment and of its trace.
+#[derive(Debug)]
+pub struct Written {
+    pub experiment: String,
+    pub trace: String,
+}
+
+/// Where the trace is, beside the experiment.
+pub const TRACE: &str = "arrivals.jsonl";
+/// A recovery that takes longer than the incident itself, and this, is none.
+const LEAST_PATIENCE_S: f64 = 120.0;
+/// More sources than this are counted.
+const CITED: usize = 5;
+
+/// Target settings, as they were given.
+pub struct Target<'a> {
+    pub name: &'a str,
+    pub driver: &'a str,
+    pub url: &'a str,
+}
+
+pub fn write(incident: &Incident, target: &Target<'_>) -> Written {
+    let mut doubts = incident.doubts.clone();
+    let trace = trace(incident, &mut doubts);
+    let mut out = String::new();
+    // Writing into a String does not fail, here and below.
+    let _ = writeln!(
+        out,
+        "# Made by `chaos incident` from what was recorded from {} on, {:.0} s long.\n# Times count from there. What follows `from` is the line that it was taken from.",
+        incident.begin, incident.lasts_s
+    );
+    let load = load(incident);
+    let faults = faults(incident, &mut doubts);
+    let checks = checks(incident);
+    if target.url == "embedded" {
+        doubts.push("the target is the reference backend: how fast was the real one, with how many slots and how much memory? (`target.backend`)".to_owned());
+    }
+    let _ = writeln!(out, "#\n# Could not be known:");
+    for doubt in &doubts {
+        let _ = writeln!(out, "#   QUESTION {doubt}");
+    }
+    let quoted = |text: &str| Json::from(text).to_string();
+    let _ = write!(
+        out,
+        "version: 1\nname: {}\ndescription: {}\ntarget:\n  driver: {}\n  url: {}\nduration: {:.3}s\n{load}{faults}{checks}",
+        quoted(target.name),
+        quoted(&format!("What was recorded from {} on, again.", incident.begin)),
+        quoted(target.driver),
+        quoted(target.url),
+        incident.lasts_s,
+    );
+    Written { experiment: out, trace }
+}
+
+fn trace(incident: &Incident, doubts: &mut Vec<String>) -> String {
+    let (mut out, mut sized, mut coarse) = (String::new(), 0, 0);
+    for arrival in &incident.arrivals {
+        let mut line = Map::from_iter([("at_s".to_owned(), json!((incident.at_s(arrival.at) * 1e3).round() / 1e3))]);
+        if let What::Arrival { job, coarse: is_coarse, .. } = &arrival.what {
+            sized += usize::from(!job.is_empty());
+            coarse += usize::from(*is_coarse);
+            line.extend(job.clone());
+        }
+        line.insert("from".to_owned(), arrival.source.clone().into());
+        let _ = writeln!(out, "{}", Json::Object(line));
+    }
+    let all = incident.arrivals.len();
+    if sized < all {
+        doubts.push(format!(
+            "the size of {} of {all} jobs was not recorded: they are of the load's first `job`. How large were they?",
+            all - sized
+        ));
+    }
+    if coarse > 0 {
+        doubts.push(format!("{coarse} arrivals are known to the second only, and stand evenly in it. Did they come at once?"));
+    }
+    doubts.push("how did the clients follow their jobs, and did they send refused ones again?".to_owned());
+    out
+}
+
+fn load(incident: &Incident) -> String {
+    let refused = incident.arrivals.iter().filter(|a| matches!(a.what, What::Arrival { status: Some(429 | 503), .. })).count();
+    let refused = if refused > 0 { format!(", {refused} of them refused") } else { String::new() };
+    format!("load:\n  # {} arrivals{refused}\n  - {{ name: recorded, trace: {TRACE} }}\n", incident.arrivals.len())
+}
+
+fn cite(out: &mut String, indent: &str, facts: &[Fact]) {
+    for fact in facts.iter().take(CITED) {
+        let _ = writeln!(out, "{indent}# from {}: {}", fact.source, fact.text);
+    }
+    if facts.len() > CITED {
+        let _ = writeln!(out, "{indent}# and {} more", facts.len() - CITED);
+    }
+}
+
+fn faults(incident: &Incident, doubts: &mut Vec<String>) -> String {
+    if incident.restarts.is_empty() && incident.drops.is_empty() {
+        return "# No restart and no lost connection was recorded.\n".to_owned();
+    }
+    let mut out = String::from("faults:\n");
+    for (at, restart) in incident.restarts.iter().enumerate() {
+        let name = format!("restart-{}", at + 1);
+        cite(&mut out, "  ", &restart.facts);
+        ask_about(restart, &name, doubts);
+        let down = restart.until.map_or(0.0, |until| until.duration_since(restart.at).as_secs_f64().max(0.0));
+        let how = if restart.killed || restart.end_unknown { "kill" } else { "graceful" };
+        let _ =
+            writeln!(out, "  - restart: {{ name: {name}, at: {:.3}s, how: {how}, down: {down:.3}s }}", incident.at_s(restart.at));
+    }
+    for (at, drop) in incident.drops.iter().enumerate() {
+        cite(&mut out, "  ", drop);
+        let moment = drop.first().map_or(0.0, |fact| incident.at_s(fact.at));
+        let _ = writeln!(out, "  - websocket_drop: {{ name: drop-{}, at: {moment:.3}s, listeners: all }}", at + 1);
+    }
+    if !incident.drops.is_empty() {
+        doubts.push(
+            "how did the lost connections end (closed, reset, or silent), and how many were there? (`how`, `listeners`)"
+                .to_owned(),
+        );
+    }
+    out
+}
+
+fn ask_about(restart: &Restart, name: &str, doubts: &mut Vec<String>) {
+    if restart.for_memory {
+        doubts.push(format!("{name} was a kill for memory, and is SIGKILL here: what took the memory? (a `memory_limit` would show it in a container)"));
+    }
+    if restart.end_unknown {
+        doubts.push(format!(
+            "when exactly did the target end at {name}? Its last line, or its next start, is all that was recorded"
+        ));
+    }
+    if restart.until.is_none() {
+        doubts.push(format!("when did the target come back after {name}? It is started again at once here"));
+    }
+}
+
+fn checks(incident: &Incident) -> String {
+    let patience = incident.lasts_s.max(LEAST_PATIENCE_S);
+    let mut out = format!(
+        "checks:\n  - all_jobs_complete: {{ within: {patience:.0}s }}\n  - queue_drains: {{ to: 0, within: {patience:.0}s, load: gone }}\n  - health_is_honest: {{}}\n  - error_rate: {{ below: 1% }}\n"
+    );
+    if !incident.restarts.is_empty() {
+        out.push_str("  - restarts_cleanly: {}\n");
+    }
+    if !incident.gpu_out_of_memory.is_empty() {
+        cite(&mut out, "  ", &incident.gpu_out_of_memory);
+        out.push_str("  - oom_outcome: {}\n");
+    }
+    if !incident.drops.is_empty() {
+        out.push_str("  - reconnects: {}\n");
+    }
+    out
+}

@@ -1,0 +1,150 @@
+//! An incident with a hidden schedule of faults is brought back from the backend's own log and metrics alone.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+
+/// Users, a burst, a flood that exhausts the memory, and a kill.
+const HIDDEN: &str = r#"
+version: 1
+name: hidden
+seed: 11
+target: {url: embedded, backend: {speed: 100, defects: [jobs-lost-on-restart]}}
+load: [{users: 3, think: 100ms..400ms, for: 14s}]
+duration: 14s
+faults:
+  - burst: {at: 2s, jobs: 6}
+  - flood: {at: 4s, jobs: 8, job: {width: 1024, height: 1024}}
+  - restart: {at: 6500ms, how: kill, down: 500ms}
+checks: [{all_jobs_complete: {within: 60s}}]
+"#;
+
+fn chaos(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chaos"));
+    command.current_dir(folder).stdin(Stdio::null());
+    command
+}
+
+fn result(reports: &Path) -> (PathBuf, Json) {
+    let run = std::fs::read_dir(reports).unwrap().flatten().map(|e| e.path()).find(|p| p.join("result.json").exists()).unwrap();
+    let json = serde_json::from_slice(&std::fs::read(run.join("result.json")).unwrap()).unwrap();
+    (run, json)
+}
+
+fn verdict(result: &Json, check: &str) -> String {
+    let checks = result["checks"].as_array().unwrap();
+    checks.iter().find(|c| c["name"] == check).unwrap()["verdict"].as_str().unwrap().to_owned()
+}
+
+fn get(address: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
+}
+
+/// What a Prometheus beside the backend would answer: the samples of a few series.
+fn scrape(log: &Path, series: &mut [(Json, &str, Vec<Json>)]) {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let Some((_, rest)) = text.split_once("listening on http://") else { return };
+    let address: String = rest.chars().take_while(|c| c.is_ascii_digit() || ".:".contains(*c)).collect();
+    let now = jiff::Timestamp::now().as_millisecond() as f64 / 1e3;
+    let body = get(&address);
+    for (_, name, values) in series {
+        let value = match (&body, *name) {
+            (body, "up") => Some(if body.is_some() { "1".to_owned() } else { "0".to_owned() }),
+            (Some(body), name) => body.lines().find(|l| l.starts_with(name)).and_then(|l| l.split(' ').nth(1)).map(str::to_owned),
+            (None, _) => None,
+        };
+        values.extend(value.map(|value| json!([now, value])));
+    }
+}
+
+fn record(folder: &Path) -> (PathBuf, PathBuf) {
+    std::fs::write(folder.join("hidden.yaml"), HIDDEN).unwrap();
+    let mut run = chaos(folder).args(["run", "hidden.yaml", "-q", "--reports", "then"]).stdout(Stdio::null()).spawn().unwrap();
+    let named = |name: &'static str| (json!({ "__name__": name }), name, Vec::new());
+    let mut series = [named("up"), named("process_start_time_seconds"), named("gpu_out_of_memory_total")];
+    while run.try_wait().unwrap().is_none() {
+        let log =
+            std::fs::read_dir(folder.join("then")).into_iter().flatten().flatten().map(|e| e.path().join("target.log")).next();
+        if let Some(log) = log {
+            scrape(&log, &mut series);
+        }
+        std::thread::sleep(Duration::from_millis(250));
+    }
+    let result: Vec<Json> = series.iter().map(|(metric, _, values)| json!({ "metric": metric, "values": values })).collect();
+    let range = folder.join("range.json");
+    let answer = json!({ "status": "success", "data": { "resultType": "matrix", "result": result } });
+    std::fs::write(&range, answer.to_string()).unwrap();
+    let (run, then) = self::result(&folder.join("then"));
+    assert_eq!(verdict(&then, "all_jobs_complete"), "failed");
+    (run.join("target.log"), range)
+}
+
+#[test]
+fn a_hidden_schedule_is_brought_back_from_logs_and_metrics() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (log, range) = record(folder);
+    let made = chaos(folder)
+        .arg("incident")
+        .arg("--access-log")
+        .arg(&log)
+        .arg("--log")
+        .arg(&log)
+        .arg("--prometheus")
+        .arg(&range)
+        .args(["--output", "again"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&made.stdout).into_owned();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    assert!(said.contains("1 restarts") && said.contains("QUESTION") && said.contains("run it with"), "{said}");
+    let text = std::fs::read_to_string(folder.join("again/experiment.yaml")).unwrap();
+    for part in ["# from target.log:", "# from range.json:", "how: kill", "oom_outcome", "all_jobs_complete"] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+    let trace = std::fs::read_to_string(folder.join("again/arrivals.jsonl")).unwrap();
+    assert_eq!(trace.lines().filter(|line| line.contains("\"width\":1024")).count(), 8, "the flood");
+    // The same defect is found by the same check; a healthy backend passes it.
+    for (reports, defect, expected) in [("now", Some("jobs-lost-on-restart"), "failed"), ("healthy", None, "passed")] {
+        let mut run = chaos(folder);
+        run.args(["run", "again/experiment.yaml", "-q", "--reports", reports, "--set", "target.backend.speed=100"]);
+        run.args(defect.iter().flat_map(|defect| ["--defect", defect]));
+        run.stdout(Stdio::null()).status().unwrap();
+        let (run, result) = result(&folder.join(reports));
+        assert_eq!(verdict(&result, "all_jobs_complete"), expected, "{text}\n{}", run.display());
+        assert_eq!(result["jobs"]["submitted"], trace.lines().count());
+        // Enough in its folder to be run again, wherever that is.
+        let moved = folder.join(format!("{reports}-moved"));
+        std::fs::rename(&run, &moved).unwrap();
+        assert!(chaos(folder).args(["validate"]).arg(moved.join("experiment.yaml")).status().unwrap().success());
+    }
+}
+
+#[test]
+fn what_tells_nothing_is_refused_with_a_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("x"), "hello\n").unwrap();
+    std::fs::write(folder.path().join("get"), "1.1.1.1 - - [24/Nov/2026:00:00:01 +0000] \"GET / HTTP/1.1\" 200 1\n").unwrap();
+    for (kind, file, part) in [
+        ("--access-log", "x", "no line is one of an access log"),
+        ("--access-log", "none", "cannot be read"),
+        ("--access-log", "get", "no job was submitted"),
+        ("--docker-events", "x", "no event"),
+        ("--prometheus", "x", "query_range"),
+    ] {
+        let made = chaos(folder.path()).args(["incident", kind, file, "--output", "out"]).output().unwrap();
+        assert_eq!(made.status.code(), Some(2));
+        let error = String::from_utf8_lossy(&made.stderr).into_owned();
+        assert!(error.contains(part), "{error}");
+        assert!(!folder.path().join("out").exists());
+    }
+}
