@@ -1,19 +1,25 @@
 //! The command line: one file a command.
 
 mod backend;
+mod compare;
 mod completions;
 mod doctor;
 mod guardian;
 mod hold;
+mod incident;
 mod init;
+mod keep;
 mod list;
 mod load;
 mod logging;
+mod minimize;
 mod plan;
 mod prune;
+mod replay;
 mod report;
 mod revert;
 mod run;
+mod schedule;
 mod schema;
 mod show;
 mod suite;
@@ -65,6 +71,11 @@ enum Command {
     Show(show::Args),
     Trend(trend::Args),
     Prune(prune::Args),
+    Compare(compare::Args),
+    Replay(replay::Args),
+    Minimize(minimize::Args),
+    Schedule(schedule::Args),
+    Incident(incident::Args),
     Revert(revert::Args),
     Init(init::Args),
     Doctor(doctor::Args),
@@ -108,6 +119,11 @@ pub fn main() -> Exit {
         Command::Show(args) => show::run(args),
         Command::Trend(args) => trend::run(args),
         Command::Prune(args) => prune::run(args),
+        Command::Compare(args) => compare::run(args),
+        Command::Replay(args) => replay::run(args, &globals),
+        Command::Minimize(args) => minimize::run(args, &globals),
+        Command::Incident(args) => incident::run(args),
+        Command::Schedule(args) => schedule::run(args, &globals),
         Command::Revert(args) => revert::run(args, &globals),
         Command::Init(args) => init::run(args),
         Command::Doctor(args) => doctor::run(args, &globals),

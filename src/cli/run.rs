@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
+use super::keep;
 use super::load::{Changes, Ready};
 use super::{Globals, OutputFormat, backend, complain, logging, print, suite, tokio_runtime};
 use crate::clock::Clock;
@@ -34,6 +35,8 @@ use crate::runtime::docker::DockerRuntime;
 use crate::runtime::output::Output;
 use crate::runtime::process::{ProcessRuntime, Spec};
 use crate::runtime::{NoRuntime, Runtime};
+use crate::schedule::process::{self, Ticket};
+use crate::schedule::store::{COULD_NOT_START, Ending};
 
 /// Run an experiment: load, faults, recovery, verdict. The exit code says how it came out.
 ///
@@ -54,10 +57,27 @@ pub struct Args {
     /// What is printed on standard output at the end: a table, or result.json.
     #[arg(long, value_enum, default_value = "text")]
     format: OutputFormat,
+    /// The occurrence of a schedule that this run is.
+    #[arg(long, hide = true, value_name = "DATABASE#NUMBER")]
+    scheduled: Option<Ticket>,
 }
 
 pub fn run(args: Args, globals: &Globals) -> Exit {
     logging::start(globals, "warn", false);
+    let Some(ticket) = args.scheduled.clone() else { return run_all(&args, globals, &mut None) };
+    let store = match ticket.begin() {
+        Ok(store) => store,
+        Err(reason) => return complain(Exit::CannotRun, reason),
+    };
+    let mut result = None;
+    let exit = run_all(&args, globals, &mut result);
+    let unread = || Ending { outcome: COULD_NOT_START.to_owned(), exit_code: Some(exit.code()), ..Ending::default() };
+    ticket.finish(&store, &result.as_ref().map_or_else(unread, process::ending));
+    exit
+}
+
+/// Runs the one or the several; of one the result is put into `kept`.
+fn run_all(args: &Args, globals: &Globals, kept: &mut Option<RunResult>) -> Exit {
     // All are read before the first is run: a mistake in the last one should not cost an hour.
     let read: Vec<Result<Ready, Exit>> = args.files.iter().map(|file| args.changes.ready(file, OutputFormat::Text)).collect();
     let ready = match read.into_iter().collect::<Result<Vec<Ready>, Exit>>() {
@@ -66,7 +86,7 @@ pub fn run(args: Args, globals: &Globals) -> Exit {
     };
     match ready.as_slice() {
         [one] => match run_one(one, &args.reports, globals) {
-            Ok((result, folder)) => finish(&result, &folder, args.format),
+            Ok((result, folder)) => finish(kept.insert(result), &folder, args.format),
             Err(reason) => complain(Exit::CannotRun, reason),
         },
         several => suite::run(several, &args.files, &args.reports, args.format, globals),
@@ -106,7 +126,7 @@ fn finish(result: &RunResult, folder: &Path, format: OutputFormat) -> Exit {
 /// Writes down what runs, runs it, and returns its journal.
 async fn carry_out(ready: &Ready, folder: &Folder, began: jiff::Timestamp, volume: Volume) -> Result<Journal, String> {
     let clock = Clock::start();
-    store_experiment(&ready.loaded, &ready.plan, &folder.path)?;
+    store_experiment(&ready.loaded, &ready.plan, &ready.beside, &folder.path)?;
     let journal = Journal::create(&folder.path.join(FILE), clock, ready.loaded.redactor.clone())
         .map_err(|e| format!("cannot make the journal: {e}"))?;
     let (events, shown) = mpsc::unbounded_channel();
@@ -145,8 +165,9 @@ async fn carry_out(ready: &Ready, folder: &Folder, began: jiff::Timestamp, volum
     }
 }
 
-fn store_experiment(loaded: &Loaded, plan: &Plan, folder: &Path) -> Result<(), String> {
-    let text = serde_yaml::to_string(&with_seed(&loaded.tree, plan.seed.0))
+fn store_experiment(loaded: &Loaded, plan: &Plan, from: &Path, folder: &Path) -> Result<(), String> {
+    let tree = with_seed(&loaded.tree, plan.seed.0);
+    let text = serde_yaml::to_string(&keep::beside(tree, from, folder)?)
         .map_err(|e| format!("the experiment cannot be written: {e}"))?;
     let path = folder.join("experiment.yaml");
     std::fs::write(&path, text).map_err(|e| format!("cannot write {}: {e}", path.display()))

@@ -20,6 +20,7 @@ pub struct Args {
 enum What {
     Experiment,
     Driver,
+    Schedule,
     Result,
 }
 
@@ -27,6 +28,7 @@ pub fn run(args: Args) -> Exit {
     let schema = match args.what {
         What::Experiment => Ok(schema::experiment()),
         What::Driver => Ok(schema::driver()),
+        What::Schedule => Ok(schema::schedule()),
         What::Result => serde_json::to_value(schemars::schema_for!(RunResult)),
     };
     match schema {

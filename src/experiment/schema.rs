@@ -15,6 +15,11 @@ pub fn driver() -> Json {
     headed(crate::driver::Driver::schema(), "chaos driver")
 }
 
+/// The schema that an editor uses for schedules.
+pub fn schedule() -> Json {
+    headed(crate::schedule::file::ScheduleFile::schema(), "chaos schedule")
+}
+
 fn headed(mut schema: Json, title: &str) -> Json {
     schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
     schema["title"] = json!(title);
