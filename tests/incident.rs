@@ -1,7 +1,7 @@
 //! An incident with a hidden schedule of faults is brought back from the backend's own log and metrics alone.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+mod common;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -24,8 +24,8 @@ checks: [{all_jobs_complete: {within: 60s}}]
 "#;
 
 fn chaos(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_chaos"));
-    command.current_dir(folder).stdin(Stdio::null());
+    let mut command = common::chaos();
+    command.current_dir(folder);
     command
 }
 
@@ -40,22 +40,13 @@ fn verdict(result: &Json, check: &str) -> String {
     checks.iter().find(|c| c["name"] == check).unwrap()["verdict"].as_str().unwrap().to_owned()
 }
 
-fn get(address: &str) -> Option<String> {
-    let mut stream = TcpStream::connect(address).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
-    write!(stream, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).ok()?;
-    text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
-}
-
 /// What a Prometheus beside the backend would answer: the samples of a few series.
 fn scrape(log: &Path, series: &mut [(Json, &str, Vec<Json>)]) {
     let text = std::fs::read_to_string(log).unwrap_or_default();
     let Some((_, rest)) = text.split_once("listening on http://") else { return };
     let address: String = rest.chars().take_while(|c| c.is_ascii_digit() || ".:".contains(*c)).collect();
     let now = jiff::Timestamp::now().as_millisecond() as f64 / 1e3;
-    let body = get(&address);
+    let body = common::get(&address, "/metrics");
     for (_, name, values) in series {
         let value = match (&body, *name) {
             (body, "up") => Some(if body.is_some() { "1".to_owned() } else { "0".to_owned() }),

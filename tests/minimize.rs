@@ -1,7 +1,9 @@
 //! A failed run once more, two runs side by side, and a run made smaller until only what matters is left.
 
+mod common;
+
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
 use serde_json::Value as Json;
 
@@ -30,7 +32,7 @@ checks:
 "#;
 
 fn chaos(folder: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_chaos")).current_dir(folder).args(args).stdin(Stdio::null()).output().unwrap()
+    common::chaos().current_dir(folder).args(args).output().unwrap()
 }
 
 fn said(output: &Output) -> String {

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use chaos::notify::{Notice, Notify};
 use chaos::schedule::daemon::{Carrier, Daemon, Runner, Wall};
 use chaos::schedule::file::{self, Job, Schedule};
+use chaos::schedule::keeper::Keeper;
 use chaos::schedule::store::{COULD_NOT_START, Ending, Occurrence, State, Store};
 use jiff::{SignedDuration, Timestamp};
 use rand::{RngExt, SeedableRng};
@@ -68,7 +69,7 @@ impl Simulated {
 
 #[async_trait]
 impl Runner for Simulated {
-    async fn run(&self, one: &Occurrence, _: &Job, _: &Path) {
+    async fn run(&self, one: &Occurrence, _: &Job) {
         let process = tokio::spawn(self.clone().carry_out(one.clone()));
         process.await.unwrap();
         if let Some(now) = self.store.get(one.id).unwrap().filter(|now| now.state == State::Running) {
@@ -295,10 +296,53 @@ notify:
 }
 
 #[test]
+fn what_the_arguments_change_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "version: 1\nexperiments:\n  - {name: a, run: tiny.yaml, cron: '0 3 * * *', args: [--url, 'http://127.0.0.1:9/']}\n  - {name: b, run: tiny.yaml, cron: '0 3 * * *', args: [--url, 'http://127.0.0.1:9', --seed, '7']}\n  - {name: c, run: tiny.yaml, cron: '0 3 * * *'}\n";
+    let schedule = schedule(folder.path(), text);
+    let targets: Vec<&str> = schedule.jobs.iter().map(|job| job.target.as_str()).collect();
+    assert_eq!(targets, ["http://127.0.0.1:9", "http://127.0.0.1:9", "embedded:c"]);
+}
+
+/// Nothing of a year in which nobody was there is run more than once, and no more is written down than can be read.
+#[test]
+fn a_year_of_absence_is_caught_up_with_one_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "version: 1\nexperiments: [{name: often, run: tiny.yaml, cron: '* * * * *'}]\n";
+    let schedule = schedule(folder.path(), text);
+    let keeper = Keeper { store: Arc::new(Store::open(&schedule.reports).unwrap()), schedule };
+    let step = |at: &str| keeper.step(at.parse().unwrap(), &HashSet::new()).unwrap();
+    assert!(step("2026-01-01T00:00:30Z").start.is_empty());
+    let due: Vec<String> = step("2027-01-01T00:00:30Z").start.iter().map(|one| one.due.to_string()).collect();
+    assert_eq!(due, ["2027-01-01T00:00:00Z"]);
+    assert_eq!(keeper.store.of_entry("often").unwrap().len(), 10_000);
+}
+
+/// An entry that was taken out of the file while its run hangs.
+#[test]
+fn a_run_whose_entry_is_gone_has_a_deadline_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = |name: &str| format!("version: 1\nexperiments: [{{name: {name}, run: tiny.yaml, cron: '0 * * * *'}}]\n");
+    let schedule = schedule(folder.path(), &of("gone"));
+    let store = Arc::new(Store::open(&schedule.reports).unwrap());
+    let mut keeper = Keeper { store: store.clone(), schedule };
+    let at = |text: &str| text.parse::<Timestamp>().unwrap();
+    keeper.step(at("2026-01-01T00:30:00Z"), &HashSet::new()).unwrap();
+    let one = keeper.step(at("2026-01-01T01:00:00Z"), &HashSet::new()).unwrap().start.remove(0);
+    assert!(store.begin(one.id, "1:1", at("2026-01-01T01:00:01Z")).unwrap());
+    keeper.schedule = self::schedule(folder.path(), &of("other"));
+    let early = keeper.step(at("2026-01-01T04:59:00Z"), &HashSet::from([one.id])).unwrap();
+    assert!(early.stop.is_empty() && early.next.is_some_and(|next| next <= at("2026-01-01T05:00:01Z")));
+    let late = keeper.step(at("2026-01-01T05:00:02Z"), &HashSet::from([one.id])).unwrap();
+    assert_eq!(late.stop.iter().map(|stopped| stopped.id).collect::<Vec<_>>(), [one.id]);
+}
+
+#[test]
 fn a_wrong_file_names_every_place() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("bad.yaml"), "version: 1\nname: x\n").unwrap();
-    let text = "version: 1\ntime_zone: Mars/Base\nlisten: here\nexperiments:\n  - {name: a, run: nowhere.yaml, cron: '61 * * * *'}\n  - {name: b, run: bad.yaml, cron: '0 0 30 2 *'}\n  - {name: c, run: bad.yaml, cron: '0 3 * * *', missde: skip}\nblackouts: [{name: x, from: 2026-01-02, until: 2026-01-01}, {name: y}]\nnotify: [{name: n, slack: {url: nope}}, {name: m}]\n";
+    std::fs::write(folder.path().join("tiny.yaml"), EXPERIMENT).unwrap();
+    let text = "version: 1\ntime_zone: Mars/Base\nlisten: here\nexperiments:\n  - {name: a, run: nowhere.yaml, cron: '61 * * * *'}\n  - {name: b, run: bad.yaml, cron: '0 0 30 2 *'}\n  - {name: c, run: bad.yaml, cron: '0 3 * * *', missde: skip}\n  - {name: d, run: tiny.yaml, cron: '0 3 * * *', args: [--reports, x]}\n  - {name: e, run: tiny.yaml, cron: '0 3 * * *', args: [--set, 'faults=7']}\nblackouts: [{name: x, from: 2026-01-02, until: 2026-01-01}, {name: y}]\nnotify: [{name: n, slack: {url: nope}}, {name: m}]\n";
     let path = folder.path().join("schedule.yaml");
     std::fs::write(&path, text).unwrap();
     let shown = file::load(&path, &|_| None).unwrap_err().render(false);
@@ -308,6 +352,8 @@ fn a_wrong_file_names_every_place() {
         "61 * * * *",
         "it never comes",
         "`missde`",
+        "unexpected argument '--reports'",
+        "tiny.yaml --set faults=7",
         "ends before it begins",
         "no clear time",
         "`n` cannot be used",

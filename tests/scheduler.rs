@@ -1,5 +1,7 @@
 //! The scheduler as it is started: killed again and again, reloaded, asked for its figures; and each way to tell somebody.
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,16 +12,13 @@ use std::time::{Duration, Instant};
 
 use chaos::schedule::file;
 use chaos::schedule::store::{State, Store};
+use common::{chaos, get, real};
 use jiff::{SignedDuration, Timestamp};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rand::{RngExt, SeedableRng};
 
 const EXPERIMENT: &str = "version: 1\nname: tiny\nseed: 1\ntime_scale: 0.01\ntarget: {url: embedded}\nload: {users: 1, jobs: 1}\nchecks: [{all_jobs_complete: {within: 60s}}]\n";
-
-fn chaos() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_chaos"))
-}
 
 fn write(folder: &Path, text: &str) -> std::path::PathBuf {
     std::fs::write(folder.join("tiny.yaml"), EXPERIMENT).unwrap();
@@ -63,14 +62,6 @@ fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-fn get(port: u16, path: &str) -> Option<String> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).ok()?;
-    Some(text)
 }
 
 #[test]
@@ -118,11 +109,9 @@ fn a_scheduler_killed_twenty_times_loses_and_doubles_nothing() {
 #[test]
 fn it_serves_figures_reloads_and_refuses_a_bad_file() {
     let folder = tempfile::tempdir().unwrap();
-    let port = free_port();
+    let address = format!("127.0.0.1:{}", free_port());
     let of = |name: &str| {
-        format!(
-            "version: 1\nlisten: 127.0.0.1:{port}\nexperiments:\n  - {{name: {name}, run: tiny.yaml, cron: '*/2 * * * * *'}}\n"
-        )
+        format!("version: 1\nlisten: {address}\nexperiments:\n  - {{name: {name}, run: tiny.yaml, cron: '*/2 * * * * *'}}\n")
     };
     let file = write(folder.path(), &of("first"));
     let ready = folder.path().join("notify.sock");
@@ -137,9 +126,9 @@ fn it_serves_figures_reloads_and_refuses_a_bad_file() {
         String::from_utf8_lossy(&buffer[..n]).into_owned()
     };
     assert!(told().contains("READY=1"));
-    assert!(get(port, "/health").unwrap().starts_with("HTTP/1.1 200"));
+    assert_eq!(get(&address, "/health").unwrap(), "ok\n");
     let figure = |name: &str| {
-        let text = get(port, "/metrics")?;
+        let text = get(&address, "/metrics")?;
         let line = text.lines().find(|line| line.starts_with(name))?;
         line.rsplit_once(' ')?.1.parse::<f64>().ok()
     };
@@ -221,6 +210,22 @@ fn only_a_run_that_could_not_start_is_tried_again() {
     let attempts = eventually("three attempts", || first("nobody").filter(|all| all.len() == 3));
     assert!(attempts.iter().all(|(_, outcome)| outcome == "could_not_start"), "{attempts:?}");
     assert_eq!(eventually("its end", || first("fails").filter(|all| !all.is_empty())), [(1, "failed".to_owned())]);
+    // What it said is in the run's folder.
+    let logs = || std::fs::read_dir(folder.path().join("reports/schedule-logs")).unwrap().flatten().map(|e| e.file_name());
+    let due = store.of_entry("fails").unwrap()[0].due.strftime("fails-%Y%m%dT%H%M%SZ").to_string();
+    eventually("the log's end", || (!logs().any(|name| name.to_string_lossy().starts_with(&due))).then_some(()));
+    let status = |more: &[&str]| {
+        let out = chaos().args(["schedule", "status"]).arg(&file).args(more).output().unwrap();
+        (out.status.code(), String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr))
+    };
+    let text = status(&[]).1;
+    assert!(text.contains("could_not_start") && text.contains("all_jobs_complete"), "{text}");
+    let all: serde_json::Value = serde_json::from_str(&status(&["--format", "json"]).1).unwrap();
+    assert!(all.as_array().unwrap().iter().any(|one| one["entry"] == "fails" && one["outcome"] == "failed"), "{all:#}");
+    std::fs::write(folder.path().join("other.yaml"), std::fs::read_to_string(&file).unwrap() + "reports: other\n").unwrap();
+    let never = chaos().args(["schedule", "status"]).arg(folder.path().join("other.yaml")).output().unwrap();
+    assert_eq!(never.status.code(), Some(4));
+    assert!(!folder.path().join("other").exists(), "looking makes nothing");
 }
 
 /// Takes connections and hands over what each said; `speak` answers.
@@ -308,10 +313,19 @@ notify:
         .replace("jobs: 1", "jobs: 12");
     let bad = bad.replace("name: tiny", "name: bad");
     std::fs::write(folder.path().join("bad.yaml"), bad).unwrap();
-    let mut command = chaos();
-    command.args(["schedule", "run"]).arg(&file).env("HOOK", "a-long-secret").stderr(Stdio::null());
-    let _scheduler = Scheduler(command.spawn().unwrap());
+    let with_secret = |command: &str| {
+        let mut all = chaos();
+        all.args(["schedule", command]).arg(&file).env("HOOK", "a-long-secret").stderr(Stdio::null());
+        all
+    };
     let wait = Duration::from_secs(90);
+    // Before anything happens it can be seen whether everybody can be told.
+    assert_eq!(with_secret("tell").status().unwrap().code(), Some(0));
+    assert!(hooked.recv_timeout(wait).unwrap().contains("nothing has happened"));
+    assert!(chatted.recv_timeout(wait).unwrap().contains("this is a test of the channel chat"));
+    assert!(mailed.recv_timeout(wait).unwrap().contains("this is a test of the channel mail"));
+    std::fs::remove_file(&told).unwrap();
+    let _scheduler = Scheduler(with_secret("run").spawn().unwrap());
     let hooked = hooked.recv_timeout(wait).unwrap();
     let headers: BTreeMap<String, &str> =
         hooked.lines().filter_map(|l| l.split_once(": ")).map(|(k, v)| (k.to_ascii_lowercase(), v)).collect();
@@ -348,7 +362,7 @@ fn hooked_again(channel: &mpsc::Receiver<String>) -> bool {
 #[test]
 fn a_schedule_is_checked_and_exported() {
     let folder = tempfile::tempdir().unwrap();
-    let text = "version: 1\ntime_zone: Europe/Berlin\nblackouts: [{name: freeze, cron: '0 0 24 12 *', for: 3d}]\nexperiments:\n  - {name: nightly, run: tiny.yaml, cron: '30 2 * * MON-FRI', jitter: 10m, args: [--seed, '7']}\n  - {name: either, run: tiny.yaml, cron: '*/15 8-9 1,15 * SUN', missed: skip}\n";
+    let text = "version: 1\ntime_zone: Europe/Berlin\nblackouts: [{name: freeze, cron: '0 0 24 12 *', for: 3d}]\nexperiments:\n  - {name: nightly, run: tiny.yaml, cron: '30 2 * * MON-FRI', jitter: 10m, args: [--seed, '7']}\n  - {name: either, run: tiny.yaml, cron: '*/15 8-9 1,15 * SUN', missed: skip, overlap: skip}\n";
     let file = write(folder.path(), text);
     let run = |args: &[&str]| {
         let out = chaos().arg("schedule").arg(args[0]).arg(&file).args(&args[1..]).output().unwrap();
@@ -370,8 +384,20 @@ fn a_schedule_is_checked_and_exported() {
         assert!(units.contains(part), "{part} is not in\n{units}");
     }
     same_as_systemd(&file, &units);
+    let shown: serde_json::Value =
+        serde_json::from_str(&run(&["check", "--from", "2026-12-22T12:00:00Z", "--format", "json"])).unwrap();
+    assert_eq!(shown[0]["starts"][1]["blackout"], serde_json::json!(["freeze", "skip"]), "{shown:#}");
     let lines = run(&["export", "--cron"]);
-    assert!(lines.contains("CRON_TZ=Europe/Berlin\n30 2 * * MON-FRI flock "), "{lines}");
+    assert!(lines.contains("CRON_TZ=Europe/Berlin\n30 2 * * MON-FRI mkdir -p "), "{lines}");
+    assert!(lines.contains("# not here: jitter") && lines.contains("--nonblock"), "{lines}");
+    // The line does what it says, as a cron would run it.
+    let line = lines.lines().find_map(|line| line.strip_prefix("30 2 * * MON-FRI ")).unwrap().replace("\\%", "%");
+    let program = Path::new(env!("CARGO_BIN_EXE_chaos")).parent().unwrap();
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+    let status = shell(&line).env("PATH", path).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+    assert!(status.success(), "{line}: {status}");
+    let runs = std::fs::read_dir(folder.path().join("reports")).unwrap().flatten();
+    assert_eq!(runs.filter(|e| e.path().join("result.json").exists()).count(), 1);
     let objects = run(&["export", "--kubernetes", "--image", "me/chaos:1"]);
     for part in ["kind: CronJob", "timeZone: Europe/Berlin", "concurrencyPolicy: Forbid", "backoffLimit: 0", "image: me/chaos:1"]
     {
@@ -379,8 +405,24 @@ fn a_schedule_is_checked_and_exported() {
     }
 }
 
+fn shell(line: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", line]);
+    command
+}
+
 /// systemd reads the exported calendars, and finds the moments that we find.
 fn same_as_systemd(file: &Path, units: &str) {
+    if !real("systemd-analyze", "the exported units and calendars, read by systemd") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let written =
+        chaos().args(["schedule", "export", "--systemd"]).arg(file).arg("--output").arg(folder.path()).output().unwrap();
+    let names = String::from_utf8(written.stdout).unwrap();
+    let verified = Command::new("systemd-analyze").arg("verify").args(names.lines()).output().unwrap();
+    let said = String::from_utf8_lossy(&verified.stderr).into_owned();
+    assert!(verified.status.success() && !said.contains(".timer") && !said.contains(".service"), "{said}");
     let schedule = file::load(file, &|_| None).unwrap();
     for job in &schedule.jobs {
         let timer = units.split("# chaos-").find(|unit| unit.starts_with(&format!("{}.timer", job.name()))).unwrap();
@@ -390,8 +432,8 @@ fn same_as_systemd(file: &Path, units: &str) {
             .args(["calendar", "--iterations=40", "--base-time=2026-11-24 00:00:00 UTC"])
             .args(&calendars)
             .env("TZ", "UTC")
-            .output();
-        let Ok(output) = output else { return eprintln!("left out: no systemd-analyze here") };
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let text = String::from_utf8_lossy(&output.stdout);
         let moment = |line: &str| {

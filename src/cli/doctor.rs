@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
-use super::load::Changes;
+use super::load;
 use super::trial::{self, Item, State};
 use super::{Globals, OutputFormat, complain, print, tokio_runtime};
 use crate::driver::request::{Failure, MOST_TEXT, Reply, sentence};
 use crate::exit::Exit;
+use crate::experiment::file::Overrides;
 use crate::experiment::units::Time;
 use crate::observe::nvml::Gpus;
 
@@ -22,7 +23,7 @@ pub struct Args {
     /// An experiment whose target is tried: one job is sent and followed to its result.
     file: Option<PathBuf>,
     #[command(flatten)]
-    changes: Changes,
+    overrides: Overrides,
     /// How long the job may take.
     #[arg(long, default_value = "60s")]
     patience: Time,
@@ -40,7 +41,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args, globals: &Globals) -> Exit {
-    let ready = match args.file.as_ref().map(|file| args.changes.ready(file, args.format)).transpose() {
+    let ready = match args.file.as_ref().map(|file| load::ready(file, &args.overrides, args.format)).transpose() {
         Ok(ready) => ready,
         Err(exit) => return exit,
     };

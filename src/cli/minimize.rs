@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::load::{Changes, Ready};
+use super::load::{self, Ready};
 use super::{Globals, complain, keep, logging, print, run};
 use crate::check::Ruling;
 use crate::exit::Exit;
@@ -42,7 +42,7 @@ pub struct Args {
     #[arg(long, value_name = "FOLDER")]
     output: Option<PathBuf>,
     #[command(flatten)]
-    changes: Changes,
+    overrides: Overrides,
 }
 
 /// Where everything of a search is.
@@ -52,7 +52,7 @@ struct Search<'a> {
     output: &'a Path,
     check: String,
     tree: Node,
-    changes: &'a Changes,
+    overrides: &'a Overrides,
 }
 
 pub fn run(args: Args, globals: &Globals) -> Exit {
@@ -68,7 +68,7 @@ fn search(args: &Args, globals: &Globals) -> Result<Exit, (Exit, String)> {
     let output = args.output.clone().unwrap_or_else(|| args.run.join("minimize"));
     let (check, tree) = subject(args).map_err(|reason| (Exit::Usage, reason))?;
     std::fs::create_dir_all(&output).map_err(|e| cannot(format!("{}: {e}", output.display())))?;
-    let search = Search { run: &args.run, output: &output, check, tree, changes: &args.changes };
+    let search = Search { run: &args.run, output: &output, check, tree, overrides: &args.overrides };
     let lines = |trace: &str| Some(std::fs::read_to_string(args.run.join(trace)).ok()?.lines().count() as u64);
     let sizes = Sizes::of(&search.tree, lines);
     let bounds = Bounds { runs: args.most_runs, time: args.most_time.0, confirm: args.confirm };
@@ -149,7 +149,7 @@ impl Search<'_> {
     fn ready(&self, candidate: &Candidate) -> Result<Option<Ready>, String> {
         let path = self.output.join("candidate.yaml");
         self.store(candidate, &path, "")?;
-        Ok(self.changes.read(&path).ok())
+        Ok(load::read(&path, self.overrides).ok())
     }
 
     fn store(&self, candidate: &Candidate, path: &Path, comment: &str) -> Result<(), String> {

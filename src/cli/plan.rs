@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::load::Changes;
+use super::load;
 use super::{OutputFormat, complain, print};
 use crate::exit::Exit;
+use crate::experiment::file::Overrides;
 use crate::plan::{Moment, Plan, RuntimePlan};
 use crate::text::seconds;
 
@@ -15,13 +16,13 @@ pub struct Args {
     /// The experiment.
     file: PathBuf,
     #[command(flatten)]
-    changes: Changes,
+    overrides: Overrides,
     #[arg(long, value_enum, default_value = "text")]
     format: OutputFormat,
 }
 
 pub fn run(args: Args) -> Exit {
-    let ready = match args.changes.ready(&args.file, args.format) {
+    let ready = match load::ready(&args.file, &args.overrides, args.format) {
         Ok(ready) => ready,
         Err(exit) => return exit,
     };

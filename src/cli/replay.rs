@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::load::Changes;
+use super::load;
 use super::{Globals, OutputFormat, compare, complain, logging, run};
 use crate::exit::Exit;
+use crate::experiment::file::Overrides;
 
 /// Run the same plan with the same seed again, against the same or another target, and compare.
 #[derive(clap::Args)]
@@ -13,7 +14,7 @@ pub struct Args {
     /// The folder of the run.
     run: PathBuf,
     #[command(flatten)]
-    changes: Changes,
+    overrides: Overrides,
     /// Where the new run's folder is made.
     #[arg(long, default_value = "reports")]
     reports: PathBuf,
@@ -24,7 +25,7 @@ pub struct Args {
 
 pub fn run(args: Args, globals: &Globals) -> Exit {
     logging::start(globals, "warn", false);
-    let ready = match args.changes.ready(&args.run.join("experiment.yaml"), OutputFormat::Text) {
+    let ready = match load::ready(&args.run.join("experiment.yaml"), &args.overrides, OutputFormat::Text) {
         Ok(ready) => ready,
         Err(exit) => return exit,
     };

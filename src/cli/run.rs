@@ -10,11 +10,12 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use super::keep;
-use super::load::{Changes, Ready};
+use super::load::{self, Ready};
 use super::{Globals, OutputFormat, backend, complain, logging, print, suite, tokio_runtime};
 use crate::clock::Clock;
 use crate::driver::http::HttpPort;
 use crate::exit::Exit;
+use crate::experiment::file::Overrides;
 use crate::experiment::file::{Loaded, with_seed};
 use crate::journal::event::Event;
 use crate::journal::writer::Journal;
@@ -50,7 +51,7 @@ pub struct Args {
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     #[command(flatten)]
-    changes: Changes,
+    overrides: Overrides,
     /// Where the run's folder is made.
     #[arg(long, default_value = "reports")]
     reports: PathBuf,
@@ -79,7 +80,8 @@ pub fn run(args: Args, globals: &Globals) -> Exit {
 /// Runs the one or the several; of one the result is put into `kept`.
 fn run_all(args: &Args, globals: &Globals, kept: &mut Option<RunResult>) -> Exit {
     // All are read before the first is run: a mistake in the last one should not cost an hour.
-    let read: Vec<Result<Ready, Exit>> = args.files.iter().map(|file| args.changes.ready(file, OutputFormat::Text)).collect();
+    let read: Vec<Result<Ready, Exit>> =
+        args.files.iter().map(|file| load::ready(file, &args.overrides, OutputFormat::Text)).collect();
     let ready = match read.into_iter().collect::<Result<Vec<Ready>, Exit>>() {
         Ok(ready) => ready,
         Err(exit) => return exit,

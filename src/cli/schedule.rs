@@ -16,14 +16,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Globals, complain, logging, print, tokio_runtime};
+use super::{Globals, OutputFormat, complain, logging, print, tokio_runtime};
 use crate::exit::Exit;
+use crate::notify::{Notice, Notify};
 use crate::schedule::daemon::{Daemon, Direct};
 use crate::schedule::export::{self, Form};
-use crate::schedule::file::{self, Schedule};
+use crate::schedule::file::{self, Job, Put, Schedule};
 use crate::schedule::metrics;
 use crate::schedule::process::Processes;
-use crate::schedule::store::Store;
+use crate::schedule::store::{self, Occurrence, Store};
 
 /// A loop that has not looked for so long is stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(180);
@@ -53,6 +54,8 @@ enum Command {
         /// From this moment on, instead of now.
         #[arg(long, value_parser = super::list::moment)]
         from: Option<Timestamp>,
+        #[arg(long, value_enum, default_value = "text")]
+        format: OutputFormat,
     },
     /// Print what has become of each occurrence, the latest last.
     Status {
@@ -61,6 +64,16 @@ enum Command {
         /// The latest so many of each entry.
         #[arg(long, default_value_t = 10)]
         last: usize,
+        #[arg(long, value_enum, default_value = "text")]
+        format: OutputFormat,
+    },
+    /// Send a notice of no occasion through every channel, to see that each one works.
+    Tell {
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Only through this channel.
+        #[arg(long, value_name = "NAME")]
+        channel: Option<String>,
     },
     /// Write the schedule for another scheduler.
     Export {
@@ -104,9 +117,15 @@ impl FormArgs {
 pub fn run(args: Args, globals: &Globals) -> Exit {
     match args.command {
         Command::Run { file } => daemon(&file, globals),
-        Command::Check { file, next, from } => with(&file, |s| print(&upcoming(&s, from.unwrap_or_else(Timestamp::now), next))),
-        Command::Status { file, last } => with(&file, |schedule| match status(&schedule, last) {
+        Command::Check { file, next, from, format } => {
+            with(&file, |schedule| print(&upcoming(&schedule, from.unwrap_or_else(Timestamp::now), next, format)))
+        }
+        Command::Status { file, last, format } => with(&file, |schedule| match status(&schedule, last, format) {
             Ok(text) => print(&text),
+            Err(reason) => complain(Exit::CannotRun, reason),
+        }),
+        Command::Tell { file, channel } => with(&file, |schedule| match tokio_runtime() {
+            Ok(runtime) => runtime.block_on(tell_all(&schedule, channel.as_deref())),
             Err(reason) => complain(Exit::CannotRun, reason),
         }),
         Command::Export { file, form, output, image } => with(&file, |schedule| write(&schedule, form.form(), output, &image)),
@@ -130,37 +149,99 @@ fn with(path: &Path, then: impl FnOnce(Schedule) -> Exit) -> Exit {
     }
 }
 
-fn upcoming(schedule: &Schedule, from: Timestamp, next: usize) -> String {
+/// The next moments of an entry.
+#[derive(serde::Serialize)]
+struct Upcoming {
+    entry: String,
+    cron: String,
+    time_zone: String,
+    starts: Vec<Start>,
+}
+
+#[derive(serde::Serialize)]
+struct Start {
+    due: Timestamp,
+    /// With the jitter.
+    at: Timestamp,
+    local: String,
+    /// The blackout that is on then, and what becomes of the start.
+    blackout: Option<(String, Put)>,
+}
+
+fn upcoming(schedule: &Schedule, from: Timestamp, next: usize, format: OutputFormat) -> String {
+    let start = |job: &Job, due| {
+        let at = job.calendar.start_of(due);
+        let local = at.to_zoned(job.calendar.zone().clone()).strftime("%a %Y-%m-%d %H:%M:%S %Z").to_string();
+        let blackout = schedule.blackout(at).map(|(name, _)| (name.to_owned(), job.entry.in_blackout));
+        Start { due, at, local, blackout }
+    };
+    let all = schedule.jobs.iter().map(|job| Upcoming {
+        entry: job.name().to_owned(),
+        cron: job.entry.cron.value.clone(),
+        time_zone: job.calendar.zone_name().to_owned(),
+        starts: job.calendar.between(from, Timestamp::MAX).take(next).map(|due| start(job, due)).collect(),
+    });
+    if format == OutputFormat::Json {
+        return serde_json::to_string(&all.collect::<Vec<_>>()).unwrap_or_default() + "\n";
+    }
     let mut out = String::new();
-    for job in &schedule.jobs {
-        let (cron, zone) = (&job.entry.cron.value, job.calendar.zone_name());
-        out.push_str(&format!("{}  {cron} {zone}  {}\n", job.name(), job.calendar.cron().describe()));
-        for due in job.calendar.between(from, Timestamp::MAX).take(next) {
-            let start = job.calendar.start_of(due);
-            let local = start.to_zoned(job.calendar.zone().clone()).strftime("%a %Y-%m-%d %H:%M:%S %Z").to_string();
-            let blackout = schedule.blackout(start).map_or_else(String::new, |(name, _)| {
-                format!("  blackout: {name}, {}", if job.entry.in_blackout == file::Put::Skip { "left out" } else { "waits" })
+    for (one, job) in all.zip(&schedule.jobs) {
+        out.push_str(&format!("{}  {} {}  {}\n", one.entry, one.cron, one.time_zone, job.calendar.cron().describe()));
+        for start in one.starts {
+            let blackout = start.blackout.map_or_else(String::new, |(name, put)| {
+                format!("  blackout: {name}, {}", if put == Put::Skip { "left out" } else { "waits" })
             });
-            out.push_str(&format!("  {local}  ({}){blackout}\n", start.strftime("%Y-%m-%dT%H:%M:%SZ")));
+            out.push_str(&format!("  {}  ({}){blackout}\n", start.local, start.at.strftime("%Y-%m-%dT%H:%M:%SZ")));
         }
     }
     out
 }
 
-fn status(schedule: &Schedule, last: usize) -> Result<String, String> {
+fn status(schedule: &Schedule, last: usize, format: OutputFormat) -> Result<String, String> {
+    if !schedule.reports.join(store::FILE).exists() {
+        return Err(format!(
+            "nobody has followed this schedule yet: there is no {} in {}",
+            store::FILE,
+            schedule.reports.display()
+        ));
+    }
     let store = Store::open(&schedule.reports)?;
-    let mut out = String::new();
+    let mut all: Vec<Vec<Occurrence>> = Vec::new();
     for job in &schedule.jobs {
-        let all = store.of_entry(job.name()).map_err(|e| format!("the schedule's memory cannot be read: {e}"))?;
+        let of = store.of_entry(job.name()).map_err(|e| format!("the schedule's memory cannot be read: {e}"))?;
+        all.push(of[of.len().saturating_sub(last)..].to_vec());
+    }
+    if format == OutputFormat::Json {
+        return Ok(serde_json::to_string(&all.concat()).unwrap_or_default() + "\n");
+    }
+    let mut out = String::new();
+    for (job, occurrences) in schedule.jobs.iter().zip(all) {
         out.push_str(&format!("{}\n", job.name()));
-        for one in all.iter().rev().take(last).rev() {
-            let state = one.outcome.clone().unwrap_or_else(|| format!("{:?}", one.state).to_lowercase());
-            let why = one.why.as_ref().map_or_else(String::new, |why| format!("  {why}"));
-            let run = one.run_id.as_ref().map_or_else(String::new, |run| format!("  {run}"));
-            out.push_str(&format!("  {}  {state:<16}{run}{why}\n", one.due.strftime("%Y-%m-%dT%H:%M:%SZ")));
+        for one in occurrences {
+            let state = one.outcome.as_deref().unwrap_or(one.state.word());
+            let more = [&one.run_id, &one.why].into_iter().flatten().map(|text| format!("  {text}")).collect::<String>();
+            out.push_str(&format!("  {}  {state:<16}{more}\n", one.due.strftime("%Y-%m-%dT%H:%M:%SZ")));
         }
     }
     Ok(out)
+}
+
+async fn tell_all(schedule: &Schedule, only: Option<&str>) -> Exit {
+    let chosen: Vec<&Notify> = schedule.notify.iter().filter(|n| only.is_none_or(|name| n.name.value == name)).collect();
+    if chosen.is_empty() {
+        return complain(
+            Exit::Usage,
+            only.map_or("nobody is told of anything".into(), |name| format!("there is no channel `{name}`")),
+        );
+    }
+    let mut worst = Exit::Passed;
+    for channel in chosen {
+        match channel.send(&Notice::of_no_occasion(&channel.name.value, Timestamp::now())).await {
+            Ok(()) => drop(print(&format!("{} was told\n", channel.name.value))),
+            Err(reason) => worst = complain(Exit::CannotRun, format!("{} could not be told: {reason}", channel.name.value)),
+        }
+    }
+    worst
 }
 
 fn write(schedule: &Schedule, form: Form, output: Option<PathBuf>, image: &str) -> Exit {
@@ -191,7 +272,7 @@ async fn follow(path: &Path, schedule: Schedule) -> Result<(), String> {
     logging::mask(&schedule.redactor);
     let store = Arc::new(Store::open(&schedule.reports)?);
     let lock = only_one(&schedule.reports)?;
-    let runner = Arc::new(Processes::new(store.clone())?);
+    let runner = Arc::new(Processes::new(store.clone(), &schedule.reports)?);
     let daemon = Daemon::new(schedule.clone(), store.clone(), runner, Arc::new(Direct), Arc::new(Timestamp::now));
     let (current, seen) = watch::channel(schedule.clone());
     let refused = Arc::new(AtomicBool::new(false));

@@ -10,18 +10,43 @@ use super::node::{self, Key, Node, Value};
 use crate::secret::Redactor;
 
 /// What the command line changes about a file.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub struct Overrides {
-    /// `PATH=VALUE`, in order.
+    /// Change a field: PATH=VALUE, such as faults.0.flood.jobs=2. May be given again.
+    #[arg(long, value_name = "PATH=VALUE")]
     pub set: Vec<String>,
+    /// The seed of every random choice, instead of the file's.
+    #[arg(long)]
     pub seed: Option<u64>,
+    /// The target's URL, instead of the file's.
+    #[arg(long)]
     pub url: Option<String>,
+    /// Plant a defect in the embedded backend. May be given again; `chaos backend --help` lists them.
+    #[arg(long = "defect", value_name = "NAME")]
     pub defects: Vec<String>,
-    /// Healthy behaviours of the embedded backend that look suspicious.
+    /// Make the embedded backend behave in a way that looks suspicious and is healthy. May be given again.
+    #[arg(long = "mode", value_name = "NAME")]
     pub modes: Vec<String>,
-    /// Names of containers that may be broken.
+    /// Permit that the experiment breaks the container of this name. May be given again.
+    #[arg(long, value_name = "NAME")]
     pub allow: Vec<String>,
+    /// Multiply every time of the experiment, and of the embedded backend: 0.01 is a hundred times faster.
+    #[arg(long, value_name = "FACTOR")]
     pub time_scale: Option<f64>,
+}
+
+impl Overrides {
+    /// As they are typed.
+    pub fn spelled_out(&self) -> Vec<String> {
+        let set = self.set.iter().map(|s| format!("--set {s}"));
+        let seed = self.seed.iter().map(|s| format!("--seed {s}"));
+        let url = self.url.iter().map(|s| format!("--url {s}"));
+        let defects = self.defects.iter().map(|s| format!("--defect {s}"));
+        let modes = self.modes.iter().map(|s| format!("--mode {s}"));
+        let allow = self.allow.iter().map(|s| format!("--allow {s}"));
+        let scale = self.time_scale.iter().map(|s| format!("--time-scale {s}"));
+        set.chain(seed).chain(url).chain(defects).chain(modes).chain(allow).chain(scale).collect()
+    }
 }
 
 /// A file that was read, with all that is needed to store and explain it.

@@ -8,6 +8,7 @@ mod webhook;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
@@ -34,6 +35,8 @@ words! {
         Recovery = "recovery",
         /// There was no verdict for too long.
         Silence = "silence",
+        /// Nothing has happened: somebody wants to see whether telling works.
+        Test = "test",
     }
 }
 
@@ -53,6 +56,24 @@ pub struct Notice {
     /// The run's folder.
     pub run: Option<String>,
     pub run_id: Option<String>,
+}
+
+impl Notice {
+    /// For trying a channel.
+    pub fn of_no_occasion(channel: &str, now: Timestamp) -> Self {
+        Self {
+            id: format!("chaos-test-{channel}-{}", now.as_millisecond()),
+            occasion: Occasion::Test,
+            entry: "none".to_owned(),
+            text: format!("this is a test of the channel {channel}: nothing has happened"),
+            outcome: "passed".to_owned(),
+            exit_code: None,
+            due: None,
+            ended: None,
+            run: None,
+            run_id: None,
+        }
+    }
 }
 
 record! {

@@ -21,6 +21,7 @@ impl Channel for Slack {
     async fn send(&self, notice: &Notice) -> Result<(), String> {
         let sign = match notice.occasion {
             Occasion::Recovery => ":large_green_circle:",
+            Occasion::Test => ":large_blue_circle:",
             Occasion::Inconclusive | Occasion::Silence => ":large_yellow_circle:",
             Occasion::Failure | Occasion::Error | Occasion::LeftBroken => ":red_circle:",
         };

@@ -1,7 +1,6 @@
 //! The loop: look, do, wait. What must not be forgotten is in the store before it is done.
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +29,7 @@ const AFTER_TROUBLE: Duration = Duration::from_secs(5);
 #[async_trait]
 pub trait Runner: Send + Sync {
     /// Starts a claimed occurrence and returns when it has ended in the store.
-    async fn run(&self, one: &Occurrence, job: &Job, reports: &Path);
+    async fn run(&self, one: &Occurrence, job: &Job);
     /// Waits for one that is running already.
     async fn watch(&self, one: &Occurrence);
     /// Stops one that takes too long. May be called again.
@@ -151,11 +150,11 @@ impl Daemon {
                 Ending { outcome: COULD_NOT_START.to_owned(), why: Some("no longer scheduled".to_owned()), ..Ending::default() };
             return self.keeper.store.finish(one.id, &ending, now).map(drop);
         };
-        let (runner, reports) = (self.runner.clone(), self.keeper.schedule.reports.clone());
+        let runner = self.runner.clone();
         tracing::info!("{} due {}: starting", one.entry, one.due);
         self.in_hand.insert(one.id);
         self.tasks.spawn(async move {
-            runner.run(&one, &job, &reports).await;
+            runner.run(&one, &job).await;
             Done::Run(one.id)
         });
         Ok(())
@@ -183,32 +182,42 @@ impl Daemon {
     }
 
     fn note(&mut self, done: Option<Done>) {
-        let now = (self.wall)();
-        let store = &self.keeper.store;
         let noted = match done {
-            Some(Done::Run(id)) => {
-                self.in_hand.remove(&id);
-                match self.too_long.remove(&id) {
-                    Some(_) => store.rename_outcome(id, TIMED_OUT),
-                    None => Ok(()),
-                }
-            }
-            Some(Done::Letter(letter, result)) => {
-                self.on_the_way.remove(&(letter.id.clone(), letter.channel.clone()));
-                let again = (letter.tries + 1 < MOST_TRIES).then(|| later(now, backoff(letter.tries)));
-                match &result {
-                    Ok(()) => store.sent(&letter, Ok(())),
-                    Err(why) => {
-                        tracing::warn!("{} could not be told: {why}", letter.channel);
-                        store.sent(&letter, Err((why, again)))
-                    }
-                }
-            }
+            Some(Done::Run(id)) => self.note_run(id),
+            Some(Done::Letter(letter, result)) => self.note_letter(&letter, result),
             // A task that panicked; its occurrence is taken up again by the next look.
             None => Ok(()),
         };
         if let Err(error) = noted {
             tracing::error!("the schedule's memory cannot be used: {error}");
+        }
+    }
+
+    fn note_run(&mut self, id: i64) -> rusqlite::Result<()> {
+        let store = &self.keeper.store;
+        self.in_hand.remove(&id);
+        if self.too_long.remove(&id).is_some() {
+            store.rename_outcome(id, TIMED_OUT)?;
+        }
+        if let Some(one) = store.get(id)? {
+            let more = [&one.run_id, &one.why].into_iter().flatten().map(|text| format!(", {text}")).collect::<String>();
+            tracing::info!("{} due {}: {}{more}", one.entry, one.due, one.outcome.unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    fn note_letter(&mut self, letter: &Letter, result: Result<(), String>) -> rusqlite::Result<()> {
+        self.on_the_way.remove(&(letter.id.clone(), letter.channel.clone()));
+        let again = (letter.tries + 1 < MOST_TRIES).then(|| later((self.wall)(), backoff(letter.tries)));
+        match result {
+            Ok(()) => {
+                tracing::info!("{} was told: {}", letter.channel, letter.id);
+                self.keeper.store.sent(letter, Ok(()))
+            }
+            Err(why) => {
+                tracing::warn!("{} could not be told: {why}", letter.channel);
+                self.keeper.store.sent(letter, Err((&why, again)))
+            }
         }
     }
 }

@@ -1,10 +1,9 @@
 //! The schedule in the words of another scheduler. What that one cannot do is said in the file.
 
-use std::path::Path;
-
 use serde_json::json;
 
-use super::file::{Job, Missed, Schedule};
+use super::file::{Job, Missed, Put, Schedule};
+use crate::seed::fnv;
 
 /// Whose words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,46 +27,69 @@ pub fn files(schedule: &Schedule, form: Form, image: &str) -> Result<Vec<(String
             Ok(all)
         }),
         Form::Cron => Ok(vec![("crontab".to_owned(), cron(schedule))]),
-        Form::Kubernetes => schedule
-            .jobs
-            .iter()
-            .map(|job| Ok((format!("{}.cronjob.yaml", dns(job.name())), kubernetes(schedule, job, image)?)))
-            .collect(),
+        Form::Kubernetes => {
+            let mut all: Vec<(String, String)> = Vec::new();
+            for job in &schedule.jobs {
+                let name = format!("{}.cronjob.yaml", dns(job.name()));
+                if all.iter().any(|(taken, _)| *taken == name) {
+                    return Err(format!("{}: another entry has the same name for Kubernetes, {}", job.name(), dns(job.name())));
+                }
+                all.push((name, kubernetes(schedule, job, image)?));
+            }
+            Ok(all)
+        }
     }
 }
 
 /// What only `chaos schedule run` does, as comments.
-fn left_out(schedule: &Schedule, job: &Job) -> String {
+fn left_out(schedule: &Schedule, job: &Job, form: Form) -> String {
+    let shared = schedule.jobs.iter().any(|other| other.name() != job.name() && other.target == job.target);
+    let once = job.entry.missed == Missed::Skip;
+    let missing = [
+        (job.entry.retries > 0, "retries of runs that could not start"),
+        (!schedule.notify.is_empty(), "notices"),
+        (job.entry.missed == Missed::All, "each of several missed runs; the last is caught up at the most"),
+        (form == Form::Cron && !once, "missed runs are not caught up"),
+        (form != Form::Systemd && !job.entry.jitter.0.is_zero(), "jitter"),
+        (form == Form::Kubernetes && shared, "other experiments on the same target are not waited for"),
+    ];
     let blackouts = schedule.blackouts.iter().map(|b| format!("# not here: the blackout `{}`\n", b.name));
-    let retries = (job.entry.retries > 0).then(|| "# not here: retries of runs that could not start\n".to_owned());
-    let notify = (!schedule.notify.is_empty()).then(|| "# not here: notices\n".to_owned());
-    blackouts.chain(retries).chain(notify).collect()
+    let others = missing.iter().filter(|(is_missing, _)| *is_missing).map(|(_, what)| format!("# not here: {what}\n"));
+    blackouts.chain(others).collect()
 }
 
-fn absolute(path: &Path) -> String {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
-}
-
-fn arguments(schedule: &Schedule, job: &Job) -> Vec<String> {
-    let mut all = vec!["run".to_owned(), absolute(&job.file), "--reports".to_owned(), absolute(&schedule.reports)];
+/// A run that has its target for itself, and takes no longer than it may.
+fn command(schedule: &Schedule, job: &Job) -> Vec<String> {
+    let lock = schedule.reports.join(format!(".{:016x}.lock", fnv(job.target.as_bytes())));
+    // Without a fork the signals that end a run reach it.
+    let mut all: Vec<String> = ["flock", "--no-fork"].map(str::to_owned).into();
+    if job.entry.overlap == Put::Skip {
+        all.extend(["--nonblock", "--conflict-exit-code", "0"].map(str::to_owned));
+    }
+    let seconds = job.entry.timeout.0.as_secs().to_string();
+    all.extend([lock.display().to_string(), "timeout".into(), "--kill-after=120".into(), seconds, "chaos".into(), "run".into()]);
+    all.extend([job.file.display().to_string(), "--reports".into(), schedule.reports.display().to_string()]);
     all.extend(job.entry.args.iter().cloned());
     all
 }
 
 fn systemd(schedule: &Schedule, job: &Job) -> Result<Vec<(String, String)>, String> {
     let name = format!("chaos-{}", job.name());
-    let quoted: Vec<String> =
-        arguments(schedule, job).iter().map(|a| format!("\"{}\"", a.replace('%', "%%").replace('"', "\\\""))).collect();
+    // systemd.service(5): these four mean something there.
+    let quote = |text: &String| {
+        let plain = text.replace('\\', r"\\").replace('"', "\\\"").replace('%', "%%").replace('$', "$$");
+        format!("\"{plain}\"")
+    };
     let service = format!(
-        "[Unit]\nDescription=chaos experiment {0}\n\n[Service]\nType=oneshot\nExecStart=/usr/bin/env chaos {1}\nTimeoutStartSec={2}\nKillSignal=SIGTERM\nTimeoutStopSec=120\n",
+        "[Unit]\nDescription=chaos experiment {}\n\n[Service]\nType=oneshot\nExecStartPre=/usr/bin/env mkdir -p {}\nExecStart=/usr/bin/env {}\nTimeoutStartSec=infinity\nKillMode=mixed\nTimeoutStopSec=150\n",
         job.name(),
-        quoted.join(" "),
-        job.entry.timeout.0.as_secs(),
+        quote(&schedule.reports.display().to_string()),
+        command(schedule, job).iter().map(quote).collect::<Vec<_>>().join(" "),
     );
     let calendars: String = on_calendar(job)?.iter().map(|line| format!("OnCalendar={line}\n")).collect();
     let timer = format!(
         "{}[Unit]\nDescription=chaos experiment {}, on schedule\n\n[Timer]\n{calendars}RandomizedDelaySec={}\nPersistent={}\n\n[Install]\nWantedBy=timers.target\n",
-        left_out(schedule, job),
+        left_out(schedule, job, Form::Systemd),
         job.name(),
         job.entry.jitter.0.as_secs(),
         job.entry.missed != Missed::Skip,
@@ -107,20 +129,15 @@ fn on_calendar(job: &Job) -> Result<Vec<String>, String> {
 }
 
 fn cron(schedule: &Schedule) -> String {
-    let quote = |text: &String| format!("'{}'", text.replace('\'', r"'\''"));
+    let quote = |text: &String| {
+        let is_plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "-_./=:,+@".contains(c));
+        if is_plain && !text.is_empty() { text.clone() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    };
     let mut out = String::from("# For cronie (CRON_TZ); other crons take the machine's time zone.\n");
     for job in &schedule.jobs {
-        let arguments: Vec<String> = arguments(schedule, job).iter().map(quote).collect();
-        let lock = quote(&absolute(&schedule.reports.join(format!(".{:016x}.lock", crate::seed::fnv(job.target.as_bytes())))));
-        let line = format!(
-            "flock {lock} timeout --signal=TERM --kill-after=120 {} chaos {}",
-            job.entry.timeout.0.as_secs(),
-            arguments.join(" ")
-        );
-        out.push_str(&left_out(schedule, job));
-        if job.entry.missed != Missed::Skip {
-            out.push_str("# not here: missed runs are not caught up\n");
-        }
+        let words = command(schedule, job).iter().map(quote).collect::<Vec<_>>().join(" ");
+        let line = format!("mkdir -p {} && {words}", quote(&schedule.reports.display().to_string()));
+        out.push_str(&left_out(schedule, job, Form::Cron));
         // A percent sign would end the command there.
         out.push_str(&format!("CRON_TZ={}\n{} {}\n", job.calendar.zone_name(), job.entry.cron.value, line.replace('%', "\\%")));
     }
@@ -160,6 +177,6 @@ fn kubernetes(schedule: &Schedule, job: &Job, image: &str) -> Result<String, Str
     let text = serde_yaml::to_string(&object).map_err(|e| e.to_string())?;
     Ok(format!(
         "{}# needs: a ConfigMap `chaos-experiments` with {file}, a PersistentVolumeClaim `chaos-reports`\n{text}",
-        left_out(schedule, job)
+        left_out(schedule, job, Form::Kubernetes)
     ))
 }

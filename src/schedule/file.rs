@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::Parser;
 use jiff::tz::TimeZone;
 
 use super::calendar::{Calendar, Window};
@@ -17,6 +18,8 @@ use crate::secret::Redactor;
 use crate::seed::Seed;
 use crate::{record, words};
 
+/// How long a run may take where nothing is said.
+pub const TIMEOUT: WallTime = WallTime::secs(4 * 3600);
 /// A retry more often than this only hides that something is down.
 const MOST_RETRIES: u32 = 20;
 
@@ -62,15 +65,15 @@ record! {
         /// What becomes of a start within a blackout.
         in_blackout: Put = Put::Skip,
         /// A run that takes longer is stopped, and put back.
-        timeout: WallTime = WallTime::secs(4 * 3600),
+        timeout: WallTime = TIMEOUT,
         /// How often a run that could not start is tried again. One that has begun never is.
         retries: u32 = 0,
         /// How long to wait before it is tried again.
         retry_after: WallTime = WallTime::secs(300),
         /// No verdict for longer than this is silence, and told.
         silent_after: Option<WallTime> = None,
-        /// More for `chaos run`: `["--seed", "7"]`.
-        args: Vec<String> = Vec::new(),
+        /// What the command line of `chaos run` would change about the file: `["--seed", "7"]`.
+        args: At<Vec<String>> = At { value: Vec::new(), span: Span::default() },
     }
 
     /// A time in which nothing is started: from one moment to another, or again and again.
@@ -110,6 +113,14 @@ words! {
         /// It waits until it can be.
         Wait = "wait",
     }
+}
+
+/// What an entry's `args` may hold. Where the run's folder goes, for instance, is the schedule's own.
+#[derive(clap::Parser)]
+#[command(no_binary_name = true, disable_help_flag = true)]
+struct Arguments {
+    #[command(flatten)]
+    overrides: Overrides,
 }
 
 /// An entry, ready to be followed.
@@ -165,7 +176,9 @@ pub fn load(path: &Path, lookup: Lookup<'_>) -> Result<Schedule, Diagnostics> {
     let mut redactor = Redactor::default();
     interpolate::interpolate(&mut tree, lookup, &mut redactor, &mut diags);
     let Some(file) = ScheduleFile::decode(&tree, &mut diags) else { return Err(diags) };
-    let beside = path.parent().map_or_else(PathBuf::new, Path::to_owned);
+    // Whoever is told of a path does not know where this program was started.
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let beside = whole.parent().map_or_else(PathBuf::new, Path::to_owned);
     let schedule = ready(file, &beside, redactor, lookup, &mut diags);
     if diags.is_empty() { Ok(schedule) } else { Err(diags) }
 }
@@ -239,15 +252,13 @@ fn calendar(cron: &At<String>, zone: TimeZone, jitter: WallTime, name: &str, dia
 
 /// Validates the experiment, too: a schedule of broken files would only fail at night.
 fn target(entry: &Entry, file: &Path, lookup: Lookup<'_>, diags: &mut Diagnostics) -> Option<String> {
-    let overrides = Overrides::default();
-    let beside = file.parent().unwrap_or(Path::new("."));
-    let wrong = |found: &Diagnostics| {
-        let count = found.found.len();
-        format!("{} has {count} problem{}", file.display(), if count == 1 { "" } else { "s" })
-    };
+    let overrides = overrides(entry, diags)?;
     let mut complain = |found: &Diagnostics| {
+        let count = found.found.len();
+        let title = format!("{} has {count} problem{}", file.display(), if count == 1 { "" } else { "s" });
         let first = found.found.first().map_or_else(String::new, |one| one.title.clone());
-        diags.error(entry.run.span, wrong(found), first).help(format!("see them all with: chaos validate {}", file.display()));
+        let command = format!("chaos validate {} {}", file.display(), entry.args.join(" "));
+        diags.error(entry.run.span, title, first).help(format!("see them all with: {}", command.trim_end()));
     };
     let mut loaded = match experiment_file::load(file, &overrides, lookup) {
         Ok(loaded) => loaded,
@@ -256,7 +267,7 @@ fn target(entry: &Entry, file: &Path, lookup: Lookup<'_>, diags: &mut Diagnostic
             return None;
         }
     };
-    if build::build(&mut loaded, Seed(1), beside).is_none() {
+    if build::build(&mut loaded, Seed(1), file.parent().unwrap_or(Path::new("."))).is_none() {
         complain(&loaded.diags);
         return None;
     }
@@ -264,6 +275,20 @@ fn target(entry: &Entry, file: &Path, lookup: Lookup<'_>, diags: &mut Diagnostic
     // Each run has an embedded backend of its own: nothing is shared.
     let own = if url == "embedded" { format!("{url}:{}", entry.name.value) } else { url.trim_end_matches('/').to_owned() };
     Some(entry.target.clone().unwrap_or(own))
+}
+
+fn overrides(entry: &Entry, diags: &mut Diagnostics) -> Option<Overrides> {
+    match Arguments::try_parse_from(&entry.args.value) {
+        Ok(arguments) => Some(arguments.overrides),
+        Err(error) => {
+            let text = error.to_string();
+            let reason = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            diags
+                .error(entry.args.span, reason, "expected what changes the experiment")
+                .help("such as [--seed, '7'], [--url, 'http://backend:5000'], [--set, 'faults.0.flood.jobs=20']");
+            None
+        }
+    }
 }
 
 fn window(blackout: &Blackout, zone_of_all: &TimeZone, diags: &mut Diagnostics) -> Option<Window> {

@@ -1,17 +1,17 @@
 //! What is to be done now: a function of the schedule, of what is remembered, and of the moment. It starts nothing itself.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::file::{Job, Missed, Put, Schedule};
+use super::file::{Job, Missed, Put, Schedule, TIMEOUT};
 use super::store::{Occurrence, State, Store};
 
 /// A start later than this was missed; one that is earlier is only slow.
 const TOLERANCE: SignedDuration = SignedDuration::from_secs(60);
 /// Of more missed moments than this of one entry, the older are not even written down.
-const MOST_MISSED: usize = 1000;
+const MOST_MISSED: usize = 10_000;
 
 /// What is to be done now.
 #[derive(Debug, Default, PartialEq)]
@@ -66,8 +66,9 @@ impl Keeper {
             (State::Running, false) => step.adopt.push(one.clone()),
             _ => {}
         }
-        let Some((began, job)) = one.began.zip(self.job(&one.entry)) else { return };
-        let deadline = later(began, job.entry.timeout.0);
+        let Some(began) = one.began else { return };
+        // An entry that is no longer there has left no time of its own.
+        let deadline = later(began, self.job(&one.entry).map_or(TIMEOUT.0, |job| job.entry.timeout.0));
         match deadline <= now {
             true => step.stop.push(one.clone()),
             false => wake(step, deadline),
@@ -77,11 +78,17 @@ impl Keeper {
     /// Writes down every moment that has come since the last look.
     fn note_due(&self, job: &Job, now: Timestamp) -> rusqlite::Result<()> {
         let seen = self.store.seen(job.name(), &job.calendar.text(), now)?;
-        let mut new: Vec<Occurrence> = job.calendar.between(seen, now).map(|due| fresh(job, due)).collect();
-        if new.is_empty() && seen >= now {
+        let mut due: VecDeque<Timestamp> = VecDeque::new();
+        for moment in job.calendar.between(seen, now) {
+            if due.len() == MOST_MISSED {
+                due.pop_front();
+            }
+            due.push_back(moment);
+        }
+        if due.is_empty() && seen >= now {
             return Ok(());
         }
-        new.drain(..new.len().saturating_sub(MOST_MISSED));
+        let mut new: Vec<Occurrence> = due.into_iter().map(|due| fresh(job, due)).collect();
         let is_late = |one: &Occurrence| later(one.start, TOLERANCE.unsigned_abs()) < now;
         let last_late = new.iter().rposition(is_late);
         for (at, one) in new.iter_mut().enumerate().filter(|(_, one)| is_late(one)) {

@@ -39,10 +39,17 @@ pub fn render(schedule: &Schedule, store: &Store, reload_failed: bool, now: Time
     let mut registry = Registry::default();
     let family = Family::<Of, Float>::default;
     let (verdict, passed, exit, next, running) = (family(), family(), family(), family(), family());
+    let (since, patience) = (family(), family());
     let open = store.open_ones()?;
     for job in &schedule.jobs {
         let of = Of { experiment: job.name().to_owned() };
         let seconds = |t: Timestamp| t.as_millisecond() as f64 / 1e3;
+        if let Some(told) = store.told(job.name())? {
+            since.get_or_create(&of).set(seconds(told.first));
+        }
+        if let Some(silent_after) = job.entry.silent_after {
+            patience.get_or_create(&of).set(silent_after.0.as_secs_f64());
+        }
         if let Some(last) = store.last_ended(job.name(), &["passed", "failed"])? {
             verdict.get_or_create(&of).set(last.ended.map_or(0.0, seconds));
         }
@@ -58,6 +65,8 @@ pub fn render(schedule: &Schedule, store: &Store, reload_failed: bool, now: Time
         let is_on = open.iter().any(|one| one.entry == job.name() && one.state != State::Waiting);
         running.get_or_create(&of).set(f64::from(u8::from(is_on)));
     }
+    registry.register("chaos_schedule_since_timestamp_seconds", "When the scheduler first knew it", since);
+    registry.register("chaos_schedule_silent_after_seconds", "No verdict for longer than this is silence", patience);
     registry.register("chaos_schedule_last_verdict_timestamp_seconds", "End of the last run that passed or failed", verdict);
     registry.register("chaos_schedule_last_pass_timestamp_seconds", "End of the last run that passed", passed);
     registry.register("chaos_schedule_last_exit_code", "Exit code of the last run; -1 where it had none", exit);

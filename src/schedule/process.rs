@@ -96,6 +96,7 @@ pub fn ending(result: &RunResult) -> Ending {
 /// Starts `chaos run` for each occurrence.
 pub struct Processes {
     program: PathBuf,
+    reports: PathBuf,
     store: Arc<Store>,
     stopping: Mutex<HashSet<i64>>,
 }
@@ -103,15 +104,15 @@ pub struct Processes {
 impl Processes {
     /// # Errors
     /// This program cannot be found.
-    pub fn new(store: Arc<Store>) -> Result<Self, String> {
+    pub fn new(store: Arc<Store>, reports: &Path) -> Result<Self, String> {
         let program = std::env::current_exe().map_err(|e| format!("this program cannot be found: {e}"))?;
-        Ok(Self { program, store, stopping: Mutex::default() })
+        Ok(Self { program, reports: reports.to_owned(), store, stopping: Mutex::default() })
     }
 
     /// Starts the process and waits for its end; on failure the reason.
-    async fn start(&self, one: &Occurrence, job: &Job, reports: &Path) -> Result<(), String> {
-        let log = log_of(reports, one);
-        let folder = log.parent().unwrap_or(reports);
+    async fn start(&self, one: &Occurrence, job: &Job) -> Result<(), String> {
+        let log = self.log_of(one);
+        let folder = log.parent().unwrap_or(&self.reports);
         std::fs::create_dir_all(folder).map_err(|e| format!("{} cannot be made: {e}", folder.display()))?;
         let file = File::options().create(true).append(true).open(&log).map_err(|e| format!("{}: {e}", log.display()))?;
         let errors = file.try_clone().map_err(|e| e.to_string())?;
@@ -119,10 +120,10 @@ impl Processes {
             .arg("run")
             .arg(&job.file)
             .arg("--reports")
-            .arg(reports)
+            .arg(&self.reports)
             .arg("--scheduled")
-            .arg(format!("{}#{}", reports.join(FILE).display(), one.id))
-            .args(&job.entry.args)
+            .arg(format!("{}#{}", self.reports.join(FILE).display(), one.id))
+            .args(&job.entry.args.value)
             .stdin(Stdio::null())
             .stdout(file)
             .stderr(errors)
@@ -141,14 +142,24 @@ impl Processes {
         }
     }
 
+    /// Where the output of an occurrence's process goes.
+    fn log_of(&self, one: &Occurrence) -> PathBuf {
+        let name = format!("{}-{}-{}.log", one.entry, one.due.strftime("%Y%m%dT%H%M%SZ"), one.attempt);
+        self.reports.join("schedule-logs").join(name)
+    }
+
+    /// What a run that came to its result has said is in its folder.
+    fn tidy(&self, one: &Occurrence) {
+        let has_result = |now: &Occurrence| now.state == State::Ended && now.exit_code.is_some() && now.run_id.is_some();
+        if self.state(one).is_some_and(|now| has_result(&now)) {
+            // A log that stays costs a few bytes.
+            let _ = std::fs::remove_file(self.log_of(one));
+        }
+    }
+
     fn state(&self, one: &Occurrence) -> Option<Occurrence> {
         self.store.get(one.id).inspect_err(|e| tracing::error!("the schedule's memory cannot be read: {e}")).ok().flatten()
     }
-}
-
-/// Where the output of an occurrence's process goes.
-fn log_of(reports: &Path, one: &Occurrence) -> PathBuf {
-    reports.join("schedule-logs").join(format!("{}-{}-{}.log", one.entry, one.due.strftime("%Y%m%dT%H%M%SZ"), one.attempt))
 }
 
 fn last_words(log: &Path) -> String {
@@ -158,16 +169,16 @@ fn last_words(log: &Path) -> String {
 
 #[async_trait]
 impl Runner for Processes {
-    async fn run(&self, one: &Occurrence, job: &Job, reports: &Path) {
-        let started = self.start(one, job, reports).await;
+    async fn run(&self, one: &Occurrence, job: &Job) {
+        let started = self.start(one, job).await;
         match self.state(one) {
             Some(now) if now.state == State::Claimed => {
-                let why = started.err().unwrap_or_else(|| last_words(&log_of(reports, one)));
+                let why = started.err().unwrap_or_else(|| last_words(&self.log_of(one)));
                 self.end(one, COULD_NOT_START, why);
             }
             // Broken off; or somebody else's process was first, and runs.
             Some(now) if now.state == State::Running => self.watch(&now).await,
-            _ => {}
+            _ => self.tidy(one),
         }
     }
 
@@ -180,7 +191,7 @@ impl Runner for Processes {
                     return self.end(one, BROKEN, "its process ended without a word".to_owned());
                 }
                 Some(now) if now.state == State::Running => tokio::time::sleep(LOOK_EVERY).await,
-                _ => return,
+                _ => return self.tidy(one),
             }
         }
     }

@@ -45,7 +45,8 @@ pub const TIMED_OUT: &str = "timed_out";
 pub const BROKEN: &str = "broken";
 
 /// How far an occurrence has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum State {
     /// Until its start, or until its target is free.
     Waiting,
@@ -67,7 +68,7 @@ impl State {
         (Self::Skipped, "skipped"),
     ];
 
-    fn word(self) -> &'static str {
+    pub fn word(self) -> &'static str {
         Self::ALL.iter().find(|(state, _)| *state == self).map_or("", |(_, word)| word)
     }
 
@@ -77,7 +78,7 @@ impl State {
 }
 
 /// One moment of one entry.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Occurrence {
     pub id: i64,
     pub entry: String,
