@@ -36,12 +36,16 @@ struct Prometheus {
 
 impl Prometheus {
     fn start(backend: &str) -> Self {
-        let data = tempfile::tempdir().unwrap();
         let shipped = std::fs::read_to_string(folder().join("prometheus/prometheus.yml")).unwrap();
         let ours = shipped.replace("backend:5000", backend).replace("interval: 5s", "interval: 1s");
         assert_ne!(shipped, ours);
-        std::fs::write(data.path().join("prometheus.yml"), ours).unwrap();
-        std::fs::copy(folder().join("prometheus/rules.yml"), data.path().join("rules.yml")).unwrap();
+        Self::with(&ours, "rules.yml")
+    }
+
+    fn with(configuration: &str, rules: &str) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        std::fs::write(data.path().join("prometheus.yml"), configuration).unwrap();
+        std::fs::copy(folder().join("prometheus").join(rules), data.path().join(rules)).unwrap();
         let address = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).unwrap().to_string();
         let process = Command::new("prometheus")
             .arg(format!("--config.file={}/prometheus.yml", data.path().display()))
@@ -77,8 +81,12 @@ impl Prometheus {
 }
 
 fn backend(arguments: &[&str]) -> (Process, String) {
+    backend_at("127.0.0.1:0", arguments)
+}
+
+fn backend_at(listen: &str, arguments: &[&str]) -> (Process, String) {
     let mut child = chaos()
-        .args(["backend", "--speed", "500", "--listen", "127.0.0.1:0"])
+        .args(["backend", "--speed", "500", "--listen", listen])
         .args(arguments)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -96,19 +104,23 @@ fn every_alert_fires_when_it_must_and_is_silent_when_it_must() {
     if !real("promtool", "the alert rules' own tests") {
         return;
     }
-    for arguments in [["check", "config", "prometheus/prometheus.yml"], ["test", "rules", "prometheus/rules.test.yml"]] {
+    for arguments in [
+        ["check", "config", "prometheus/prometheus.yml"],
+        ["test", "rules", "prometheus/rules.test.yml"],
+        ["test", "rules", "prometheus/schedule.rules.test.yml"],
+    ] {
         let output = Command::new("promtool").args(arguments).current_dir(folder()).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{said}");
     }
-    let (rules, tests) = (
-        std::fs::read_to_string(folder().join("prometheus/rules.yml")).unwrap(),
-        std::fs::read_to_string(folder().join("prometheus/rules.test.yml")).unwrap(),
-    );
-    let alerts: Vec<&str> = rules.lines().filter_map(|l| l.trim().strip_prefix("- alert: ")).collect();
-    assert!(alerts.len() > 20, "{alerts:?}");
-    for alert in alerts {
-        assert!(tests.contains(&format!("alertname=\"{alert}\"}}', value: 1")), "no test makes {alert} fire");
+    for (name, least) in [("rules", 20), ("schedule.rules", 6)] {
+        let read = |file: String| std::fs::read_to_string(folder().join("prometheus").join(file)).unwrap();
+        let (rules, tests) = (read(format!("{name}.yml")), read(format!("{name}.test.yml")));
+        let alerts: Vec<&str> = rules.lines().filter_map(|l| l.trim().strip_prefix("- alert: ")).collect();
+        assert!(alerts.len() > least, "{alerts:?}");
+        for alert in alerts {
+            assert!(tests.contains(&format!("alertname=\"{alert}\"}}', value: ")), "no test makes {alert} fire");
+        }
     }
 }
 
@@ -176,4 +188,78 @@ fn doctor_sees_whether_a_prometheus_scrapes_the_target() {
     assert!(code == Some(0) && text.contains("ok      Prometheus") && text.contains("which is up"), "{text}");
     let (code, text) = doctor(&elsewhere);
     assert!(code == Some(4) && text.contains("FAILED  Prometheus") && text.contains("has the port"), "{text}");
+}
+
+/// A failure and a silence, from the scheduler's own figures.
+#[test]
+fn a_real_prometheus_tells_of_failures_and_of_silence() {
+    if !real("prometheus", "the alerts about the scheduler in a real Prometheus") {
+        return;
+    }
+    let reports = tempfile::tempdir().unwrap();
+    let experiment = "version: 1\nname: x\nseed: 1\ntime_scale: 0.01\ntarget: {url: embedded, backend: {defects: [accepted-then-dropped]}}\nload: {users: 1, jobs: 12}\nchecks: [{all_jobs_complete: {within: 60s}}]\n";
+    std::fs::write(reports.path().join("x.yaml"), experiment).unwrap();
+    let listen = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).unwrap();
+    let schedule = format!(
+        "version: 1\nlisten: {listen}\nexperiments:\n  - {{name: fails, run: x.yaml, cron: '*/5 * * * * *'}}\n  - {{name: silent, run: x.yaml, cron: '0 0 1 1 *', silent_after: 3s}}\n"
+    );
+    std::fs::write(reports.path().join("s.yaml"), schedule).unwrap();
+    let mut command = chaos();
+    command.args(["schedule", "run"]).arg(reports.path().join("s.yaml")).stderr(Stdio::null());
+    let _scheduler = Process(command.spawn().unwrap());
+    let prometheus = Prometheus::with(
+        &format!(
+            "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: [schedule.rules.yml]\nscrape_configs: [{{job_name: chaos, static_configs: [{{targets: ['{listen}']}}]}}]\n"
+        ),
+        "schedule.rules.yml",
+    );
+    let fires = |alert: &str, experiment: &str| {
+        let query = format!("ALERTS{{alertname=\"{alert}\",alertstate=\"firing\",experiment=\"{experiment}\"}}");
+        prometheus.query(&query).len() == 1
+    };
+    wait_for("the silence to be an alert", Duration::from_secs(60), || fires("ChaosExperimentSilent", "silent"));
+    wait_for("the failure to be an alert", Duration::from_secs(60), || fires("ChaosExperimentFailed", "fails"));
+    assert!(!fires("ChaosExperimentSilent", "fails") && !fires("ChaosSchedulerDown", "fails"));
+}
+
+/// Restarts and arrivals from nothing but a range of a real Prometheus.
+#[test]
+fn an_incident_is_made_of_a_real_range() {
+    if !real("prometheus", "`chaos incident` from a range of a real Prometheus") {
+        return;
+    }
+    let (first, address) = backend(&[]);
+    let prometheus = Prometheus::start(&address);
+    wait_for("the first scrape", Duration::from_secs(30), || prometheus.query("up{job=\"backend\"} == 1").len() == 1);
+    let begin = jiff::Timestamp::now();
+    let file = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
+    let experiment = format!(
+        "version: 1\nname: seen\ntarget: {{ url: \"http://{address}\" }}\nload: [{{ rate: 4/s, for: 6s }}]\nchecks: [{{ all_jobs_complete: {{}} }}]\n"
+    );
+    std::fs::write(file.path(), experiment).unwrap();
+    let sent = || common::run(&[file.path().to_str().unwrap()]).result["jobs"]["accepted"].as_u64().unwrap();
+    let before = sent();
+    drop(first);
+    wait_for("the end to be seen", Duration::from_secs(20), || prometheus.query("up{job=\"backend\"} == 0").len() == 1);
+    let (_second, _) = backend_at(&address, &[]);
+    wait_for("the start to be seen", Duration::from_secs(20), || prometheus.query("up{job=\"backend\"} == 1").len() == 1);
+    let total = before + sent();
+    let counted = "sum(http_requests_total{job=\"backend\",method=\"POST\"})";
+    wait_for("the last to be counted", Duration::from_secs(20), || !prometheus.query(&format!("{counted} > 0")).is_empty());
+    let folder = tempfile::tempdir().unwrap();
+    let names = "{__name__=~\"up|process_start_time_seconds|.*out_of_memory.*|websocket_connections_active|.*requests_total\"}";
+    let end = jiff::Timestamp::now();
+    let (from, until) = (begin.to_string(), end.to_string());
+    let data = prometheus.ask("query_range", &[("query", names), ("start", &from), ("end", &until), ("step", "1")]);
+    std::fs::write(folder.path().join("range.json"), serde_json::json!({ "data": data }).to_string()).unwrap();
+    let made = chaos()
+        .current_dir(folder.path())
+        .args(["incident", "--prometheus", "range.json", "--output", "again"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&made.stdout).into_owned() + &String::from_utf8_lossy(&made.stderr);
+    assert!(made.status.success() && said.contains("1 restart"), "{said}");
+    let arrivals = std::fs::read_to_string(folder.path().join("again/arrivals.jsonl")).unwrap().lines().count() as u64;
+    // The first sample of a series tells nothing of what came before it, and the last second may not be scraped.
+    assert!((total - 16..=total).contains(&arrivals), "{arrivals} of {total}: {said}");
 }
