@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use regex::RegexSet;
 use serde_json::{Map, Value as Json};
 
+use super::lines::{self, Line};
 use super::{Fact, Read, What, quote, stamp};
 
 /// What each pattern of [`PATTERNS`] means, in its order.
@@ -37,18 +38,19 @@ pub fn read(name: &str, text: &str) -> Result<Read, String> {
     let (mut last, mut assumed): (Option<(Timestamp, String, String)>, bool) = (None, false);
     for (at, line) in text.lines().enumerate() {
         let source = format!("{name}:{}", at + 1);
-        let timed = moment(line);
+        let Line { text: said, kept } = lines::unwrap(line);
+        let timed = moment(&said).or(kept.map(|kept| (kept, false)));
         // A traceback belongs to the line above it; a start without a moment of its own may belong to anything.
         let Some(when) = timed.map(|(t, _)| t).or_else(|| last.as_ref().map(|(t, ..)| *t)) else { continue };
         assumed |= timed.is_some_and(|(_, zone_assumed)| zone_assumed);
-        if let Some(what) = meaning(line).filter(|what| timed.is_some() || *what != What::Started) {
+        if let Some(what) = meaning(&said).filter(|what| timed.is_some() || *what != What::Started) {
             if what == What::Started {
                 read.facts.extend(silent_end(&read.facts, last.as_ref()));
             }
-            read.facts.push(Fact { at: when, what, source: source.clone(), text: quote(line) });
+            read.facts.push(Fact { at: when, what, source: source.clone(), text: quote(&said) });
         }
         if timed.is_some() {
-            last = Some((when, source, quote(line)));
+            last = Some((when, source, quote(&said)));
         }
     }
     if last.is_none() {
@@ -113,5 +115,7 @@ mod tests {
         );
         assert!(read.doubts[0].contains("no time zone"));
         assert!(super::read("x", "no moments\n").is_err());
+        let kept = super::read("x", "2026-11-24T00:00:40.000000001Z segmentation fault (core dumped)\n").unwrap();
+        assert_eq!(kept.facts[0].what, What::Ended { killed: true });
     }
 }

@@ -5,6 +5,7 @@
 
 mod access;
 mod docker;
+mod lines;
 mod logs;
 mod prometheus;
 mod stamp;
@@ -34,21 +35,39 @@ pub struct Fact {
     pub text: String,
 }
 
+/// A request that may have asked for a job.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Post {
+    pub path: String,
+    /// What is known of the job's size.
+    pub job: Map<String, Json>,
+    pub status: Option<u16>,
+    pub known_by: Clock,
+}
+
+/// How exactly a moment is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clock {
+    Moment,
+    Second,
+    /// Between two samples of a counter.
+    Counter,
+}
+
 /// What was recorded.
 #[derive(Debug, Clone, PartialEq)]
 pub enum What {
-    /// A job was asked for, with what is known of its size.
-    Arrival { job: Map<String, Json>, status: Option<u16>, coarse: bool },
-    /// A job, of which only a counter tells.
-    Counted,
-    /// A request that is no submission.
-    Other { method: String, path: String },
+    Posted(Post),
+    /// A request that asks for no job.
+    Other,
     /// The server came up.
     Started,
     /// The last that was heard of a server that was started again later.
     LastSign,
     /// The server ended by itself or by somebody's hand.
-    Ended { killed: bool },
+    Ended {
+        killed: bool,
+    },
     /// The kernel or the engine killed it for its memory.
     OomKilled,
     /// The GPU's memory was exhausted.

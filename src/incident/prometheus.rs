@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value as Json};
 
-use super::{Fact, Read, What, quote, stamp};
+use super::{Clock, Fact, Post, Read, What, quote, stamp};
 
 /// One series, its samples in order.
 struct Series<'a> {
@@ -82,7 +82,8 @@ impl Series<'_> {
             for n in 0..came.min(1e6) as u64 {
                 let ms = since.as_millisecond() + (span * (n as f64 + 0.5) / came) as i64;
                 let at = Timestamp::from_millisecond(ms).unwrap_or(since);
-                read.facts.push(self.fact(at, What::Counted, &format!("POST {endpoint} {before} → {now}")));
+                let post = Post { path: endpoint.to_owned(), job: Map::new(), status: None, known_by: Clock::Counter };
+                read.facts.push(self.fact(at, What::Posted(post), &format!("POST {endpoint} {before} → {now}")));
             }
         }
     }
@@ -102,9 +103,12 @@ mod tests {
         let mut facts = read("range.json", text).unwrap().facts;
         facts.sort_by_key(|f| f.at);
         let count = |what: &What| facts.iter().filter(|f| f.what == *what).count();
-        assert_eq!((count(&What::Started), count(&What::GpuOutOfMemory), count(&What::Counted)), (2, 1, 4));
-        let counted: Vec<i64> =
-            facts.iter().filter(|f| f.what == What::Counted).map(|f| f.at.as_millisecond() % 60_000).collect();
+        assert_eq!((count(&What::Started), count(&What::GpuOutOfMemory)), (2, 1));
+        let counted: Vec<i64> = facts
+            .iter()
+            .filter(|f| matches!(&f.what, What::Posted(post) if post.path == "/jobs"))
+            .map(|f| f.at.as_millisecond() % 60_000)
+            .collect();
         assert_eq!(counted, [1250, 3750, 6250, 8750]);
         assert!(read("x", r#"{"data":{"result":{}}}"#).is_err());
     }

@@ -49,15 +49,7 @@ impl Incident {
         let within = |fact: &&Fact| from.is_none_or(|f| fact.at >= f) && until.is_none_or(|u| fact.at < u);
         let facts: Vec<Fact> = facts.iter().filter(within).cloned().collect();
         let of = |is: fn(&What) -> bool| facts.iter().filter(|f| is(&f.what)).cloned().collect::<Vec<Fact>>();
-        let mut arrivals = of(|what| matches!(what, What::Arrival { .. }));
-        let counted = of(|what| *what == What::Counted);
-        if arrivals.is_empty() && !counted.is_empty() {
-            doubts.push(
-                "there is no access log: arrivals are placed evenly between two samples of a counter. Were there bursts?"
-                    .to_owned(),
-            );
-            arrivals = counted;
-        }
+        let arrivals = of(|what| matches!(what, What::Posted(_)));
         let (Some(first), Some(last)) = (arrivals.first().map(|a| a.at), facts.last().map(|f| f.at)) else {
             return Err(
                 "no job was submitted in what was recorded of this time: give an access log, or another --from and --until"

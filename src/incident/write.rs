@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::{Map, Value as Json, json};
 
 use super::timeline::{Incident, Restart};
-use super::{Fact, What};
+use super::{Clock, Fact, What};
 
 /// The text of the experiment and of its trace.
 #[derive(Debug)]
@@ -65,10 +65,10 @@ fn trace(incident: &Incident, doubts: &mut Vec<String>) -> String {
     let (mut out, mut sized, mut coarse) = (String::new(), 0, 0);
     for arrival in &incident.arrivals {
         let mut line = Map::from_iter([("at_s".to_owned(), json!((incident.at_s(arrival.at) * 1e3).round() / 1e3))]);
-        if let What::Arrival { job, coarse: is_coarse, .. } = &arrival.what {
-            sized += usize::from(!job.is_empty());
-            coarse += usize::from(*is_coarse);
-            line.extend(job.clone());
+        if let What::Posted(post) = &arrival.what {
+            sized += usize::from(!post.job.is_empty());
+            coarse += usize::from(post.known_by == Clock::Second);
+            line.extend(post.job.clone());
         }
         line.insert("from".to_owned(), arrival.source.clone().into());
         let _ = writeln!(out, "{}", Json::Object(line));
@@ -88,7 +88,11 @@ fn trace(incident: &Incident, doubts: &mut Vec<String>) -> String {
 }
 
 fn load(incident: &Incident) -> String {
-    let refused = incident.arrivals.iter().filter(|a| matches!(a.what, What::Arrival { status: Some(429 | 503), .. })).count();
+    let refused = incident
+        .arrivals
+        .iter()
+        .filter(|a| matches!(&a.what, What::Posted(post) if matches!(post.status, Some(429 | 503))))
+        .count();
     let refused = if refused > 0 { format!(", {refused} of them refused") } else { String::new() };
     format!("load:\n  # {} arrivals{refused}\n  - {{ name: recorded, trace: {TRACE} }}\n", incident.arrivals.len())
 }
