@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use common::docker::{Backend, docker, engine};
 use serde_json::{Value as Json, json};
 
 /// Users, a burst, a flood that exhausts the memory, and a kill.
@@ -138,4 +139,63 @@ fn what_tells_nothing_is_refused_with_a_reason() {
         assert!(error.contains(part), "{error}");
         assert!(!folder.path().join("out").exists());
     }
+}
+
+/// A kill by hand and one by the kernel, from what a real engine tells of them.
+#[test]
+fn what_an_engine_tells_becomes_restarts() {
+    if !engine("an incident from a real engine's events, log and inspection") {
+        return;
+    }
+    let backend = Backend::allowed(&["--speed", "500"]);
+    let folder = tempfile::tempdir().unwrap();
+    let begin = jiff::Timestamp::now();
+    let experiment = format!(
+        "version: 1\nname: seen\ntarget: {{ url: \"{}\" }}\nload: [{{ rate: 5/s, for: 3s }}]\nchecks: [{{ all_jobs_complete: {{}} }}]\n",
+        backend.url()
+    );
+    std::fs::write(folder.path().join("x.yaml"), experiment).unwrap();
+    let path = folder.path().join("x.yaml");
+    let send = || common::run(&[path.to_str().unwrap()]).result["jobs"]["submitted"].as_u64().unwrap();
+    let mut sent = send();
+    docker(&["kill", "--signal", "KILL", &backend.name]);
+    docker(&["start", &backend.name]);
+    backend.wait_until_healthy();
+    sent += send();
+    let fault = format!(
+        "target: {{ url: \"{}\", runtime: {{docker: {{container: {}}}}} }}\nfaults: [{{memory_limit: {{at: 1s, until_oom: true, within: 30s, for: 1s}}}}]",
+        backend.url(),
+        backend.name
+    );
+    let oom = std::fs::read_to_string(&path).unwrap().replace("rate: 5/s, for: 3s", "users: 6, for: 4s");
+    let oom = oom.replace(&format!("target: {{ url: \"{}\" }}", backend.url()), &fault);
+    let oom_path = folder.path().join("oom.yaml");
+    std::fs::write(&oom_path, oom).unwrap();
+    let done = common::run(&[oom_path.to_str().unwrap()]);
+    assert_eq!(done.verdict("fault memory_limit"), "passed", "{}", done.trouble());
+    sent += done.result["jobs"]["accepted"].as_u64().unwrap();
+    backend.wait_until_healthy();
+    sent += send();
+    let until = jiff::Timestamp::now().to_string();
+    let put = |name: &str, text: String| std::fs::write(folder.path().join(name), text).unwrap();
+    let filter = format!("container={}", backend.name);
+    let since = begin.to_string();
+    put("events.jsonl", docker(&["events", "--since", &since, "--until", &until, "--filter", &filter, "--format", "{{json .}}"]));
+    put("inspect.json", docker(&["inspect", &backend.name]));
+    put("server.log", docker(&["logs", "--timestamps", &backend.name]));
+    let made = chaos(folder.path())
+        .args(["incident", "--access-log", "server.log", "--docker-events", "events.jsonl", "--docker-inspect", "inspect.json"])
+        .args(["--output", "again"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&made.stdout).into_owned() + &String::from_utf8_lossy(&made.stderr);
+    assert!(made.status.success() && said.contains("2 restarts"), "{said}");
+    let arrivals = std::fs::read_to_string(folder.path().join("again/arrivals.jsonl")).unwrap().lines().count() as u64;
+    assert!(arrivals >= sent, "{arrivals} of at least {sent}");
+    let text = std::fs::read_to_string(folder.path().join("again/experiment.yaml")).unwrap();
+    for part in ["events.jsonl:", "from inspect.json", "how: kill", "oom", "memory limit of 536870912 bytes"] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+    // One of them for memory: the other was somebody's hand.
+    assert!(text.contains("restart-2 was a kill for memory") && !text.contains("restart-1 was a kill for memory"), "{text}");
 }
