@@ -115,6 +115,44 @@ fn since_when_it_is_slower_is_said() {
     assert_eq!((&change["figure"], &change["run_id"]), (&json!("drains.took_s"), &json!("slow-00012")));
 }
 
+/// What is not the same experiment is not compared, and what was changed in between is said.
+#[test]
+fn like_is_compared_with_like() {
+    let (reports, sample) = (tempfile::tempdir().unwrap(), sample());
+    let mut changed = sample.clone();
+    changed["overrides"] = json!(["--url http://127.0.0.1:9", "--seed 7"]);
+    for number in 0..40 {
+        // Every other run is of another kind, and three times as slow.
+        let (of, p95) = if number % 2 == 0 { (&sample, 1.0) } else { (&changed, 3.0) };
+        let outcome = if number % 10 == 9 { "inconclusive" } else { "passed" };
+        write_one(reports.path(), of, "a", number, outcome, p95 + (number * 7 % 5) as f64 * 0.01);
+        let text = format!("seed: {number}\nusers: {}\n", if number < 20 { 3 } else { 5 });
+        std::fs::write(reports.path().join(format!("a-{number:05}/experiment.yaml")), text).unwrap();
+    }
+    let trend = json_of(reports.path(), &["trend", "a"]);
+    assert_eq!(trend.as_array().unwrap().len(), 2, "{trend:#}");
+    assert!(trend.as_array().unwrap().iter().all(|t| t["changes"] == json!([]) && t["runs"] == 20), "{trend:#}");
+    assert_eq!(
+        (&trend[0]["overrides"], &trend[0]["edits"][0]["run_id"]),
+        (&json!("--url http://127.0.0.1:9"), &json!("a-00021"))
+    );
+    let (decided, all) = (trend[0]["score"]["points"].as_f64().unwrap(), trend[0]["score"]["at_least"].as_f64().unwrap());
+    assert!(decided == 100.0 && all < 80.0, "{trend:#}");
+    let (_, text) = ask(reports.path(), &["trend", "a"]);
+    assert!(text.contains("4 were not decided") && text.contains("the experiment itself is another since 2020-01-22"), "{text}");
+}
+
+#[test]
+fn a_run_that_was_broken_off_is_not_forgotten() {
+    let (reports, sample) = (tempfile::tempdir().unwrap(), sample());
+    write(reports.path(), &sample, "a", [("passed", 1.0)]);
+    let broken = reports.path().join("20200101T000000Z-b-1");
+    std::fs::create_dir(&broken).unwrap();
+    std::fs::write(broken.join("events.jsonl"), "").unwrap();
+    let (code, text) = ask(reports.path(), &["list"]);
+    assert!(code == Some(0) && text.contains("20200101T000000Z-b-1 has no result"), "{text}");
+}
+
 #[test]
 fn ten_thousand_runs_are_listed_and_followed_at_once() {
     let (reports, sample) = (tempfile::tempdir().unwrap(), sample());

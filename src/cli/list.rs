@@ -48,15 +48,20 @@ pub fn run(args: Args) -> Exit {
         experiment: args.experiment,
         outcome: args.outcome,
         target: args.target,
+        overrides: None,
         since: args.since,
         until: args.until,
         failed_check: args.check,
         limit: Some(args.limit).filter(|n| *n > 0),
     };
-    let runs = match History::open(&args.reports).and_then(|history| history.runs(&filter)) {
-        Ok(runs) => runs,
+    let (runs, unfinished) = match History::open(&args.reports).and_then(|h| Ok((h.runs(&filter)?, h.unfinished))) {
+        Ok(found) => found,
         Err(reason) => return complain(Exit::CannotRun, reason),
     };
+    for folder in &unfinished {
+        let folder = folder.display();
+        eprintln!("{folder} has no result: it is running, or was broken off, and then `chaos report {folder}` makes one");
+    }
     let text = match args.format {
         OutputFormat::Json => serde_json::to_string(&runs).unwrap_or_default() + "\n",
         OutputFormat::Text if runs.is_empty() => "no run fits\n".to_owned(),
@@ -64,14 +69,10 @@ pub fn run(args: Args) -> Exit {
             .iter()
             .map(|run| {
                 let when = run.started_at.get(..19).unwrap_or(&run.started_at).replace('T', " ");
-                let reason = run.reason.as_ref().map_or_else(String::new, |reason| format!("  {reason}"));
-                format!(
-                    "{when}  {:<13}{:<20}{:>9}  {}{reason}\n",
-                    run.outcome,
-                    run.experiment,
-                    seconds(run.duration_s),
-                    run.run_id
-                )
+                let overrides = Some(&run.overrides).filter(|overrides| !overrides.is_empty());
+                let more =
+                    [overrides, run.reason.as_ref()].into_iter().flatten().map(|text| format!("  {text}")).collect::<String>();
+                format!("{when}  {:<13}{:<20}{:>9}  {}{more}\n", run.outcome, run.experiment, seconds(run.duration_s), run.run_id)
             })
             .collect(),
     };

@@ -101,6 +101,8 @@ mod tests {
             exit_code: 0,
             seed: String::new(),
             reason: None,
+            overrides: String::new(),
+            file: String::new(),
         }
     }
 

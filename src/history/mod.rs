@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 
+use crate::journal;
 use crate::report::result::RunResult;
 use crate::run::outcome::Outcome;
+use crate::seed::fnv;
 
 pub use score::{Score, score};
 pub use trend::{Change, Point, Series, changes};
@@ -19,16 +21,16 @@ pub use trend::{Change, Point, Series, changes};
 /// The database's name within the folder of reports.
 pub const FILE: &str = "history.db";
 /// A database of another version is made anew.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 const TABLES: &str = "
     CREATE TABLE runs (
         run_id TEXT PRIMARY KEY, folder TEXT NOT NULL UNIQUE, experiment TEXT NOT NULL, target TEXT NOT NULL,
         started_ms INTEGER NOT NULL, duration_s REAL NOT NULL, outcome TEXT NOT NULL, exit_code INTEGER NOT NULL,
-        seed TEXT NOT NULL, reason TEXT
+        seed TEXT NOT NULL, reason TEXT, overrides TEXT NOT NULL, file TEXT NOT NULL
     ) STRICT;
     CREATE INDEX runs_by_time ON runs (started_ms);
-    CREATE INDEX runs_by_experiment ON runs (experiment, started_ms);
+    CREATE INDEX runs_by_group ON runs (experiment, target, overrides, started_ms);
     CREATE TABLE checks (
         run_id TEXT NOT NULL REFERENCES runs ON DELETE CASCADE, name TEXT NOT NULL, kind TEXT NOT NULL, verdict TEXT NOT NULL,
         PRIMARY KEY (run_id, name)
@@ -52,7 +54,22 @@ pub struct Run {
     pub exit_code: u8,
     pub seed: String,
     pub reason: Option<String>,
+    /// What the command line changed, but for the seed.
+    pub overrides: String,
+    /// Another text of the experiment, seed aside, has another of these.
+    pub file: String,
 }
+
+/// Runs that can be compared over time: one experiment on one target, changed in the same way by the command line.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Group {
+    pub experiment: String,
+    pub target: String,
+    pub overrides: String,
+}
+
+const COLUMNS: &str =
+    "run_id, folder, experiment, target, started_ms, duration_s, outcome, exit_code, seed, reason, overrides, file";
 
 /// Which runs are meant.
 #[derive(Debug, Clone, Default)]
@@ -60,6 +77,7 @@ pub struct Filter {
     pub experiment: Option<String>,
     pub outcome: Option<Outcome>,
     pub target: Option<String>,
+    pub overrides: Option<String>,
     pub since: Option<Timestamp>,
     pub until: Option<Timestamp>,
     /// A check of that name did not pass.
@@ -71,6 +89,8 @@ pub struct Filter {
 pub struct History {
     db: Connection,
     reports: PathBuf,
+    /// Folders of runs without a result: they are running, or were broken off.
+    pub unfinished: Vec<PathBuf>,
 }
 
 impl History {
@@ -108,7 +128,7 @@ impl History {
             db.execute_batch(TABLES)?;
             db.execute_batch(&format!("PRAGMA user_version = {VERSION}; COMMIT;"))?;
         }
-        Ok(Self { db, reports: reports.to_owned() })
+        Ok(Self { db, reports: reports.to_owned(), unfinished: Vec::new() })
     }
 
     /// Adds the runs whose folders are there and not known, and forgets those whose folders are gone.
@@ -120,12 +140,17 @@ impl History {
         for gone in known.iter().filter(|folder| !there.contains(*folder)) {
             transaction.execute("DELETE FROM runs WHERE folder = ?1", [gone]).map_err(failed)?;
         }
+        let mut unfinished = Vec::new();
         for folder in there.iter().filter(|folder| !known.contains(*folder)) {
-            // A folder without a result is no run, or one that has not ended.
-            let Ok(bytes) = std::fs::read(self.reports.join(folder).join("result.json")) else { continue };
-            let Ok(result) = serde_json::from_slice::<RunResult>(&bytes) else { continue };
-            insert(&transaction, folder, &result).map_err(failed)?;
+            let path = self.reports.join(folder);
+            let bytes = std::fs::read(path.join("result.json")).ok();
+            match bytes.and_then(|bytes| serde_json::from_slice::<RunResult>(&bytes).ok()) {
+                Some(result) => insert(&transaction, folder, &digest(&path), &result).map_err(failed)?,
+                None => unfinished.push(path),
+            }
         }
+        unfinished.sort();
+        self.unfinished = unfinished;
         transaction.commit().map_err(failed)
     }
 
@@ -138,13 +163,16 @@ impl History {
     /// # Errors
     /// The database cannot be read.
     pub fn runs(&self, filter: &Filter) -> Result<Vec<Run>, String> {
-        let query = "SELECT run_id, folder, experiment, target, started_ms, duration_s, outcome, exit_code, seed, reason FROM runs
+        let query = format!(
+            "SELECT {COLUMNS} FROM runs
              WHERE (?1 IS NULL OR experiment = ?1) AND (?2 IS NULL OR outcome = ?2) AND (?3 IS NULL OR target = ?3)
                AND (?4 IS NULL OR started_ms >= ?4) AND (?5 IS NULL OR started_ms < ?5)
                AND (?6 IS NULL OR EXISTS (SELECT 1 FROM checks WHERE checks.run_id = runs.run_id AND name = ?6 AND verdict <> 'passed'))
-             ORDER BY started_ms DESC, run_id LIMIT ?7";
+               AND (?8 IS NULL OR overrides = ?8)
+             ORDER BY started_ms DESC, run_id LIMIT ?7"
+        );
         let read = || -> rusqlite::Result<Vec<Run>> {
-            let mut statement = self.db.prepare_cached(query)?;
+            let mut statement = self.db.prepare_cached(&query)?;
             let arguments = params![
                 filter.experiment,
                 filter.outcome.map(word),
@@ -153,6 +181,7 @@ impl History {
                 filter.until.map(Timestamp::as_millisecond),
                 filter.failed_check,
                 filter.limit.unwrap_or(u32::MAX),
+                filter.overrides,
             ];
             statement.query_map(arguments, |row| self.run(row))?.collect()
         };
@@ -173,6 +202,8 @@ impl History {
             exit_code: row.get(7)?,
             seed: row.get(8)?,
             reason: row.get(9)?,
+            overrides: row.get(10)?,
+            file: row.get(11)?,
         })
     }
 
@@ -185,10 +216,9 @@ impl History {
         let pattern = format!("{}%", begin.replace(['%', '_'], ""));
         let mut statement = self
             .db
-            .prepare_cached(
-                "SELECT run_id, folder, experiment, target, started_ms, duration_s, outcome, exit_code, seed, reason FROM runs
-                 WHERE run_id LIKE ?1 OR folder LIKE ?1 ORDER BY started_ms DESC LIMIT 2",
-            )
+            .prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM runs WHERE run_id LIKE ?1 OR folder LIKE ?1 ORDER BY started_ms DESC LIMIT 2"
+            ))
             .map_err(failed)?;
         let found: Vec<Run> = statement.query_map([pattern], |row| self.run(row)).and_then(Iterator::collect).map_err(failed)?;
         match found.as_slice() {
@@ -197,18 +227,19 @@ impl History {
         }
     }
 
-    /// Every figure of an experiment's latest runs over time, the oldest first.
+    /// Every figure of a group's latest runs over time, the oldest first.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn series(&self, experiment: &str, latest: u32) -> Result<Vec<Series>, String> {
+    pub fn series(&self, of: &Group, latest: u32) -> Result<Vec<Series>, String> {
         let query = "SELECT name, run_id, started_ms, value
-             FROM (SELECT run_id, started_ms FROM runs WHERE experiment = ?1 ORDER BY started_ms DESC, run_id DESC LIMIT ?2)
+             FROM (SELECT run_id, started_ms FROM runs WHERE experiment = ?1 AND target = ?2 AND overrides = ?3
+                   ORDER BY started_ms DESC, run_id DESC LIMIT ?4)
              JOIN figures USING (run_id)";
         let read = || -> rusqlite::Result<BTreeMap<String, Vec<Point>>> {
             let mut all: BTreeMap<String, Vec<Point>> = BTreeMap::new();
             let mut statement = self.db.prepare_cached(query)?;
-            let mut rows = statement.query(params![experiment, latest])?;
+            let mut rows = statement.query(params![of.experiment, of.target, of.overrides, latest])?;
             while let Some(row) = rows.next()? {
                 let point = (row.get(1)?, row.get(2)?, row.get(3)?);
                 match all.get_mut(row.get_ref(0)?.as_str()?) {
@@ -223,16 +254,24 @@ impl History {
         Ok(all.into_iter().map(|(name, points)| Series { name, points }).collect())
     }
 
-    /// The experiments that have run, the latest first.
+    /// What has run, of this experiment or of all, the latest first.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn experiments(&self) -> Result<Vec<String>, String> {
-        let query = "SELECT experiment FROM runs GROUP BY experiment ORDER BY max(started_ms) DESC";
-        let read =
-            || -> rusqlite::Result<Vec<String>> { self.db.prepare_cached(query)?.query_map([], |row| row.get(0))?.collect() };
+    pub fn groups(&self, experiment: Option<&str>) -> Result<Vec<Group>, String> {
+        let query = "SELECT experiment, target, overrides FROM runs WHERE ?1 IS NULL OR experiment = ?1
+             GROUP BY experiment, target, overrides ORDER BY max(started_ms) DESC";
+        let group = |row: &Row<'_>| Ok(Group { experiment: row.get(0)?, target: row.get(1)?, overrides: row.get(2)? });
+        let read = || self.db.prepare_cached(query)?.query_map([experiment], group)?.collect::<rusqlite::Result<Vec<Group>>>();
         read().map_err(|e| format!("the history cannot be read: {e}"))
     }
+}
+
+/// Of the experiment as it ran, but for its seed.
+fn digest(folder: &Path) -> String {
+    let text = std::fs::read_to_string(folder.join("experiment.yaml")).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("seed:")).collect();
+    format!("{:016x}", fnv(lines.join("\n").as_bytes()))
 }
 
 /// The file is no database, or none that can be read; not one that somebody else is just using.
@@ -243,28 +282,26 @@ fn is_broken(error: &rusqlite::Error) -> bool {
 
 /// The folders of runs, and of runs within suites, relative to the folder of reports.
 fn folders_in(reports: &Path, known: &HashSet<String>) -> std::io::Result<HashSet<String>> {
-    let has_result = |path: &Path| path.join("result.json").is_file();
+    let is_run = |path: &Path| path.join("result.json").is_file() || path.join(journal::FILE).is_file();
     let mut there = HashSet::new();
     for entry in std::fs::read_dir(reports)?.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        if known.contains(&name) || has_result(&entry.path()) {
+        if known.contains(&name) || is_run(&entry.path()) {
             there.insert(name);
             continue;
         }
         // A file, or something that cannot be read, is no suite.
         let inside = std::fs::read_dir(entry.path()).into_iter().flatten().flatten();
-        there.extend(
-            inside.filter(|run| has_result(&run.path())).map(|run| format!("{name}/{}", run.file_name().to_string_lossy())),
-        );
+        there.extend(inside.filter(|run| is_run(&run.path())).map(|run| format!("{name}/{}", run.file_name().to_string_lossy())));
     }
     Ok(there)
 }
 
-fn insert(db: &Connection, folder: &str, result: &RunResult) -> rusqlite::Result<()> {
+fn insert(db: &Connection, folder: &str, file: &str, result: &RunResult) -> rusqlite::Result<()> {
     let started: i64 = result.started_at.parse::<Timestamp>().map_or(0, Timestamp::as_millisecond);
     // Two folders of one run: a copy. The first counts.
     let added = db.execute(
-        "INSERT OR IGNORE INTO runs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        "INSERT OR IGNORE INTO runs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         params![
             result.run_id,
             folder,
@@ -276,6 +313,8 @@ fn insert(db: &Connection, folder: &str, result: &RunResult) -> rusqlite::Result
             result.exit_code,
             result.seed.to_string(),
             result.reason,
+            result.overrides.iter().filter(|o| !o.starts_with("--seed ")).cloned().collect::<Vec<_>>().join(" "),
+            file,
         ],
     )?;
     if added == 0 {

@@ -5,25 +5,31 @@ const HALF_AFTER: f64 = 5.0;
 /// With fewer decided runs a number says nothing.
 const FEWEST: usize = 3;
 
-/// The resilience score, 0 to 100, and from how many runs.
+/// The resilience score, 0 to 100.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct Score {
     pub points: f64,
+    /// What it would be, had every run that was not decided failed.
+    pub at_least: f64,
+    /// Decided ones.
     pub runs: usize,
+    pub undecided: usize,
 }
 
 /// 100 × Σ wᵢ·passedᵢ ÷ Σ wᵢ over the decided runs, the latest first, with wᵢ = 2^(−i ÷ 5). Passed counts 1, failed 0. What was
-/// inconclusive, aborted or could not be run proves nothing in either direction and is left out.
+/// inconclusive, aborted or could not be run proves nothing in either direction: it is left out of `points`, and counts as
+/// failed in `at_least`, so that what cannot be judged never looks like strength.
 pub fn score<'a>(outcomes_latest_first: impl IntoIterator<Item = &'a str>) -> Option<Score> {
-    let decided = outcomes_latest_first.into_iter().filter(|outcome| matches!(*outcome, "passed" | "failed"));
-    let (mut sum, mut weights, mut runs) = (0.0, 0.0, 0);
-    for (at, outcome) in decided.enumerate() {
-        let weight = (-(at as f64) / HALF_AFTER).exp2();
-        sum += if outcome == "passed" { weight } else { 0.0 };
-        weights += weight;
-        runs += 1;
-    }
-    (runs >= FEWEST).then(|| Score { points: 100.0 * sum / weights, runs })
+    let all: Vec<&str> = outcomes_latest_first.into_iter().collect();
+    let decided: Vec<&str> = all.iter().copied().filter(|outcome| matches!(*outcome, "passed" | "failed")).collect();
+    let (runs, undecided) = (decided.len(), all.len() - decided.len());
+    (runs >= FEWEST).then(|| Score { points: weighted(&decided), at_least: weighted(&all), runs, undecided })
+}
+
+fn weighted(outcomes: &[&str]) -> f64 {
+    let weights = (0..outcomes.len()).map(|at| (-(at as f64) / HALF_AFTER).exp2());
+    let passed: f64 = outcomes.iter().zip(weights.clone()).filter(|(outcome, _)| **outcome == "passed").map(|(_, w)| w).sum();
+    100.0 * passed / weights.sum::<f64>()
 }
 
 #[cfg(test)]
@@ -38,6 +44,9 @@ mod tests {
         assert_eq!(points(&["passed", "inconclusive", "error", "passed", "passed"]), Some(100.0));
         assert!(points(&["failed", "passed", "passed"]) < points(&["passed", "passed", "failed"]));
         assert_eq!(points(&["passed", "failed"]), None, "two runs are no record");
+        let doubtful = score(["inconclusive", "inconclusive", "passed", "passed", "passed"]).unwrap();
+        assert!((doubtful.runs, doubtful.undecided) == (3, 2) && doubtful.at_least < 60.0, "{doubtful:?}");
+        assert_eq!(score(["passed"; 9]).unwrap().at_least, 100.0);
     }
 
     #[test]
