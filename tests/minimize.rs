@@ -72,6 +72,24 @@ fn ten_faults_come_down_to_the_two_that_matter() {
     ] {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
+    // Once more: nothing is left to be run, and the same is said.
+    let told = chaos(folder, &["minimize", failed, "--output", "small", "--confirm", "1", "--prove", "4", "--format", "json"]);
+    let told: Json = serde_json::from_slice(&told.stdout).unwrap();
+    assert_eq!(
+        (&told["complete"], &told["classes"][0], &told["faults_before"]),
+        (&Json::from(true), &Json::from("lost"), &Json::from(10))
+    );
+    assert_eq!(told["runs"], runs(&folder.join("small/runs")).len());
+    // The flood need not be as large, and the run not as long.
+    let smaller = told["amounts"].as_array().unwrap();
+    assert!(
+        smaller.iter().any(|a| a["path"] == "faults.4.flood.jobs") && smaller.iter().any(|a| a["path"] == "duration"),
+        "{told:#}"
+    );
+    // What cannot be reset is not gone on with.
+    let unset = chaos(folder, &["minimize", failed, "--output", "unset", "--before", "exit 3"]);
+    assert_eq!(unset.status.code(), Some(4), "{}", said(&unset));
+    assert!(said(&unset).contains("`exit 3` ended with"), "{}", said(&unset));
     let small = std::fs::read_to_string(folder.join("small/experiment.yaml")).unwrap();
     assert!(
         small.contains("the-flood") && small.contains("the-restart") && !small.contains("burst:") && !small.contains("pause:"),

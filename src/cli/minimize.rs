@@ -2,17 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use super::load::{self, Ready};
-use super::{Globals, complain, keep, logging, print, run};
+use super::load;
+use super::{Globals, OutputFormat, complain, keep, logging, print, run};
 use crate::check::Ruling;
 use crate::exit::Exit;
 use crate::experiment::diagnostic::Diagnostics;
-use crate::experiment::file::{Overrides, load};
+use crate::experiment::file::{self, Overrides};
 use crate::experiment::node::Node;
 use crate::experiment::units::WallTime;
 use crate::minimize::candidate::{Candidate, Sizes, label, normal};
-use crate::minimize::minimize;
+use crate::minimize::summary::{Found, Summary};
 use crate::minimize::trial::{Bounds, Seen, Stop, Trial};
+use crate::minimize::{Test, minimize};
 use crate::report::result::RunResult;
 
 /// Make a failed run's experiment smaller as long as the same check fails: fewer faults, less load, shorter.
@@ -38,21 +39,34 @@ pub struct Args {
     /// So much time in all.
     #[arg(long, default_value = "4h")]
     most_time: WallTime,
+    /// A command that is run before each run, such as "docker restart backend": what one run leaves behind must not count for
+    /// the next.
+    #[arg(long, value_name = "COMMAND")]
+    before: Option<String>,
     /// Where the search is kept and the smallest experiment is written. Without it: `minimize` in the run's folder.
     #[arg(long, value_name = "FOLDER")]
     output: Option<PathBuf>,
     #[command(flatten)]
     overrides: Overrides,
+    #[arg(long, value_enum, default_value = "text")]
+    format: OutputFormat,
+}
+
+/// What failed.
+struct Subject {
+    check: String,
+    /// How the jobs came out that the check is about: the same check may fail for another reason.
+    classes: Vec<&'static str>,
+    tree: Node,
 }
 
 /// Where everything of a search is.
 struct Search<'a> {
-    /// The failed run.
-    run: &'a Path,
+    args: &'a Args,
+    globals: &'a Globals,
+    subject: Subject,
+    sizes: Sizes,
     output: &'a Path,
-    check: String,
-    tree: Node,
-    overrides: &'a Overrides,
 }
 
 pub fn run(args: Args, globals: &Globals) -> Exit {
@@ -66,45 +80,68 @@ pub fn run(args: Args, globals: &Globals) -> Exit {
 fn search(args: &Args, globals: &Globals) -> Result<Exit, (Exit, String)> {
     let cannot = |reason: String| (Exit::CannotRun, reason);
     let output = args.output.clone().unwrap_or_else(|| args.run.join("minimize"));
-    let (check, tree) = subject(args).map_err(|reason| (Exit::Usage, reason))?;
+    let subject = subject(args).map_err(|reason| (Exit::Usage, reason))?;
     std::fs::create_dir_all(&output).map_err(|e| cannot(format!("{}: {e}", output.display())))?;
-    let search = Search { run: &args.run, output: &output, check, tree, overrides: &args.overrides };
     let lines = |trace: &str| Some(std::fs::read_to_string(args.run.join(trace)).ok()?.lines().count() as u64);
-    let sizes = Sizes::of(&search.tree, lines);
+    let sizes = Sizes::of(&subject.tree, lines);
+    let search = Search { args, globals, subject, sizes, output: &output };
     let bounds = Bounds { runs: args.most_runs, time: args.most_time.0, confirm: args.confirm };
-    let of = format!("{}: {}", args.run.display(), search.check);
-    let mut trial =
-        Trial::open(&output.join("state.json"), &of, bounds, |c: &Candidate| search.once(c, globals)).map_err(cannot)?;
-    let whole = Candidate::whole(&sizes);
-    let mut best = whole.clone();
-    let found = look(&sizes, &mut best, &mut trial, args.prove);
-    let text = search.report(&whole, &best, &trial, &found, args.prove);
-    search.write(&best, &text).map_err(cannot)?;
-    print(&format!("{text}\n{}\n", output.join("experiment.yaml").display()));
-    Ok(match found {
+    let of = format!("{}: {}", args.run.display(), search.subject.check);
+    let mut trial = Trial::open(&output.join("state.json"), &of, bounds, |c: &Candidate| search.once(c)).map_err(cannot)?;
+    let mut best = Candidate::whole(&search.sizes);
+    let end = look(&search.sizes, &mut best, &mut trial, args.prove);
+    let found = Found { tree: &search.subject.tree, sizes: &search.sizes, best: &best, end: &end, tally: &|c| trial.tally(c) };
+    let spent = (trial.state.runs, trial.state.spent_s);
+    let mut summary = Summary::of(&search.subject.check, search.subject.classes.clone(), &found, spent);
+    summary.doubt = search.doubt();
+    search.finish(&best, &summary).map_err(cannot)?;
+    Ok(match end {
         Ok(true) => Exit::Passed,
         Ok(false) | Err(Stop::Runs | Stop::Time) => Exit::Inconclusive,
         Err(Stop::Interrupted) => Exit::Interrupted,
-        Err(Stop::Broken(reason)) => return Err(cannot(reason)),
+        Err(Stop::Broken(_)) => Exit::CannotRun,
     })
 }
 
 /// The check that failed, and the experiment.
-fn subject(args: &Args) -> Result<(String, Node), String> {
+fn subject(args: &Args) -> Result<Subject, String> {
     let path = args.run.join("result.json");
     let text = std::fs::read_to_string(&path)
         .map_err(|e| format!("cannot read {}: {e}; expected the folder of a run", path.display()))?;
     let result: RunResult = serde_json::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))?;
-    let mut failed = result.checks.iter().filter(|c| c.verdict == Ruling::Failed).map(|c| c.name.clone());
+    let mut failed = result.checks.iter().filter(|c| c.verdict == Ruling::Failed);
     let check = match &args.check {
-        Some(name) => failed.find(|f| f == name).ok_or_else(|| format!("no check of the name `{name}` failed in that run"))?,
+        Some(name) => {
+            failed.find(|c| c.name == *name).ok_or_else(|| format!("no check of the name `{name}` failed in that run"))?
+        }
         None => failed.next().ok_or("no check failed in that run: there is nothing to make smaller")?,
     };
     let experiment = args.run.join("experiment.yaml");
     // Filled in only to find what is wrong: what is made smaller is the tree as it stands.
-    let loaded = load(&experiment, &Overrides::default(), &|name| std::env::var(name).ok())
+    let loaded = file::load(&experiment, &Overrides::default(), &|name| std::env::var(name).ok())
         .map_err(|diags: Diagnostics| diags.render(false))?;
-    Ok((check, normal(loaded.tree)))
+    Ok(Subject { check: check.name.clone(), classes: classes(&result, &check.name), tree: normal(loaded.tree) })
+}
+
+/// The ways in which jobs did not come out well, where that is what the check is about.
+fn classes(result: &RunResult, check: &str) -> Vec<&'static str> {
+    if !result.checks.iter().any(|c| c.name == check && c.kind == "all_jobs_complete") {
+        return Vec::new();
+    }
+    let jobs = &result.jobs;
+    let all = [
+        ("lost", jobs.lost),
+        ("failed", jobs.failed),
+        ("shed", jobs.shed),
+        ("mismatched", jobs.mismatched),
+        ("duplicated", jobs.duplicated),
+    ];
+    all.into_iter().filter(|(_, n)| *n > 0).map(|(name, _)| name).collect()
+}
+
+/// Lost jobs are another failure than late ones.
+fn are_alike(original: &[&str], now: &[&str]) -> bool {
+    if original.is_empty() { now.is_empty() } else { now.iter().any(|class| original.contains(class)) }
 }
 
 fn look<R: FnMut(&Candidate) -> Result<Seen, Stop>>(
@@ -113,7 +150,6 @@ fn look<R: FnMut(&Candidate) -> Result<Seen, Stop>>(
     trial: &mut Trial<R>,
     prove: u32,
 ) -> Result<bool, Stop> {
-    use crate::minimize::Test;
     if !trial.fails(best)? {
         return Ok(false);
     }
@@ -126,80 +162,91 @@ fn look<R: FnMut(&Candidate) -> Result<Seen, Stop>>(
 }
 
 impl Search<'_> {
-    fn once(&self, candidate: &Candidate, globals: &Globals) -> Result<Seen, Stop> {
-        let Some(ready) = self.ready(candidate).map_err(Stop::Broken)? else { return Ok(Seen::Impossible) };
-        let quiet = Globals { verbose: 0, quiet: true, log_format: globals.log_format };
+    fn once(&self, candidate: &Candidate) -> Result<Seen, Stop> {
+        let path = self.output.join("candidate.yaml");
+        self.store(candidate, &path, "").map_err(Stop::Broken)?;
+        let Ok(ready) = load::read(&path, &self.args.overrides) else { return Ok(Seen::Impossible) };
+        self.reset()?;
+        let quiet = Globals { verbose: 0, quiet: true, log_format: self.globals.log_format };
         let (result, _) = run::run_one(&ready, &self.output.join("runs"), &quiet).map_err(Stop::Broken)?;
-        let exit = Exit::from_code(result.exit_code);
-        let verdict = result.checks.iter().find(|c| c.name == self.check).map(|c| c.verdict);
-        let seen = if verdict == Some(Ruling::Failed) { Seen::Fails } else { Seen::Holds };
-        if !globals.quiet {
-            let faults: Vec<String> = candidate.faults.iter().map(|f| label(&self.tree, *f)).collect();
-            eprintln!("{}  {}", if seen == Seen::Fails { "fails" } else { "holds" }, faults.join(", "));
+        match Exit::from_code(result.exit_code) {
+            Exit::Interrupted => return Err(Stop::Interrupted),
+            Exit::Stuck => return Err(Stop::Broken(format!("{} left something broken", result.run_id))),
+            // Taken as one that holds it would lead the search astray.
+            Exit::CannotRun => {
+                let why = result.reason.unwrap_or_default();
+                return Err(Stop::Broken(format!("{} could not be run: {why}", result.run_id)));
+            }
+            _ => {}
         }
-        match exit {
-            Exit::Interrupted => Err(Stop::Interrupted),
-            Exit::Stuck => Err(Stop::Broken(format!("{} left something broken", result.run_id))),
-            Exit::CannotRun => Ok(Seen::Impossible),
-            _ => Ok(seen),
+        let seen = self.seen(&result);
+        if !self.globals.quiet {
+            let faults: Vec<String> = candidate.faults.iter().map(|f| label(&self.subject.tree, *f)).collect();
+            let smaller: Vec<String> = candidate.amounts.iter().map(|(path, value)| format!("{path}={value}")).collect();
+            let word = if seen == Seen::Fails { "fails" } else { "holds" };
+            eprintln!("{word}  {}  {}", faults.join(", "), smaller.join(" "));
+        }
+        Ok(seen)
+    }
+
+    /// The same check, and jobs that came out badly in a way that the original knows.
+    fn seen(&self, result: &RunResult) -> Seen {
+        let failed = result.checks.iter().any(|c| c.name == self.subject.check && c.verdict == Ruling::Failed);
+        let alike = are_alike(&self.subject.classes, &classes(result, &self.subject.check));
+        if failed && alike { Seen::Fails } else { Seen::Holds }
+    }
+
+    fn reset(&self) -> Result<(), Stop> {
+        let Some(command) = &self.args.before else { return Ok(()) };
+        let status = std::process::Command::new("sh").args(["-c", command]).stdin(std::process::Stdio::null()).status();
+        match status {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(Stop::Broken(format!("`{command}` ended with {status}"))),
+            Err(error) => Err(Stop::Broken(format!("`{command}` cannot be started: {error}"))),
         }
     }
 
-    /// The candidate as a file; none where it is no experiment.
-    fn ready(&self, candidate: &Candidate) -> Result<Option<Ready>, String> {
-        let path = self.output.join("candidate.yaml");
-        self.store(candidate, &path, "")?;
-        Ok(load::read(&path, self.overrides).ok())
+    fn doubt(&self) -> Option<String> {
+        let url = self.args.overrides.url.clone();
+        let own = self.subject.tree.get("target").and_then(|target| target.get("url")).and_then(Node::scalar);
+        let is_ours = url.or(own).is_none_or(|url| url == "embedded");
+        (!is_ours && self.args.before.is_none()).then(|| {
+            "the target was not reset between the runs: what one of them left behind may count for the next (see --before)".into()
+        })
     }
 
     fn store(&self, candidate: &Candidate, path: &Path, comment: &str) -> Result<(), String> {
-        let tree = keep::beside(candidate.apply(&self.tree)?, self.run, self.output)?;
+        let tree = keep::beside(candidate.apply(&self.subject.tree, &self.sizes)?, &self.args.run, self.output)?;
         let text = serde_yaml::to_string(&tree).map_err(|e| e.to_string())?;
         std::fs::write(path, format!("{comment}{text}")).map_err(|e| format!("{}: {e}", path.display()))
     }
 
-    fn report<R: FnMut(&Candidate) -> Result<Seen, Stop>>(
-        &self,
-        whole: &Candidate,
-        best: &Candidate,
-        trial: &Trial<R>,
-        found: &Result<bool, Stop>,
-        prove: u32,
-    ) -> String {
-        let mut lines = vec![format!("check {}: the original {}", self.check, trial.tally(whole).text())];
-        match found {
-            Ok(false) => lines.push("it does not fail again often enough: nothing can be left out with any certainty".to_owned()),
-            Ok(true) => lines.push(format!("the smallest {}", trial.tally(best).text())),
-            Err(stop) => lines
-                .push(format!("stopped ({stop:?}): the smallest so far {}; the same command goes on", trial.tally(best).text())),
-        }
-        lines.push(format!(
-            "{} of {} faults, {} of {} loads{}",
-            best.faults.len(),
-            whole.faults.len(),
-            best.loads.len(),
-            whole.loads.len(),
-            best.duration_ms.map_or_else(String::new, |ms| format!(", {:.3} s long", ms as f64 / 1e3)),
-        ));
-        for fault in &best.faults {
-            let without = trial.tally(&best.without(*fault));
-            lines.push(format!("  {}; without it: {}", label(&self.tree, *fault), without.text()));
-        }
-        best.counts.iter().for_each(|(path, value)| lines.push(format!("  {path}: {value}")));
-        lines.push(format!(
-            "{} runs in {:.0} s; at least {prove} of the smallest at the end",
-            trial.state.runs, trial.state.spent_s
-        ));
-        lines.join("\n")
-    }
-
-    fn write(&self, best: &Candidate, text: &str) -> Result<(), String> {
+    fn finish(&self, best: &Candidate, summary: &Summary) -> Result<(), String> {
+        let text = summary.text();
         let comment: String = text.lines().map(|line| format!("# {line}\n")).collect();
-        self.store(best, &self.output.join("experiment.yaml"), &comment)?;
+        let path = self.output.join("experiment.yaml");
+        self.store(best, &path, &comment)?;
+        print(&match self.args.format {
+            OutputFormat::Json => serde_json::to_string(summary).unwrap_or_default() + "\n",
+            OutputFormat::Text => format!("{text}\n\n{}\n", path.display()),
+        });
         let candidate = self.output.join("candidate.yaml");
         match std::fs::remove_file(&candidate) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(format!("{}: {e}", candidate.display())),
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::are_alike;
+
+    #[test]
+    fn the_same_check_may_fail_for_another_reason() {
+        assert!(are_alike(&["lost", "failed"], &["lost"]) && are_alike(&[], &[]));
+        assert!(!are_alike(&["lost"], &["failed"]), "another defect");
+        assert!(!are_alike(&["lost"], &[]), "only late");
+        assert!(!are_alike(&[], &["lost"]), "late before, lost now");
     }
 }

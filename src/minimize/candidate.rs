@@ -13,9 +13,27 @@ use crate::experiment::units::Time;
 pub struct Sizes {
     pub faults: usize,
     pub loads: usize,
-    /// Whole numbers above 1, by their path in the file.
-    pub counts: Vec<(String, u64)>,
-    pub duration_ms: Option<u64>,
+    pub amounts: Vec<Amount>,
+}
+
+/// A number of the file that says how much.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Amount {
+    /// Its path in the file, such as `faults.0.flood.jobs`.
+    pub path: String,
+    /// As it is in the original, in its unit.
+    pub full: u64,
+    pub unit: Unit,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Unit {
+    /// A whole number.
+    Count,
+    /// Milliseconds.
+    Time,
+    /// Thousandths of a rate, and what stands after its number.
+    Rate(String),
 }
 
 /// A smaller experiment.
@@ -24,50 +42,81 @@ pub struct Candidate {
     /// The kept ones, by their place in the original.
     pub faults: Vec<usize>,
     pub loads: Vec<usize>,
-    pub counts: BTreeMap<String, u64>,
-    pub duration_ms: Option<u64>,
+    /// What is smaller than in the original, by its path.
+    pub amounts: BTreeMap<String, u64>,
 }
 
-/// The numbers of a load or a fault that say how much.
 const COUNTS: [&str; 3] = ["users", "jobs", "times"];
+/// Smaller than this share of the original is not tried.
+const LEAST_SHARE: u64 = 1024;
+
+impl Amount {
+    /// What the number may be made of. A count of 1 cannot be less.
+    fn of(path: String, key: &str, node: &Node) -> Option<Self> {
+        let of = |full: u64, unit| (full > 1).then_some(Self { path: path.clone(), full, unit });
+        match (key, &node.value) {
+            ("for" | "duration", _) => of(node.scalar()?.parse::<Time>().ok()?.0.as_millis() as u64, Unit::Time),
+            ("rate", _) => {
+                let text = node.scalar()?;
+                let (number, per) = text.split_once('/')?;
+                of((number.trim().parse::<f64>().ok()? * 1e3) as u64, Unit::Rate(per.trim().to_owned()))
+            }
+            (key, Value::Int(n)) if COUNTS.contains(&key) => of(u64::try_from(*n).ok()?, Unit::Count),
+            _ => None,
+        }
+    }
+
+    /// The numbers in a mapping.
+    fn all(path: &str, of: &Node) -> Vec<Self> {
+        let Value::Map(entries) = &of.value else { return Vec::new() };
+        let found = entries.iter().filter_map(|(key, value)| Self::of(format!("{path}.{}", key.name), &key.name, value));
+        found.collect()
+    }
+
+    pub fn least(&self) -> u64 {
+        self.full.div_ceil(LEAST_SHARE)
+    }
+
+    /// A value of it, as it stands in a file.
+    pub fn text(&self, value: u64) -> String {
+        match &self.unit {
+            Unit::Count => value.to_string(),
+            Unit::Time => format!("{value}ms"),
+            Unit::Rate(per) => format!("{}/{per}", value as f64 / 1e3),
+        }
+    }
+}
 
 impl Sizes {
     /// Of an experiment's tree, in which `faults` and `load` are lists (see [`normal`]).
     /// `recorded` says how many arrivals a trace has.
     pub fn of(tree: &Node, recorded: impl Fn(&str) -> Option<u64>) -> Self {
-        let mut counts = Vec::new();
+        // What is shorter makes everything after it cheaper to try.
+        let duration = tree.get("duration").and_then(|node| Amount::of("duration".into(), "duration", node));
+        let mut amounts = Vec::from_iter(duration);
         for (at, load) in items(tree, "load").iter().enumerate() {
-            counts.extend(COUNTS.iter().filter_map(|key| Some((format!("load.{at}.{key}"), count(load.get(key)?)?))));
+            amounts.extend(Amount::all(&format!("load.{at}"), load));
+            for (step, stage) in items(load, "stages").iter().enumerate() {
+                amounts.extend(Amount::all(&format!("load.{at}.stages.{step}"), stage));
+            }
             let trace = load.get("trace").filter(|_| load.get("jobs").is_none()).and_then(Node::scalar);
             // Of a trace the first so many.
-            counts.extend(trace.and_then(|path| Some((format!("load.{at}.jobs"), recorded(&path)?))));
+            amounts.extend(trace.and_then(|path| {
+                let full = recorded(&path).filter(|n| *n > 1)?;
+                Some(Amount { path: format!("load.{at}.jobs"), full, unit: Unit::Count })
+            }));
         }
         for (at, fault) in items(tree, "faults").iter().enumerate() {
             let Value::Map(entries) = &fault.value else { continue };
-            for (kind, inside) in entries {
-                let of =
-                    COUNTS.iter().filter_map(|key| Some((format!("faults.{at}.{}.{key}", kind.name), count(inside.get(key)?)?)));
-                counts.extend(of);
-            }
+            amounts.extend(entries.iter().flat_map(|(kind, inside)| Amount::all(&format!("faults.{at}.{}", kind.name), inside)));
         }
-        let duration = tree.get("duration").and_then(Node::scalar).and_then(|text| text.parse::<Time>().ok());
-        Self {
-            faults: items(tree, "faults").len(),
-            loads: items(tree, "load").len(),
-            counts,
-            duration_ms: duration.map(|time| time.0.as_millis() as u64),
-        }
+        Self { faults: items(tree, "faults").len(), loads: items(tree, "load").len(), amounts }
     }
 }
 
 impl Candidate {
     pub fn whole(sizes: &Sizes) -> Self {
-        Self {
-            faults: (0..sizes.faults).collect(),
-            loads: (0..sizes.loads).collect(),
-            counts: BTreeMap::new(),
-            duration_ms: None,
-        }
+        Self { faults: (0..sizes.faults).collect(), loads: (0..sizes.loads).collect(), amounts: BTreeMap::new() }
     }
 
     /// Without one fault.
@@ -75,19 +124,36 @@ impl Candidate {
         Self { faults: self.faults.iter().copied().filter(|f| *f != fault).collect(), ..self.clone() }
     }
 
+    /// Whether what an amount belongs to is still there.
+    pub fn has(&self, amount: &Amount) -> bool {
+        let mut steps = amount.path.split('.');
+        let list = match steps.next() {
+            Some("faults") => &self.faults,
+            Some("load") => &self.loads,
+            _ => return true,
+        };
+        steps.next().and_then(|at| at.parse().ok()).is_some_and(|at| list.contains(&at))
+    }
+
+    pub fn amount(&self, of: &Amount) -> u64 {
+        self.amounts.get(&of.path).copied().unwrap_or(of.full)
+    }
+
     /// The tree of the smaller experiment.
     ///
     /// # Errors
     /// A path that leads nowhere.
-    pub fn apply(&self, tree: &Node) -> Result<Node, String> {
+    pub fn apply(&self, tree: &Node, sizes: &Sizes) -> Result<Node, String> {
         let mut tree = tree.clone();
         let node = |value| Node { value, span: Span::default(), interpolated: false };
-        for (path, value) in &self.counts {
-            let steps: Vec<&str> = path.split('.').collect();
-            tree.set(&steps, node(Value::Int(i64::try_from(*value).unwrap_or(i64::MAX))))?;
-        }
-        if let Some(ms) = self.duration_ms {
-            tree.set(&["duration"], node(Value::Text(format!("{ms}ms"))))?;
+        for amount in sizes.amounts.iter().filter(|amount| self.amounts.contains_key(&amount.path)) {
+            let value = self.amount(amount);
+            let steps: Vec<&str> = amount.path.split('.').collect();
+            let new = match amount.unit {
+                Unit::Count => Value::Int(i64::try_from(value).unwrap_or(i64::MAX)),
+                Unit::Time | Unit::Rate(_) => Value::Text(amount.text(value)),
+            };
+            tree.set(&steps, node(new))?;
         }
         for (name, kept) in [("faults", &self.faults), ("load", &self.loads)] {
             let all = items(&tree, name);
@@ -131,9 +197,60 @@ fn items(tree: &Node, name: &str) -> Vec<Node> {
     }
 }
 
-fn count(node: &Node) -> Option<u64> {
-    match node.value {
-        Value::Int(n) if n > 1 => u64::try_from(n).ok(),
-        _ => None,
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::diagnostic::Diagnostics;
+    use crate::experiment::node;
+
+    const TEXT: &str = "duration: 2m\nload: [{users: 3, for: 14s}, {rate: 0.5/s, stages: [{rate: 30/m, for: 2m 30s}]}, {trace: x}, {users: 1}]\nfaults: [{flood: {at: 5s, jobs: 12}}, {pause: {at: 1s, for: 5s, times: 2}}]\n";
+
+    fn tree() -> Node {
+        let mut diags = Diagnostics::default();
+        let source = diags.add_source("x", TEXT);
+        node::parse(source, &mut diags).unwrap()
+    }
+
+    #[test]
+    fn every_number_that_says_how_much_is_found_and_put_back() {
+        let tree = tree();
+        let sizes = Sizes::of(&tree, |_| Some(40));
+        let found: Vec<(String, String)> = sizes.amounts.iter().map(|a| (a.path.clone(), a.text(a.full / 2))).collect();
+        let expected = [
+            ("duration", "60000ms"),
+            ("load.0.users", "1"),
+            ("load.0.for", "7000ms"),
+            ("load.1.rate", "0.25/s"),
+            ("load.1.stages.0.rate", "15/m"),
+            ("load.1.stages.0.for", "75000ms"),
+            ("load.2.jobs", "20"),
+            ("faults.0.flood.jobs", "6"),
+            ("faults.1.pause.for", "2500ms"),
+            ("faults.1.pause.times", "1"),
+        ];
+        assert_eq!(found, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
+        let mut half = Candidate::whole(&sizes);
+        half.amounts = sizes.amounts.iter().map(|a| (a.path.clone(), a.full / 2)).collect();
+        (half.faults, half.loads) = (vec![1], vec![1, 2]);
+        let small = half.apply(&tree, &sizes).unwrap();
+        let at = |path: &[&str]| {
+            path.iter().try_fold(&small, |node, step| match &node.value {
+                Value::List(items) => items.get(step.parse::<usize>().ok()?),
+                _ => node.get(step),
+            })
+        };
+        assert_eq!(at(&["faults", "0", "pause", "times"]).and_then(Node::scalar).as_deref(), Some("1"));
+        assert_eq!(at(&["load", "0", "stages", "0", "rate"]).and_then(Node::scalar).as_deref(), Some("15/m"));
+        assert_eq!(at(&["load", "1", "jobs"]).and_then(Node::scalar).as_deref(), Some("20"));
+        assert!(at(&["load", "2"]).is_none() && at(&["faults", "1"]).is_none());
+    }
+
+    #[test]
+    fn what_belongs_to_something_left_out_is_left_alone() {
+        let sizes = Sizes::of(&tree(), |_| None);
+        let mut small = Candidate::whole(&sizes);
+        (small.faults, small.loads) = (vec![1], vec![0]);
+        let kept: Vec<&str> = sizes.amounts.iter().filter(|a| small.has(a)).map(|a| a.path.as_str()).collect();
+        assert_eq!(kept, ["duration", "load.0.users", "load.0.for", "faults.1.pause.for", "faults.1.pause.times"]);
     }
 }

@@ -1,13 +1,16 @@
 //! The smallest experiment that still fails.
 //!
 //! Delta debugging: ddmin of Zeller and Hildebrandt (Simplifying and Isolating Failure-Inducing Input, IEEE TSE 2002) over the
-//! faults and over the loads, then halving of every count and of the duration. A target is not deterministic, so a candidate is
-//! believed after several runs only ([`trial`]).
+//! faults and over the loads, then halving and bisection of every number that says how much. A target is not deterministic, so
+//! a candidate is believed after several runs only ([`trial`]).
 
 pub mod candidate;
+pub mod summary;
 pub mod trial;
 
-use candidate::{Candidate, Sizes};
+use std::collections::BTreeMap;
+
+use candidate::{Amount, Candidate, Sizes};
 
 /// Whether a candidate still fails.
 pub trait Test {
@@ -23,18 +26,17 @@ pub trait Test {
 /// # Errors
 /// A bound was reached, or somebody stopped it.
 pub fn minimize<T: Test>(sizes: &Sizes, best: &mut Candidate, test: &mut T) -> Result<(), T::Stop> {
+    // The largest value of each number that was seen to hold.
+    let mut held = BTreeMap::new();
     loop {
         let before = best.clone();
         reduce(best, test, |c| &mut c.faults, 0)?;
         // Without any load nothing would be asked of the target, and no check could tell.
         reduce(best, test, |c| &mut c.loads, 1)?;
-        for (path, full) in &sizes.counts {
-            halve(best, test, *full, |c, value| {
-                c.counts.insert(path.clone(), value);
-            })?;
-        }
-        if let Some(full) = sizes.duration_ms {
-            halve(best, test, full, |c, value| c.duration_ms = Some(value))?;
+        for amount in &sizes.amounts {
+            if best.has(amount) {
+                shrink(best, test, amount, &mut held)?;
+            }
         }
         if *best == before {
             return Ok(());
@@ -85,33 +87,40 @@ fn reduce<T: Test>(
     }
 }
 
-/// Halves a number as long as it goes on failing.
-fn halve<T: Test>(best: &mut Candidate, test: &mut T, full: u64, put: impl Fn(&mut Candidate, u64)) -> Result<(), T::Stop> {
-    let mut value = full;
-    while value > 1 {
-        value /= 2;
-        let mut candidate = best.clone();
-        put(&mut candidate, value);
-        // It was this small already, in the round before.
-        if candidate == *best || !is_smaller(&candidate, best) {
-            continue;
-        }
-        if !test.fails(&candidate)? {
-            return Ok(());
-        }
-        *best = candidate;
-    }
-    Ok(())
-}
+/// A number is close enough to the smallest that fails when what holds is less than this share below it.
+const CLOSE: u64 = 10;
 
-fn is_smaller(candidate: &Candidate, best: &Candidate) -> bool {
-    let shorter = candidate.duration_ms.unwrap_or(u64::MAX) <= best.duration_ms.unwrap_or(u64::MAX);
-    let fewer = candidate.counts.iter().all(|(path, value)| best.counts.get(path).is_none_or(|known| value <= known));
-    shorter && fewer
+/// Halves a number as long as it goes on failing, and then looks between what fails and what holds.
+fn shrink<T: Test>(best: &mut Candidate, test: &mut T, amount: &Amount, held: &mut BTreeMap<String, u64>) -> Result<(), T::Stop> {
+    let least = amount.least();
+    // In a later round: does what held still hold, now that the rest is smaller?
+    let mut next = held.remove(&amount.path);
+    let mut holds = None;
+    loop {
+        let fails = best.amount(amount);
+        let value = match (next.take(), holds) {
+            (Some(value), _) => value,
+            (None, Some(holds)) if fails - holds <= (fails / CLOSE).max(1) => break,
+            (None, Some(holds)) => holds + (fails - holds) / 2,
+            (None, None) => (fails / 2).max(least),
+        };
+        if value >= fails {
+            break;
+        }
+        let mut candidate = best.clone();
+        candidate.amounts.insert(amount.path.clone(), value);
+        match test.fails(&candidate)? {
+            true => *best = candidate,
+            false => holds = Some(value),
+        }
+    }
+    held.extend(holds.map(|holds| (amount.path.clone(), holds)));
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::candidate::Unit;
     use super::*;
 
     /// Fails where all of `needed` are there, and counts how often it was asked.
@@ -125,12 +134,16 @@ mod tests {
         type Stop = ();
         fn fails(&mut self, c: &Candidate) -> Result<bool, ()> {
             self.asked += 1;
-            Ok(self.needed.iter().all(|n| c.faults.contains(n)) && c.counts.get("jobs").is_none_or(|n| *n >= self.least_jobs))
+            Ok(self.needed.iter().all(|n| c.faults.contains(n))
+                && c.amounts.get("load.0.jobs").is_none_or(|n| *n >= self.least_jobs))
         }
     }
 
     fn run(faults: usize, needed: &[usize]) -> (Candidate, usize) {
-        let sizes = Sizes { faults, loads: 2, counts: vec![("jobs".into(), 64)], duration_ms: Some(8000) };
+        let amount = |path: &str, full| Amount { path: path.into(), full, unit: Unit::Count };
+        // The first belongs to a fault that is not always kept.
+        let amounts = vec![amount("faults.0.jobs", 9), amount("load.0.jobs", 64), amount("duration", 8000)];
+        let sizes = Sizes { faults, loads: 2, amounts };
         let (mut best, mut test) = (Candidate::whole(&sizes), Needs { needed: needed.to_vec(), least_jobs: 10, asked: 0 });
         minimize(&sizes, &mut best, &mut test).unwrap();
         (best, test.asked)
@@ -142,8 +155,12 @@ mod tests {
             for b in a + 1..10 {
                 let (best, asked) = run(10, &[a, b]);
                 assert_eq!(best.faults, [a, b]);
-                assert_eq!((best.loads.len(), best.counts["jobs"], best.duration_ms), (1, 16, Some(1)));
-                assert!(asked <= 90, "{asked}");
+                assert_eq!(
+                    (best.loads.as_slice(), best.amounts["load.0.jobs"], best.amounts["duration"]),
+                    ([0].as_slice(), 10, 8)
+                );
+                assert_eq!(best.amounts.contains_key("faults.0.jobs"), a == 0);
+                assert!(asked <= 110, "{asked}");
             }
         }
     }

@@ -30,6 +30,17 @@ pub enum Stop {
     Broken(String),
 }
 
+impl Stop {
+    pub fn text(&self) -> String {
+        match self {
+            Self::Runs => "as many runs as were allowed".to_owned(),
+            Self::Time => "as long as was allowed".to_owned(),
+            Self::Interrupted => "interrupted".to_owned(),
+            Self::Broken(why) => why.clone(),
+        }
+    }
+}
+
 /// How often a candidate failed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
@@ -43,17 +54,6 @@ impl Tally {
     pub fn bounds(&self) -> (f64, f64) {
         let (k, n) = (u64::from(self.fails), u64::from(self.runs));
         (1.0 - rate_upper_bound(n - k, n), rate_upper_bound(k, n))
-    }
-
-    pub fn text(&self) -> String {
-        let (low, high) = self.bounds();
-        match self.impossible {
-            true => "cannot be run".to_owned(),
-            false if self.runs == 0 => "not tried".to_owned(),
-            false => {
-                format!("fails in {} of {} runs (95 %: {:.0} % to {:.0} %)", self.fails, self.runs, low * 100.0, high * 100.0)
-            }
-        }
     }
 }
 
@@ -179,7 +179,7 @@ mod tests {
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
-    const SIZES: Sizes = Sizes { faults: 10, loads: 1, counts: Vec::new(), duration_ms: None };
+    const SIZES: Sizes = Sizes { faults: 10, loads: 1, amounts: Vec::new() };
 
     fn bounds(confirm: u32) -> Bounds {
         Bounds { runs: 10_000, time: Duration::from_secs(60), confirm }
