@@ -98,7 +98,7 @@ fn a_hidden_schedule_is_brought_back_from_logs_and_metrics() {
         .unwrap();
     let said = String::from_utf8_lossy(&made.stdout).into_owned();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    assert!(said.contains("1 restarts") && said.contains("QUESTION") && said.contains("run it with"), "{said}");
+    assert!(said.contains("1 restart,") && said.contains("QUESTION") && said.contains("run it with"), "{said}");
     let text = std::fs::read_to_string(folder.join("again/experiment.yaml")).unwrap();
     for part in ["# from target.log:", "# from range.json:", "how: kill", "oom_outcome", "all_jobs_complete"] {
         assert!(text.contains(part), "{part} is not in\n{text}");
@@ -139,6 +139,39 @@ fn what_tells_nothing_is_refused_with_a_reason() {
         assert!(error.contains(part), "{error}");
         assert!(!folder.path().join("out").exists());
     }
+}
+
+/// nginx before ComfyUI: the driver knows where jobs are posted to, and the gateway when nobody was there.
+#[test]
+fn a_gateways_log_and_a_drivers_path_are_enough() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = |second: u32, request: &str, status: u16| {
+        format!("10.0.0.1 - - [24/Nov/2026:03:00:{second:02} +0000] \"{request} HTTP/1.1\" {status} 31 \"-\" \"x\"\n")
+    };
+    let mut access: String = (0..40).map(|s| line(s, "POST /metrics/push", 200) + &line(s, "POST /metrics/push", 200)).collect();
+    access.extend((0..40).map(|s| line(s, "POST /prompt", if (20..24).contains(&s) { 502 } else { 200 })));
+    std::fs::write(folder.path().join("access.log"), access).unwrap();
+    let log = "2026-11-24T03:00:00Z To see the GUI go to: http://0.0.0.0:8188\n2026-11-24T03:00:18Z got prompt\n2026-11-24T03:00:24Z To see the GUI go to: http://0.0.0.0:8188\n";
+    std::fs::write(folder.path().join("comfy.log"), log).unwrap();
+    let events = [("die", 20), ("start", 23)].map(|(action, second)| {
+        format!("{{\"Type\":\"container\",\"Action\":\"{action}\",\"Actor\":{{\"Attributes\":{{\"name\":\"comfy\",\"exitCode\":\"137\"}}}},\"time\":{}}}\n", 1_795_489_200 + second)
+    });
+    std::fs::write(folder.path().join("events.jsonl"), events.concat()).unwrap();
+    let make = |output: &str, more: &[&str]| {
+        let mut command = chaos(folder.path());
+        command.args(["incident", "--access-log", "access.log", "--log", "comfy.log", "--driver", "comfyui"]);
+        let made = command.args(["--url", "http://127.0.0.1:8188", "--output", output]).args(more).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let text = std::fs::read_to_string(folder.path().join(output).join("experiment.yaml")).unwrap();
+        (String::from_utf8_lossy(&made.stdout).into_owned(), text)
+    };
+    let (said, text) = make("a", &[]);
+    assert!(said.contains("40 arrivals, 1 restart,") && text.contains("at: 20.000s, how: kill, down: 4.000s"), "{said}\n{text}");
+    assert!(text.contains("from access.log:101") && !text.contains("posted to most often"), "{text}");
+    // Nothing is known of what it runs in: the file says so, and what is missing before it can run.
+    assert!(said.contains("it needs your hand") && text.contains("QUESTION what does the target run in?"), "{said}\n{text}");
+    let (said, text) = make("b", &["--docker-events", "events.jsonl"]);
+    assert!(said.contains("run it with") && text.contains("container: \"comfy\""), "{said}\n{text}");
 }
 
 /// A kill by hand and one by the kernel, from what a real engine tells of them.

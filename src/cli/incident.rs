@@ -1,10 +1,11 @@
 //! `chaos incident`: from what was recorded to an experiment.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
 use super::{complain, print};
+use crate::driver;
 use crate::exit::Exit;
 use crate::experiment::file::{self, Overrides};
 use crate::incident::{self, Incident, Sources, Submission, Target};
@@ -39,10 +40,10 @@ pub struct Args {
     /// Only what was recorded before this moment.
     #[arg(long, value_parser = incident::moment)]
     until: Option<Timestamp>,
-    /// The path to which jobs are posted. Without it the driver's, or the one that is posted to most often.
+    /// The path to which jobs are posted. Without it the driver's, or else the one that is posted to most often.
     #[arg(long, value_name = "PATH")]
     submit: Option<String>,
-    /// The driver of the target.
+    /// The driver of the target: built in, or a file.
     #[arg(long, default_value = "reference")]
     driver: String,
     /// The target of the experiment.
@@ -72,10 +73,13 @@ fn make(args: Args) -> Result<String, (Exit, String)> {
         docker_inspect: args.docker_inspect,
         prometheus: args.prometheus,
     };
-    let reference = (args.driver == "reference").then(|| "/jobs".to_owned());
-    let read = incident::read(&sources, &Submission { path: args.submit.or(reference) }).map_err(wrong)?;
+    let of_driver = || driver::submission_path(&args.driver);
+    let read = incident::read(&sources, &Submission { path: args.submit.or_else(of_driver) }).map_err(wrong)?;
     let incident = Incident::of(read, args.from, args.until).map_err(wrong)?;
-    let written = incident::write(&incident, &Target { name: &args.name, driver: &args.driver, url: &args.url });
+    // The experiment lies elsewhere.
+    let own = Path::new(&args.driver).is_file().then(|| std::path::absolute(&args.driver).ok()).flatten();
+    let driver = own.map_or_else(|| args.driver.clone(), |path| path.display().to_string());
+    let written = incident::write(&incident, &Target { name: &args.name, driver: &driver, url: &args.url });
     let failed =
         |e: std::io::Error| (Exit::CannotRun, format!("{}: {e}; choose a new folder with --output", args.output.display()));
     std::fs::create_dir_all(args.output.parent().unwrap_or(&args.output)).map_err(failed)?;
@@ -84,15 +88,14 @@ fn make(args: Args) -> Result<String, (Exit, String)> {
     std::fs::write(args.output.join(incident::TRACE), &written.trace).map_err(failed)?;
     std::fs::write(&path, &written.experiment).map_err(failed)?;
     let trouble = check(&path);
-    let mut out = format!(
-        "{}: {} arrivals, {} restarts, {} lost connections, {} out-of-memory errors in {:.0} s\n",
-        path.display(),
-        incident.arrivals.len(),
-        incident.restarts.len(),
-        incident.drops.len(),
-        incident.gpu_out_of_memory.len(),
-        incident.lasts_s
-    );
+    let found = [
+        (incident.arrivals.len(), "arrival"),
+        (incident.restarts.len(), "restart"),
+        (incident.drops.len(), "lost connection"),
+        (incident.gpu_out_of_memory.len(), "out-of-memory error"),
+    ];
+    let found = found.map(|(n, what)| format!("{n} {what}{}", if n == 1 { "" } else { "s" })).join(", ");
+    let mut out = format!("{}: {found} in {:.0} s\n", path.display(), incident.lasts_s);
     written.experiment.lines().filter(|line| line.starts_with("#   QUESTION")).for_each(|line| {
         out.push_str(&format!("{}\n", line.trim_start_matches("#   ")));
     });
@@ -104,7 +107,7 @@ fn make(args: Args) -> Result<String, (Exit, String)> {
 }
 
 /// What is still missing, such as the parameters of a driver.
-fn check(path: &std::path::Path) -> Option<String> {
+fn check(path: &Path) -> Option<String> {
     let environment = |name: &str| std::env::var(name).ok();
     let beside = path.parent().unwrap_or(path);
     match file::load(path, &Overrides::default(), &environment) {

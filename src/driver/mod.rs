@@ -48,6 +48,17 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("reference", include_str!("built_in/reference.yaml")),
 ];
 
+/// The path to which a driver of this name, or in this file, posts a job, where it is the same for all of them.
+pub fn submission_path(driver: &str) -> Option<String> {
+    let built_in = BUILT_IN.iter().find(|(name, _)| *name == driver).map(|(_, text)| (*text).to_owned());
+    let text = built_in.or_else(|| read_text(Path::new(driver)).ok())?;
+    let mut diags = Diagnostics::default();
+    let source = diags.add_source(driver, text);
+    let tree = node::parse(source, &mut diags)?;
+    let node::Value::List(steps) = &tree.get("submit")?.get("steps")?.value else { return None };
+    steps.last()?.get("path")?.scalar().filter(|path| !path.contains("${") && !path.contains("{{"))
+}
+
 /// Where a driver is looked for, and what its parameters are set to.
 pub struct Wanted<'a> {
     /// The name of a built-in one, or the path of a file relative to `beside`.

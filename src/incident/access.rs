@@ -120,7 +120,7 @@ fn query(path: &str) -> Map<String, Json> {
 /// Whether it asks for a job is decided when all are known.
 fn asked(method: &str, path: &str, status: Option<u16>, job: Map<String, Json>, known_by: Clock) -> What {
     let path = path.split(['?', '#']).next().unwrap_or(path).to_owned();
-    if method == "POST" { What::Posted(Post { path, job, status, known_by }) } else { What::Other }
+    if method == "POST" { What::Posted(Post { path, job, status, known_by }) } else { What::Other { status } }
 }
 
 /// Statuses of a request that was wrong.

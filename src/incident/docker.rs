@@ -25,6 +25,7 @@ pub fn events(name: &str, text: &str) -> Result<Read, String> {
             _ => continue,
         };
         let container = attribute("name").unwrap_or("a container");
+        read.containers.extend(attribute("name").map(str::to_owned));
         read.facts.push(Fact {
             at: when,
             what,
@@ -50,6 +51,7 @@ pub fn inspect(name: &str, text: &str) -> Result<Read, String> {
             return Err(format!("{name}: no `State`; expected the output of docker inspect"));
         };
         let who = one.get("Name").and_then(Json::as_str).unwrap_or("a container").trim_start_matches('/');
+        read.containers.insert(who.to_owned());
         let at = |key: &str| state.get(key).and_then(stamp::json).map(|(t, _)| t).filter(|t| t.as_second() > 0);
         let fact = |at, what, text: String| Fact { at, what, source: name.to_owned(), text: quote(&text) };
         let oom = state.get("OOMKilled").and_then(Json::as_bool) == Some(true);

@@ -12,6 +12,7 @@ mod stamp;
 mod timeline;
 mod write;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -59,7 +60,9 @@ pub enum Clock {
 pub enum What {
     Posted(Post),
     /// A request that asks for no job.
-    Other,
+    Other {
+        status: Option<u16>,
+    },
     /// The server came up.
     Started,
     /// The last that was heard of a server that was started again later.
@@ -94,6 +97,8 @@ pub struct Read {
     pub doubts: Vec<String>,
     /// Lines that are not of the kind that was looked for.
     pub unread: usize,
+    /// Names of containers that something is told of.
+    pub containers: BTreeSet<String>,
 }
 
 /// Which requests submit a job.
@@ -130,6 +135,7 @@ pub fn read(sources: &Sources, submission: &Submission) -> Result<Read, String> 
             let read = reader(&name_of(file), &text)?;
             all.facts.extend(read.facts);
             all.doubts.extend(read.doubts);
+            all.containers.extend(read.containers);
             // A log that holds both is read as both.
             if read.unread > 0 && !sources.logs.contains(file) {
                 let (lines, name) = (read.unread, name_of(file));

@@ -1,5 +1,7 @@
 //! One line of time: what came when, and which facts are one event.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Fact, Read, What};
@@ -13,6 +15,9 @@ const ONE_DROP: SignedDuration = SignedDuration::from_secs(2);
 /// Connections that are lost this close to a restart are its consequence.
 const BY_RESTART: SignedDuration = SignedDuration::from_secs(10);
 
+/// What a gateway answers in place of a server that it cannot reach.
+const UNANSWERED: &[u16] = &[502, 504];
+
 /// An incident on one line of time; times are seconds from `begin`.
 #[derive(Debug, Default)]
 pub struct Incident {
@@ -22,6 +27,7 @@ pub struct Incident {
     pub restarts: Vec<Restart>,
     pub drops: Vec<Vec<Fact>>,
     pub gpu_out_of_memory: Vec<Fact>,
+    pub containers: BTreeSet<String>,
     pub doubts: Vec<String>,
 }
 
@@ -31,6 +37,8 @@ pub struct Restart {
     pub at: Timestamp,
     pub until: Option<Timestamp>,
     pub killed: bool,
+    /// It was told that it ended by itself, or was asked to.
+    pub asked: bool,
     pub for_memory: bool,
     /// When it ended was not recorded: only its last sign of life, or its next start.
     pub end_unknown: bool,
@@ -45,7 +53,7 @@ impl Incident {
     /// # Errors
     /// Nothing arrived in the window.
     pub fn of(read: Read, from: Option<Timestamp>, until: Option<Timestamp>) -> Result<Self, String> {
-        let Read { facts, mut doubts, .. } = read;
+        let Read { facts, mut doubts, containers, .. } = read;
         let within = |fact: &&Fact| from.is_none_or(|f| fact.at >= f) && until.is_none_or(|u| fact.at < u);
         let facts: Vec<Fact> = facts.iter().filter(within).cloned().collect();
         let of = |is: fn(&What) -> bool| facts.iter().filter(|f| is(&f.what)).cloned().collect::<Vec<Fact>>();
@@ -71,6 +79,12 @@ impl Incident {
             }
             counts
         });
+        let unanswered = facts.iter().filter(|fact| is_unanswered(&fact.what)).count();
+        if unanswered > 0 && restarts.is_empty() {
+            doubts.push(format!(
+                "{unanswered} requests were answered with 502 or 504, and no restart was recorded: was the target gone for a while?"
+            ));
+        }
         let drops = drops(&facts, &restarts);
         Ok(Self {
             begin,
@@ -79,6 +93,7 @@ impl Incident {
             restarts,
             drops,
             gpu_out_of_memory: of(|what| *what == What::GpuOutOfMemory),
+            containers,
             doubts,
         })
     }
@@ -86,15 +101,18 @@ impl Incident {
 
 fn restarts(facts: &[Fact], first_arrival: Timestamp) -> Vec<Restart> {
     let mut all: Vec<Restart> = Vec::new();
-    for fact in facts.iter().filter(|f| matches!(f.what, What::Started | What::LastSign | What::Ended { .. } | What::OomKilled)) {
+    for fact in facts.iter().filter(|f| matches!(f.what, What::Started | What::LastSign) || is_end(&f.what)) {
         let started = fact.what == What::Started;
         let open = all.last_mut().filter(|restart| match (restart.until, started) {
+            // Its last sign of life may be long past: a server without work has nothing to say.
+            (None, _) if restart.end_unknown => true,
             (None, true) => fact.at.duration_since(restart.at) < DOWN_AT_MOST,
             (Some(until), true) => fact.at.duration_since(until) < ONE_RESTART,
             (None, false) => fact.at.duration_since(restart.at) < ONE_RESTART,
             (Some(_), false) => false,
         });
-        if open.is_none() && started && fact.at <= first_arrival {
+        // A gateway has many reasons for not reaching a server: alone it tells of no end.
+        if open.is_none() && (started && fact.at <= first_arrival || is_unanswered(&fact.what)) {
             continue;
         }
         let restart = match open {
@@ -104,8 +122,9 @@ fn restarts(facts: &[Fact], first_arrival: Timestamp) -> Vec<Restart> {
                     at: fact.at,
                     until: None,
                     killed: false,
+                    asked: false,
                     for_memory: false,
-                    end_unknown: started,
+                    end_unknown: !is_end(&fact.what),
                     facts: Vec::new(),
                 });
                 // Just pushed.
@@ -115,18 +134,35 @@ fn restarts(facts: &[Fact], first_arrival: Timestamp) -> Vec<Restart> {
         };
         if started && restart.until.is_none() {
             restart.until = Some(fact.at);
+            if restart.end_unknown && fact.at.duration_since(restart.at) > ONE_RESTART {
+                restart.at = fact.at;
+            }
         }
-        if matches!(fact.what, What::Ended { .. } | What::OomKilled) && restart.end_unknown {
+        if is_end(&fact.what) && restart.end_unknown && restart.until.is_none() {
             // The first who knows it: what came before was only a sign of life.
             (restart.at, restart.end_unknown) = (fact.at, false);
         }
         restart.killed |= matches!(fact.what, What::Ended { killed: true } | What::OomKilled);
+        restart.asked |= fact.what == What::Ended { killed: false };
         restart.for_memory |= fact.what == What::OomKilled;
         restart.facts.push(fact.clone());
     }
     // What started before the first job was no restart.
     all.retain(|restart| restart.until.is_none_or(|until| until > first_arrival));
     all
+}
+
+/// Somebody knows that the server was gone.
+fn is_end(what: &What) -> bool {
+    matches!(what, What::Ended { .. } | What::OomKilled) || is_unanswered(what)
+}
+
+fn is_unanswered(what: &What) -> bool {
+    match what {
+        What::Other { status } => status.is_some_and(|s| UNANSWERED.contains(&s)),
+        What::Posted(post) => post.status.is_some_and(|s| UNANSWERED.contains(&s)),
+        _ => false,
+    }
 }
 
 fn drops(facts: &[Fact], restarts: &[Restart]) -> Vec<Vec<Fact>> {
@@ -145,4 +181,65 @@ fn drops(facts: &[Fact], restarts: &[Restart]) -> Vec<Vec<Fact>> {
         }
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Clock, Post};
+    use super::*;
+
+    fn fact(second: i64, what: What) -> Fact {
+        let at = Timestamp::from_second(1_795_478_400 + second).unwrap();
+        Fact { at, what, source: format!("log:{second}"), text: String::new() }
+    }
+
+    fn post(status: u16) -> What {
+        What::Posted(Post { path: "/jobs".into(), job: Default::default(), status: Some(status), known_by: Clock::Moment })
+    }
+
+    /// With jobs at 0 and at 9,000 seconds; begin, end and whether the begin is known of each restart.
+    fn found(facts: &[(i64, What)]) -> (Vec<(f64, f64, bool)>, Vec<String>) {
+        let mut all: Vec<Fact> = facts.iter().map(|(second, what)| fact(*second, what.clone())).collect();
+        all.extend([fact(0, post(202)), fact(9000, post(202))]);
+        all.sort_by_key(|fact| fact.at);
+        let incident = Incident::of(Read { facts: all, ..Read::default() }, None, None).unwrap();
+        let of = |r: &Restart| (incident.at_s(r.at), r.until.map_or(-1.0, |until| incident.at_s(until)), !r.end_unknown);
+        (incident.restarts.iter().map(of).collect(), incident.doubts.clone())
+    }
+
+    const DIED: What = What::Ended { killed: true };
+    const GET_502: What = What::Other { status: Some(502) };
+
+    #[test]
+    fn what_several_records_tell_of_one_restart_is_one() {
+        let told = [(100, What::LastSign), (103, DIED), (104, What::Started), (105, What::Started)];
+        assert_eq!(found(&told).0, [(103.0, 104.0, true)]);
+        assert_eq!(found(&[(100, DIED), (200, What::Started), (300, DIED), (301, What::Started)]).0.len(), 2);
+    }
+
+    #[test]
+    fn a_silent_end_is_known_by_whoever_could_not_reach_it_or_not_at_all() {
+        assert_eq!(found(&[(100, What::LastSign), (104, What::Started)]).0, [(100.0, 104.0, false)]);
+        assert_eq!(found(&[(100, What::LastSign), (103, post(502)), (104, What::Started)]).0, [(103.0, 104.0, true)]);
+        // A server without work has nothing to say for an hour.
+        assert_eq!(found(&[(100, What::LastSign), (3700, What::Started)]).0, [(3700.0, 3700.0, false)]);
+        assert_eq!(found(&[(100, What::LastSign), (3600, DIED), (3700, What::Started)]).0, [(3600.0, 3700.0, true)]);
+    }
+
+    #[test]
+    fn a_gateway_alone_tells_of_no_restart() {
+        let (restarts, doubts) = found(&[(100, GET_502), (101, GET_502)]);
+        assert!(restarts.is_empty() && doubts.iter().any(|d| d.starts_with("2 requests were answered with 502")), "{doubts:?}");
+    }
+
+    #[test]
+    fn connections_lost_by_a_restart_are_no_fault_of_their_own() {
+        let mut all =
+            [(100, DIED), (101, What::Started), (102, What::Disconnected), (500, What::Disconnected), (501, What::Disconnected)]
+                .map(|(second, what)| fact(second, what))
+                .to_vec();
+        all.insert(0, fact(0, post(202)));
+        let incident = Incident::of(Read { facts: all, ..Read::default() }, None, None).unwrap();
+        assert_eq!(incident.drops.iter().map(Vec::len).collect::<Vec<_>>(), [2]);
+    }
 }

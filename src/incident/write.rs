@@ -44,6 +44,7 @@ pub fn write(incident: &Incident, target: &Target<'_>) -> Written {
     if target.url == "embedded" {
         doubts.push("the target is the reference backend: how fast was the real one, with how many slots and how much memory? (`target.backend`)".to_owned());
     }
+    let runtime = runtime(incident, target, &mut doubts);
     let _ = writeln!(out, "#\n# Could not be known:");
     for doubt in &doubts {
         let _ = writeln!(out, "#   QUESTION {doubt}");
@@ -51,7 +52,7 @@ pub fn write(incident: &Incident, target: &Target<'_>) -> Written {
     let quoted = |text: &str| Json::from(text).to_string();
     let _ = write!(
         out,
-        "version: 1\nname: {}\ndescription: {}\ntarget:\n  driver: {}\n  url: {}\nduration: {:.3}s\n{load}{faults}{checks}",
+        "version: 1\nname: {}\ndescription: {}\ntarget:\n  driver: {}\n  url: {}\n{runtime}duration: {:.3}s\n{load}{faults}{checks}",
         quoted(target.name),
         quoted(&format!("What was recorded from {} on, again.", incident.begin)),
         quoted(target.driver),
@@ -59,6 +60,23 @@ pub fn write(incident: &Incident, target: &Target<'_>) -> Written {
         incident.lasts_s,
     );
     Written { experiment: out, trace }
+}
+
+/// What the target runs in, where something is told of it: only then can it be restarted.
+fn runtime(incident: &Incident, target: &Target<'_>, doubts: &mut Vec<String>) -> String {
+    let names: Vec<&str> = incident.containers.iter().map(String::as_str).collect();
+    match names.as_slice() {
+        _ if target.url == "embedded" => String::new(),
+        [] if incident.restarts.is_empty() => String::new(),
+        [one] => format!("  runtime: {{ docker: {{ container: {} }} }}\n", Json::from(*one)),
+        _ => {
+            doubts.push(format!(
+                "what does the target run in? Without `target.runtime` it cannot be restarted (told of: {})",
+                if names.is_empty() { "no container".to_owned() } else { names.join(", ") }
+            ));
+            String::new()
+        }
+    }
 }
 
 fn trace(incident: &Incident, doubts: &mut Vec<String>) -> String {
@@ -116,7 +134,7 @@ fn faults(incident: &Incident, doubts: &mut Vec<String>) -> String {
         cite(&mut out, "  ", &restart.facts);
         ask_about(restart, &name, doubts);
         let down = restart.until.map_or(0.0, |until| until.duration_since(restart.at).as_secs_f64().max(0.0));
-        let how = if restart.killed || restart.end_unknown { "kill" } else { "graceful" };
+        let how = if restart.asked && !restart.killed { "graceful" } else { "kill" };
         let _ =
             writeln!(out, "  - restart: {{ name: {name}, at: {:.3}s, how: {how}, down: {down:.3}s }}", incident.at_s(restart.at));
     }
@@ -142,6 +160,9 @@ fn ask_about(restart: &Restart, name: &str, doubts: &mut Vec<String>) {
         doubts.push(format!(
             "when exactly did the target end at {name}? Its last line, or its next start, is all that was recorded"
         ));
+    }
+    if !restart.killed && !restart.asked {
+        doubts.push(format!("how did the target end at {name}? It said nothing of it, and is killed here"));
     }
     if restart.until.is_none() {
         doubts.push(format!("when did the target come back after {name}? It is started again at once here"));
