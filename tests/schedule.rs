@@ -261,12 +261,16 @@ version: 1
 experiments:
   - {name: flaky, run: tiny.yaml, cron: "0 * * * *", silent_after: 3h}
   - {name: fussy, run: tiny.yaml, cron: "0 0 * * *", retries: 2, retry_after: 5m}
+  - {name: doubtful, run: tiny.yaml, cron: "0 * * * *"}
 notify:
   - {name: ops, command: {run: ["true"]}}
   - {name: all, on: [failure, inconclusive], only: [flaky], command: {run: ["true"]}}
 "#;
     let outcomes = vec!["passed", "failed", "failed", "inconclusive", "failed", "passed", "passed", "inconclusive"];
-    let script = [("flaky", (60, outcomes)), ("fussy", (5, vec![COULD_NOT_START, COULD_NOT_START, "passed", COULD_NOT_START]))];
+    // Of what is not told, the end is not told either.
+    let doubtful = ("doubtful", (60, vec!["inconclusive", "passed"]));
+    let script =
+        [doubtful, ("flaky", (60, outcomes)), ("fussy", (5, vec![COULD_NOT_START, COULD_NOT_START, "passed", COULD_NOT_START]))];
     let stage = Stage::set(folder.path(), text, "2026-11-01T00:30:00Z", script.into());
     *stage.letters.refuse.lock().unwrap() = 3;
     let mut daemon = stage.start();
@@ -316,6 +320,22 @@ fn a_year_of_absence_is_caught_up_with_one_run() {
     let due: Vec<String> = step("2027-01-01T00:00:30Z").start.iter().map(|one| one.due.to_string()).collect();
     assert_eq!(due, ["2027-01-01T00:00:00Z"]);
     assert_eq!(keeper.store.of_entry("often").unwrap().len(), 10_000);
+}
+
+/// A start that was put off, and fell into the time in which nobody was there.
+#[test]
+fn a_start_put_off_is_missed_like_any_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "version: 1\nexperiments:\n  - {name: skips, run: tiny.yaml, cron: '0 * * * *', jitter: 30m, missed: skip}\n  - {name: once, run: tiny.yaml, cron: '0 * * * *', jitter: 30m}\n";
+    let schedule = schedule(folder.path(), text);
+    let keeper = Keeper { store: Arc::new(Store::open(&schedule.reports).unwrap()), schedule };
+    let step = |at: &str| keeper.step(at.parse().unwrap(), &HashSet::new()).unwrap();
+    step("2026-01-01T00:30:00Z");
+    assert!(step("2026-01-01T01:00:00Z").start.is_empty());
+    let started: Vec<String> = step("2026-01-01T01:59:00Z").start.iter().map(|one| one.entry.clone()).collect();
+    assert_eq!(started, ["once"]);
+    let skipped = keeper.store.of_entry("skips").unwrap();
+    assert_eq!(skipped.iter().map(|one| (one.state, one.why.as_deref())).collect::<Vec<_>>(), [(State::Skipped, Some("missed"))]);
 }
 
 /// An entry that was taken out of the file while its run hangs.

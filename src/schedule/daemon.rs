@@ -62,7 +62,7 @@ pub struct Daemon {
     pub runner: Arc<dyn Runner>,
     pub carrier: Arc<dyn Carrier>,
     pub wall: Wall,
-    /// When the loop last looked, for `/health`.
+    /// When the loop last looked, and could: for `/health`.
     pub looked: watch::Sender<Timestamp>,
     in_hand: HashSet<i64>,
     tasks: JoinSet<Done>,
@@ -97,9 +97,11 @@ impl Daemon {
     pub async fn serve(mut self, mut reloads: mpsc::Receiver<Schedule>, stop: CancellationToken) {
         loop {
             let now = (self.wall)();
-            self.looked.send_replace(now);
             let wait = match self.look(now) {
-                Ok(next) => until(next, now),
+                Ok(next) => {
+                    self.looked.send_replace(now);
+                    until(next, now)
+                }
                 Err(error) => {
                     tracing::error!("the schedule's memory cannot be used: {error}");
                     AFTER_TROUBLE

@@ -42,8 +42,9 @@ impl Keeper {
     /// # Errors
     /// The memory cannot be used.
     pub fn step(&self, now: Timestamp, in_hand: &HashSet<i64>) -> rusqlite::Result<Step> {
+        let mut seen: HashMap<&str, Timestamp> = HashMap::new();
         for job in &self.schedule.jobs {
-            self.note_due(job, now)?;
+            seen.insert(job.name(), self.note_due(job, now)?);
         }
         let mut step =
             Step { next: self.schedule.jobs.iter().filter_map(|job| job.calendar.after(now)).min(), ..Step::default() };
@@ -54,6 +55,12 @@ impl Keeper {
             self.look_after(one, now, in_hand, &mut step);
         }
         for one in open.iter().filter(|one| one.state == State::Waiting) {
+            // Its moment was known, and its start fell into a time without a scheduler.
+            let is_missed = seen.get(one.entry.as_str()).is_some_and(|seen| one.start > *seen) && is_late(one, now);
+            if is_missed && self.job(&one.entry).is_some_and(|job| job.entry.missed == Missed::Skip) {
+                self.store.skip(one.id, now, "missed")?;
+                continue;
+            }
             self.consider(one, now, &open, &mut busy, &mut step)?;
         }
         Ok(step)
@@ -75,8 +82,8 @@ impl Keeper {
         }
     }
 
-    /// Writes down every moment that has come since the last look.
-    fn note_due(&self, job: &Job, now: Timestamp) -> rusqlite::Result<()> {
+    /// Writes down every moment that has come since the last look; when that was.
+    fn note_due(&self, job: &Job, now: Timestamp) -> rusqlite::Result<Timestamp> {
         let seen = self.store.seen(job.name(), &job.calendar.text(), now)?;
         let mut due: VecDeque<Timestamp> = VecDeque::new();
         for moment in job.calendar.between(seen, now) {
@@ -86,12 +93,11 @@ impl Keeper {
             due.push_back(moment);
         }
         if due.is_empty() && seen >= now {
-            return Ok(());
+            return Ok(seen);
         }
         let mut new: Vec<Occurrence> = due.into_iter().map(|due| fresh(job, due)).collect();
-        let is_late = |one: &Occurrence| later(one.start, TOLERANCE.unsigned_abs()) < now;
-        let last_late = new.iter().rposition(is_late);
-        for (at, one) in new.iter_mut().enumerate().filter(|(_, one)| is_late(one)) {
+        let last_late = new.iter().rposition(|one| is_late(one, now));
+        for (at, one) in new.iter_mut().enumerate().filter(|(_, one)| is_late(one, now)) {
             let too_old = later(one.start, job.entry.missed_within.0) < now;
             let why = match job.entry.missed {
                 _ if too_old => "missed, too long ago",
@@ -101,7 +107,8 @@ impl Keeper {
             };
             (one.state, one.why, one.ended) = (State::Skipped, Some(why.to_owned()), Some(now));
         }
-        self.store.add(job.name(), now, &new)
+        self.store.add(job.name(), now, &new)?;
+        Ok(seen)
     }
 
     /// One that waits for its start, or for its target.
@@ -143,6 +150,10 @@ impl Keeper {
             }
         }
     }
+}
+
+fn is_late(one: &Occurrence, now: Timestamp) -> bool {
+    later(one.start, TOLERANCE.unsigned_abs()) < now
 }
 
 fn fresh(job: &Job, due: Timestamp) -> Occurrence {

@@ -48,12 +48,28 @@ fn tell(schedule: &Schedule, store: &Store, one: &Occurrence, now: Timestamp) ->
         (Some(other), _) => (Some(other), Some(other.word().to_owned())),
     };
     let is_news = now_told != before;
-    let letters = match occasion.filter(|_| is_news) {
-        Some(occasion) => letters(schedule, &notice(schedule, one, occasion, before)),
+    let mut letters = match occasion.filter(|_| is_news) {
+        Some(occasion) => letters(schedule, &notice(schedule, one, occasion, before.clone())),
         None => Vec::new(),
     };
+    if let (Some(Occasion::Recovery), Some(before)) = (occasion, &before) {
+        // Nobody is told of the end of something that he was not told of.
+        let knows =
+            |letter: &Letter| schedule.notify.iter().any(|n| n.name.value == letter.channel && n.on.contains(&of_told(before)));
+        letters.retain(knows);
+    }
     let told = now_told.as_deref().filter(|_| is_news).map(|told| (told, now));
     store.tell(one, told, &letters, now)
+}
+
+/// The occasion of what was last told of an entry.
+fn of_told(told: &str) -> Occasion {
+    match told {
+        "inconclusive" => Occasion::Inconclusive,
+        "left_broken" => Occasion::LeftBroken,
+        told if told.starts_with("failed") => Occasion::Failure,
+        _ => Occasion::Error,
+    }
 }
 
 fn notice(schedule: &Schedule, one: &Occurrence, occasion: Occasion, before: Option<String>) -> Notice {
