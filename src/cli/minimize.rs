@@ -30,7 +30,7 @@ pub struct Args {
     /// Runs of each candidate at the most; more than half of them must fail.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=99))]
     confirm: u32,
-    /// Runs of the smallest at the end, and of it without each of its faults: they say how sure it is.
+    /// Further runs of the smallest at the end, and of it without each of its faults: they say how sure it is.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=999))]
     prove: u32,
     /// So many runs in all, those of earlier calls included.
@@ -90,7 +90,14 @@ fn search(args: &Args, globals: &Globals) -> Result<Exit, (Exit, String)> {
     let mut trial = Trial::open(&output.join("state.json"), &of, bounds, |c: &Candidate| search.once(c)).map_err(cannot)?;
     let mut best = Candidate::whole(&search.sizes);
     let end = look(&search.sizes, &mut best, &mut trial, args.prove);
-    let found = Found { tree: &search.subject.tree, sizes: &search.sizes, best: &best, end: &end, tally: &|c| trial.tally(c) };
+    let found = Found {
+        tree: &search.subject.tree,
+        sizes: &search.sizes,
+        best: &best,
+        end: &end,
+        tally: &|c| trial.tally(c),
+        proof: &|c| trial.proof(c),
+    };
     let spent = (trial.state.runs, trial.state.spent_s);
     let mut summary = Summary::of(&search.subject.check, search.subject.classes.clone(), &found, spent);
     summary.doubt = search.doubt();
@@ -154,9 +161,9 @@ fn look<R: FnMut(&Candidate) -> Result<Seen, Stop>>(
         return Ok(false);
     }
     minimize(sizes, best, trial)?;
-    trial.at_least(best, prove)?;
+    trial.prove(best, prove)?;
     for fault in &best.faults {
-        trial.at_least(&best.without(*fault), prove)?;
+        trial.prove(&best.without(*fault), prove)?;
     }
     Ok(true)
 }
@@ -181,12 +188,16 @@ impl Search<'_> {
         }
         let seen = self.seen(&result);
         if !self.globals.quiet {
-            let faults: Vec<String> = candidate.faults.iter().map(|f| label(&self.subject.tree, *f)).collect();
-            let smaller: Vec<String> = candidate.amounts.iter().map(|(path, value)| format!("{path}={value}")).collect();
-            let word = if seen == Seen::Fails { "fails" } else { "holds" };
-            eprintln!("{word}  {}  {}", faults.join(", "), smaller.join(" "));
+            eprintln!("{}  {}", if seen == Seen::Fails { "fails" } else { "holds" }, self.describe(candidate));
         }
         Ok(seen)
+    }
+
+    fn describe(&self, candidate: &Candidate) -> String {
+        let faults: Vec<String> = candidate.faults.iter().map(|f| label(&self.subject.tree, *f)).collect();
+        let faults = if faults.is_empty() { "without a fault".to_owned() } else { faults.join(", ") };
+        let smaller = self.sizes.amounts.iter().filter(|a| candidate.has(a) && candidate.amount(a) < a.full);
+        smaller.fold(faults, |text, a| format!("{text}; {}: {}", a.path, a.text(candidate.amount(a))))
     }
 
     /// The same check, and jobs that came out badly in a way that the original knows.
@@ -218,7 +229,7 @@ impl Search<'_> {
     fn store(&self, candidate: &Candidate, path: &Path, comment: &str) -> Result<(), String> {
         let tree = keep::beside(candidate.apply(&self.subject.tree, &self.sizes)?, &self.args.run, self.output)?;
         let text = serde_yaml::to_string(&tree).map_err(|e| e.to_string())?;
-        std::fs::write(path, format!("{comment}{text}")).map_err(|e| format!("{}: {e}", path.display()))
+        std::fs::write(path, format!("{comment}{}\n", text.trim_end())).map_err(|e| format!("{}: {e}", path.display()))
     }
 
     fn finish(&self, best: &Candidate, summary: &Summary) -> Result<(), String> {

@@ -52,7 +52,7 @@ pub fn write(incident: &Incident, target: &Target<'_>) -> Written {
     let quoted = |text: &str| Json::from(text).to_string();
     let _ = write!(
         out,
-        "version: 1\nname: {}\ndescription: {}\ntarget:\n  driver: {}\n  url: {}\n{runtime}duration: {:.3}s\n{load}{faults}{checks}",
+        "version: 1\nname: {}\ndescription: {}\nseed: 1\ntarget:\n  driver: {}\n  url: {}\n{runtime}duration: {:.3}s\n{load}{faults}{checks}",
         quoted(target.name),
         quoted(&format!("What was recorded from {} on, again.", incident.begin)),
         quoted(target.driver),

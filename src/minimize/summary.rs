@@ -67,14 +67,17 @@ pub struct Found<'a> {
     pub best: &'a Candidate,
     /// Whether the original failed again; or why the search was stopped.
     pub end: &'a Result<bool, Stop>,
+    /// Of the runs that the search went by.
     pub tally: &'a dyn Fn(&Candidate) -> Tally,
+    /// Of the runs after it.
+    pub proof: &'a dyn Fn(&Candidate) -> Tally,
 }
 
 impl Summary {
     pub fn of(check: &str, classes: Vec<&'static str>, found: &Found<'_>, (runs, spent_s): (u32, f64)) -> Self {
-        let Found { tree, sizes, best, end, tally } = *found;
+        let Found { tree, sizes, best, end, tally, proof } = *found;
         let kept =
-            best.faults.iter().map(|fault| Kept { name: label(tree, *fault), without: tally(&best.without(*fault)).into() });
+            best.faults.iter().map(|fault| Kept { name: label(tree, *fault), without: proof(&best.without(*fault)).into() });
         let smaller = sizes.amounts.iter().filter(|a| best.has(a) && best.amount(a) < a.full);
         Self {
             check: check.to_owned(),
@@ -82,7 +85,7 @@ impl Summary {
             complete: matches!(end, Ok(true)),
             stopped: end.as_ref().err().map(Stop::text),
             original: tally(&Candidate::whole(sizes)).into(),
-            smallest: tally(best).into(),
+            smallest: if matches!(end, Ok(true)) { proof(best) } else { tally(best) }.into(),
             faults: kept.collect(),
             faults_before: sizes.faults,
             loads: best.loads.len(),

@@ -64,7 +64,10 @@ pub struct State {
     pub of: String,
     pub runs: u32,
     pub spent_s: f64,
+    /// What the search went by.
     pub seen: Vec<(Candidate, Tally)>,
+    /// What was seen of the end's candidates after the search: none of these runs has led to them.
+    pub proven: Vec<(Candidate, Tally)>,
 }
 
 /// How much may be spent, and how much a candidate takes.
@@ -102,24 +105,29 @@ impl<R: FnMut(&Candidate) -> Result<Seen, Stop>> Trial<R> {
     }
 
     pub fn tally(&self, candidate: &Candidate) -> Tally {
-        self.state.seen.iter().find(|(known, _)| known == candidate).map_or_else(Tally::default, |(_, tally)| *tally)
+        tally(&self.state.seen, candidate)
     }
 
-    /// Runs a candidate until it has been run so often, or cannot be.
+    /// In runs of its own, which the search has not gone by.
+    pub fn proof(&self, candidate: &Candidate) -> Tally {
+        tally(&self.state.proven, candidate)
+    }
+
+    /// Runs a candidate so often, apart from the runs that the search went by: those have chosen it, and would flatter it.
     ///
     /// # Errors
     /// A bound was reached.
-    pub fn at_least(&mut self, candidate: &Candidate, runs: u32) -> Result<Tally, Stop> {
-        loop {
-            let tally = self.tally(candidate);
-            if tally.impossible || tally.runs >= runs {
-                return Ok(tally);
-            }
-            self.once(candidate)?;
+    pub fn prove(&mut self, candidate: &Candidate, runs: u32) -> Result<(), Stop> {
+        while self.proof(candidate).runs < runs && !self.proof(candidate).impossible {
+            let tally = self.once(candidate, self.proof(candidate))?;
+            keep(&mut self.state.proven, candidate, tally);
+            self.save()?;
         }
+        Ok(())
     }
 
-    fn once(&mut self, candidate: &Candidate) -> Result<(), Stop> {
+    /// One run more.
+    fn once(&mut self, candidate: &Candidate, mut tally: Tally) -> Result<Tally, Stop> {
         if self.state.runs >= self.bounds.runs {
             return Err(Stop::Runs);
         }
@@ -128,7 +136,6 @@ impl<R: FnMut(&Candidate) -> Result<Seen, Stop>> Trial<R> {
         }
         let start = Instant::now();
         let seen = (self.run)(candidate)?;
-        let mut tally = self.tally(candidate);
         match seen {
             Seen::Impossible => tally.impossible = true,
             Seen::Fails | Seen::Holds => {
@@ -137,10 +144,8 @@ impl<R: FnMut(&Candidate) -> Result<Seen, Stop>> Trial<R> {
                 self.state.runs += 1;
             }
         }
-        self.state.seen.retain(|(known, _)| known != candidate);
-        self.state.seen.push((candidate.clone(), tally));
         self.state.spent_s += start.elapsed().as_secs_f64();
-        self.save()
+        Ok(tally)
     }
 
     fn save(&self) -> Result<(), Stop> {
@@ -166,9 +171,20 @@ impl<R: FnMut(&Candidate) -> Result<Seen, Stop>> Test for Trial<R> {
             if tally.fails >= needed {
                 return Ok(true);
             }
-            self.once(candidate)?;
+            let tally = self.once(candidate, tally)?;
+            keep(&mut self.state.seen, candidate, tally);
+            self.save()?;
         }
     }
+}
+
+fn tally(of: &[(Candidate, Tally)], candidate: &Candidate) -> Tally {
+    of.iter().find(|(known, _)| known == candidate).map_or_else(Tally::default, |(_, tally)| *tally)
+}
+
+fn keep(all: &mut Vec<(Candidate, Tally)>, candidate: &Candidate, tally: Tally) {
+    all.retain(|(known, _)| known != candidate);
+    all.push((candidate.clone(), tally));
 }
 
 #[cfg(test)]
@@ -233,6 +249,28 @@ mod tests {
         let state: State = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         assert_eq!(state.runs, runs);
         assert!(Trial::open(&path, "y", bounds(3), |_: &Candidate| Ok(Seen::Holds)).is_err());
+    }
+
+    /// A failure that comes in six of ten runs is chosen by its bad luck: fresh runs tell its true share.
+    #[test]
+    fn what_chose_a_candidate_does_not_prove_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        let mut run = |_: &Candidate| Ok(if rng.random_bool(0.6) { Seen::Fails } else { Seen::Holds });
+        let (mut chosen, mut proven) = (Tally::default(), Tally::default());
+        for n in 0..200 {
+            let path = folder.path().join(format!("{n}.json"));
+            let mut trial = Trial::open(&path, "x", bounds(3), &mut run).unwrap();
+            let whole = Candidate::whole(&SIZES);
+            if trial.fails(&whole).unwrap() {
+                trial.prove(&whole, 5).unwrap();
+                let (by, proof) = (trial.tally(&whole), trial.proof(&whole));
+                (chosen.runs, chosen.fails) = (chosen.runs + by.runs, chosen.fails + by.fails);
+                (proven.runs, proven.fails) = (proven.runs + proof.runs, proven.fails + proof.fails);
+            }
+        }
+        let share = |tally: Tally| f64::from(tally.fails) / f64::from(tally.runs);
+        assert!(share(chosen) > 0.75 && (share(proven) - 0.6).abs() < 0.06, "{} {}", share(chosen), share(proven));
     }
 
     #[test]
