@@ -114,6 +114,9 @@ fn a_hidden_schedule_is_brought_back_from_logs_and_metrics() {
         let (run, result) = result(&folder.join(reports));
         assert_eq!(verdict(&result, "all_jobs_complete"), expected, "{text}\n{}", run.display());
         assert_eq!(result["jobs"]["submitted"], trace.lines().count());
+        // It is the backend, and not the traffic.
+        let failed = result["checks"].as_array().unwrap().iter().filter(|c| c["verdict"] == "failed").count();
+        assert_eq!(failed > 0, defect.is_some(), "{:#}", result["checks"]);
         // Enough in its folder to be run again, wherever that is.
         let moved = folder.join(format!("{reports}-moved"));
         std::fs::rename(&run, &moved).unwrap();

@@ -1,12 +1,13 @@
 //! Whether a candidate fails, from several runs; what was seen is kept, so that an interrupted search goes on.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::Test;
 use super::candidate::Candidate;
+use crate::clock::Clock;
 use crate::stats::rate_upper_bound;
 
 /// How one run of a candidate came out.
@@ -84,6 +85,7 @@ pub struct Trial<R> {
     pub state: State,
     path: PathBuf,
     bounds: Bounds,
+    clock: Clock,
     run: R,
 }
 
@@ -101,7 +103,7 @@ impl<R: FnMut(&Candidate) -> Result<Seen, Stop>> Trial<R> {
         if state.of != of {
             return Err(format!("{} is of another search ({}): choose another folder with --output", path.display(), state.of));
         }
-        Ok(Self { state, path: path.to_owned(), bounds, run })
+        Ok(Self { state, path: path.to_owned(), bounds, clock: Clock::start(), run })
     }
 
     pub fn tally(&self, candidate: &Candidate) -> Tally {
@@ -134,7 +136,7 @@ impl<R: FnMut(&Candidate) -> Result<Seen, Stop>> Trial<R> {
         if self.state.spent_s >= self.bounds.time.as_secs_f64() {
             return Err(Stop::Time);
         }
-        let start = Instant::now();
+        let began = self.clock.now_s();
         let seen = (self.run)(candidate)?;
         match seen {
             Seen::Impossible => tally.impossible = true,
@@ -144,7 +146,7 @@ impl<R: FnMut(&Candidate) -> Result<Seen, Stop>> Trial<R> {
                 self.state.runs += 1;
             }
         }
-        self.state.spent_s += start.elapsed().as_secs_f64();
+        self.state.spent_s += self.clock.now_s() - began;
         Ok(tally)
     }
 
