@@ -109,6 +109,32 @@ fn every_experiment_follows_the_schema_and_is_valid() {
 }
 
 #[test]
+fn the_schedule_follows_its_schema_and_is_valid() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/schedule/nightly.yaml");
+    let schema: Json = serde_json::from_str(&stdout(&["schema", "schedule"])).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    // Those who are told are there as an example.
+    let told: String = text
+        .lines()
+        .map(|line| {
+            line.strip_prefix("# ").filter(|l| l.starts_with("notify:") || l.starts_with("  - {")).unwrap_or(line).to_owned()
+                + "\n"
+        })
+        .collect();
+    for text in [&text, &told] {
+        let tree: Json = serde_yaml::from_str(text).unwrap();
+        let errors: Vec<String> = validator.iter_errors(&tree).map(|e| format!("{e} at {}", e.instance_path)).collect();
+        assert!(errors.is_empty(), "{errors:#?}");
+    }
+    assert!(told.contains("\nnotify:\n  - { name: chat"), "{told}");
+    let misspelt: Json = serde_yaml::from_str(&text.replace("time_zone", "timezone")).unwrap();
+    assert!(!validator.is_valid(&misspelt));
+    let next = stdout(&["schedule", "check", path.to_str().unwrap(), "--from", "2026-11-24T12:00:00Z", "--next", "1"]);
+    assert_eq!(next.matches("CET").count(), 5, "{next}");
+}
+
+#[test]
 fn the_built_in_driver_follows_its_schema() {
     let schema: Json = serde_json::from_str(&stdout(&["schema", "driver"])).unwrap();
     let driver: Json = serde_yaml::from_str(include_str!("../src/driver/built_in/reference.yaml")).unwrap();
