@@ -35,5 +35,15 @@ fn bytes(value: f64) -> String {
 
 /// `1 job`, `3 jobs`.
 pub fn jobs(n: u64) -> String {
-    if n == 1 { "1 job".to_owned() } else { format!("{n} jobs") }
+    count(n as usize, "job")
+}
+
+/// `1 problem`, `3 problems`.
+pub fn count(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
+/// A word of one of our enums, as reports write it.
+pub fn word(of: impl serde::Serialize) -> String {
+    serde_json::to_value(of).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
 }

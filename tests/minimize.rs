@@ -129,6 +129,17 @@ fn a_run_is_replayed_with_the_same_plan_and_compared() {
     assert_eq!(worse.status.code(), Some(1), "{}", said(&worse));
     assert!(said(&worse).contains("* all_jobs_complete"), "{}", said(&worse));
     let second = runs(&folder.join("worse")).remove(0);
+    // By the beginning of an id, too.
+    let by_id = |run: &Path| run.file_name().unwrap().to_str().unwrap()[..23].to_owned();
+    let both = chaos(folder, &["compare", &by_id(&first), second.to_str().unwrap(), "--format", "json"]);
+    assert_eq!(
+        serde_json::from_slice::<Json>(&both.stdout).unwrap()["outcomes"],
+        serde_json::json!(["passed", "failed"]),
+        "{}",
+        said(&both)
+    );
+    let none = chaos(folder, &["replay", "1999"]);
+    assert!(none.status.code() == Some(2) && said(&none).contains("no run in reports begins with `1999`"), "{}", said(&none));
     let compare = |a: &Path, b: &Path| chaos(folder, &["compare", a.to_str().unwrap(), b.to_str().unwrap()]).status.code();
     assert_eq!((compare(&first, &second), compare(&second, &first)), (Some(1), Some(0)));
     let other = chaos(folder, &["replay", first.to_str().unwrap(), "--reports", "other", "-q", "--seed", "99"]);

@@ -11,6 +11,7 @@ use crate::experiment::file::{self, Overrides};
 use crate::incident::{self, Incident, Sources, Submission, Target};
 use crate::plan::build;
 use crate::seed::Seed;
+use crate::text::count;
 
 /// Make an experiment of what was recorded of an incident: arrivals as a trace, restarts and lost connections at their moments,
 /// each with the line that it was taken from.
@@ -94,7 +95,7 @@ fn make(args: Args) -> Result<String, (Exit, String)> {
         (incident.drops.len(), "lost connection"),
         (incident.gpu_out_of_memory.len(), "out-of-memory error"),
     ];
-    let found = found.map(|(n, what)| format!("{n} {what}{}", if n == 1 { "" } else { "s" })).join(", ");
+    let found = found.map(|(n, what)| count(n, what)).join(", ");
     let mut out = format!("{}: {found} in {:.0} s\n", path.display(), incident.lasts_s);
     written.experiment.lines().filter(|line| line.starts_with("#   QUESTION")).for_each(|line| {
         out.push_str(&format!("{}\n", line.trim_start_matches("#   ")));

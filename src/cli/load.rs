@@ -10,6 +10,7 @@ use crate::experiment::file::{self, Loaded, Overrides};
 use crate::plan::Plan;
 use crate::plan::build;
 use crate::seed::Seed;
+use crate::text::count;
 
 /// A file with its plan.
 pub struct Ready {
@@ -40,12 +41,9 @@ pub fn read(file: &Path, overrides: &Overrides) -> Result<Ready, Diagnostics> {
 
 fn show(diags: &Diagnostics, format: OutputFormat) -> Exit {
     match format {
-        OutputFormat::Text => eprintln!(
-            "{}\n\n{} problem{} found",
-            diags.render(std::io::stderr().is_terminal()),
-            diags.found.len(),
-            if diags.found.len() == 1 { "" } else { "s" }
-        ),
+        OutputFormat::Text => {
+            eprintln!("{}\n\n{} found", diags.render(std::io::stderr().is_terminal()), count(diags.found.len(), "problem"))
+        }
         OutputFormat::Json => {
             super::print(&(serde_json::json!({ "valid": false, "errors": diags.located() }).to_string() + "\n"));
         }

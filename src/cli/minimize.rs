@@ -10,6 +10,7 @@ use crate::experiment::diagnostic::Diagnostics;
 use crate::experiment::file::{self, Overrides};
 use crate::experiment::node::Node;
 use crate::experiment::units::WallTime;
+use crate::history;
 use crate::minimize::candidate::{Candidate, Sizes, label, normal};
 use crate::minimize::summary::{Found, Summary};
 use crate::minimize::trial::{Bounds, Seen, Stop, Trial};
@@ -22,8 +23,11 @@ use crate::report::result::RunResult;
     after_help = "A search that was stopped goes on with the same command.\n\nExit codes: 0 the smallest was found, 4 it could not be run, 6 a bound was reached or the failure did not come again,\n130 interrupted.\n\nExample: chaos minimize reports/20261123T120000Z-gpu-oom-1a2b3c --confirm 5"
 )]
 pub struct Args {
-    /// The failed run's folder.
-    run: PathBuf,
+    /// The failed run: its folder, or the beginning of its id.
+    run: String,
+    /// Where the runs are.
+    #[arg(long, default_value = "reports")]
+    reports: PathBuf,
     /// The check that must fail. Without it the first that failed.
     #[arg(long, value_name = "NAME")]
     check: Option<String>,
@@ -54,6 +58,7 @@ pub struct Args {
 
 /// What failed.
 struct Subject {
+    run_id: String,
     check: String,
     /// How the jobs came out that the check is about: the same check may fail for another reason.
     classes: Vec<&'static str>,
@@ -63,6 +68,8 @@ struct Subject {
 /// Where everything of a search is.
 struct Search<'a> {
     args: &'a Args,
+    /// The failed run's folder.
+    run: &'a Path,
     globals: &'a Globals,
     subject: Subject,
     sizes: Sizes,
@@ -79,14 +86,15 @@ pub fn run(args: Args, globals: &Globals) -> Exit {
 
 fn search(args: &Args, globals: &Globals) -> Result<Exit, (Exit, String)> {
     let cannot = |reason: String| (Exit::CannotRun, reason);
-    let output = args.output.clone().unwrap_or_else(|| args.run.join("minimize"));
-    let subject = subject(args).map_err(|reason| (Exit::Usage, reason))?;
+    let run = history::folder(&args.run, &args.reports).map_err(|reason| (Exit::Usage, reason))?;
+    let output = args.output.clone().unwrap_or_else(|| run.join("minimize"));
+    let subject = subject(&run, args.check.as_deref()).map_err(|reason| (Exit::Usage, reason))?;
     std::fs::create_dir_all(&output).map_err(|e| cannot(format!("{}: {e}", output.display())))?;
-    let lines = |trace: &str| Some(std::fs::read_to_string(args.run.join(trace)).ok()?.lines().count() as u64);
+    let lines = |trace: &str| Some(std::fs::read_to_string(run.join(trace)).ok()?.lines().count() as u64);
     let sizes = Sizes::of(&subject.tree, lines);
-    let search = Search { args, globals, subject, sizes, output: &output };
+    let search = Search { args, run: &run, globals, subject, sizes, output: &output };
     let bounds = Bounds { runs: args.most_runs, time: args.most_time.0, confirm: args.confirm };
-    let of = format!("{}: {}", args.run.display(), search.subject.check);
+    let of = format!("{}: {}", search.subject.run_id, search.subject.check);
     let mut trial = Trial::open(&output.join("state.json"), &of, bounds, |c: &Candidate| search.once(c)).map_err(cannot)?;
     let mut best = Candidate::whole(&search.sizes);
     let end = look(&search.sizes, &mut best, &mut trial, args.prove);
@@ -111,23 +119,21 @@ fn search(args: &Args, globals: &Globals) -> Result<Exit, (Exit, String)> {
 }
 
 /// The check that failed, and the experiment.
-fn subject(args: &Args) -> Result<Subject, String> {
-    let path = args.run.join("result.json");
-    let text = std::fs::read_to_string(&path)
-        .map_err(|e| format!("cannot read {}: {e}; expected the folder of a run", path.display()))?;
-    let result: RunResult = serde_json::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))?;
+fn subject(run: &Path, check: Option<&str>) -> Result<Subject, String> {
+    let result = RunResult::read(run)?;
     let mut failed = result.checks.iter().filter(|c| c.verdict == Ruling::Failed);
-    let check = match &args.check {
+    let check = match check {
         Some(name) => {
-            failed.find(|c| c.name == *name).ok_or_else(|| format!("no check of the name `{name}` failed in that run"))?
+            failed.find(|c| c.name == name).ok_or_else(|| format!("no check of the name `{name}` failed in that run"))?
         }
         None => failed.next().ok_or("no check failed in that run: there is nothing to make smaller")?,
     };
-    let experiment = args.run.join("experiment.yaml");
+    let experiment = run.join("experiment.yaml");
     // Filled in only to find what is wrong: what is made smaller is the tree as it stands.
     let loaded = file::load(&experiment, &Overrides::default(), &|name| std::env::var(name).ok())
         .map_err(|diags: Diagnostics| diags.render(false))?;
-    Ok(Subject { check: check.name.clone(), classes: classes(&result, &check.name), tree: normal(loaded.tree) })
+    let (check, run_id) = (check.name.clone(), result.run_id.clone());
+    Ok(Subject { run_id, classes: classes(&result, &check), check, tree: normal(loaded.tree) })
 }
 
 /// The ways in which jobs did not come out well, where that is what the check is about.
@@ -227,7 +233,7 @@ impl Search<'_> {
     }
 
     fn store(&self, candidate: &Candidate, path: &Path, comment: &str) -> Result<(), String> {
-        let tree = keep::beside(candidate.apply(&self.subject.tree, &self.sizes)?, &self.args.run, self.output)?;
+        let tree = keep::beside(candidate.apply(&self.subject.tree, &self.sizes)?, self.run, self.output)?;
         let text = serde_yaml::to_string(&tree).map_err(|e| e.to_string())?;
         std::fs::write(path, format!("{comment}{}\n", text.trim_end())).map_err(|e| format!("{}: {e}", path.display()))
     }

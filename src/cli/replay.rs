@@ -6,16 +6,17 @@ use super::load;
 use super::{Globals, OutputFormat, compare, complain, logging, run};
 use crate::exit::Exit;
 use crate::experiment::file::Overrides;
+use crate::history;
 
 /// Run the same plan with the same seed again, against the same or another target, and compare.
 #[derive(clap::Args)]
 #[command(after_help = "Example: chaos replay reports/20261123T120000Z-gpu-oom-1a2b3c --url http://localhost:5000")]
 pub struct Args {
-    /// The folder of the run.
-    run: PathBuf,
+    /// The run: its folder, or the beginning of its id.
+    run: String,
     #[command(flatten)]
     overrides: Overrides,
-    /// Where the new run's folder is made.
+    /// Where runs are, and the new run's folder is made.
     #[arg(long, default_value = "reports")]
     reports: PathBuf,
     /// What is printed at the end.
@@ -25,7 +26,11 @@ pub struct Args {
 
 pub fn run(args: Args, globals: &Globals) -> Exit {
     logging::start(globals, "warn", false);
-    let ready = match load::ready(&args.run.join("experiment.yaml"), &args.overrides, OutputFormat::Text) {
+    let old = match history::folder(&args.run, &args.reports) {
+        Ok(old) => old,
+        Err(reason) => return complain(Exit::Usage, reason),
+    };
+    let ready = match load::ready(&old.join("experiment.yaml"), &args.overrides, OutputFormat::Text) {
         Ok(ready) => ready,
         Err(exit) => return exit,
     };
@@ -33,7 +38,7 @@ pub fn run(args: Args, globals: &Globals) -> Exit {
         Ok(done) => done,
         Err(reason) => return complain(Exit::CannotRun, reason),
     };
-    match compare::compare(&args.run, &folder, args.format) {
+    match compare::compare(&old, &folder, args.format) {
         Ok(_) => Exit::from_code(result.exit_code),
         Err(reason) => complain(Exit::CannotRun, reason),
     }

@@ -25,6 +25,7 @@ use crate::schedule::file::{self, Job, Put, Schedule};
 use crate::schedule::metrics;
 use crate::schedule::process::Processes;
 use crate::schedule::store::{self, Occurrence, Store};
+use crate::text::count;
 
 /// A loop that has not looked for so long is stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(180);
@@ -134,8 +135,7 @@ pub fn run(args: Args, globals: &Globals) -> Exit {
 
 fn load(path: &Path) -> Result<Schedule, String> {
     file::load(path, &|name| std::env::var(name).ok()).map_err(|diags| {
-        let count = diags.found.len();
-        format!("{}\n\n{count} problem{} found", diags.render(std::io::stderr().is_terminal()), if count == 1 { "" } else { "s" })
+        format!("{}\n\n{} found", diags.render(std::io::stderr().is_terminal()), count(diags.found.len(), "problem"))
     })
 }
 

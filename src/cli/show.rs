@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::{OutputFormat, complain, print};
 use crate::exit::Exit;
-use crate::history::History;
+use crate::history::{self, Filter, History};
 use crate::report::result::RunResult;
 use crate::report::terminal;
 
@@ -38,16 +38,10 @@ pub fn run(args: Args) -> Exit {
 }
 
 fn folder(args: &Args) -> Result<PathBuf, String> {
-    if let Some(path) = args.run.as_ref().map(PathBuf::from).filter(|path| path.join("result.json").is_file()) {
-        return Ok(path);
+    if let Some(run) = &args.run {
+        return history::folder(run, &args.reports);
     }
-    let history = History::open(&args.reports)?;
-    let found = match &args.run {
-        Some(begin) => history.find(begin)?,
-        None => history.runs(&crate::history::Filter { limit: Some(1), ..Default::default() })?.into_iter().next(),
-    };
-    found.map(|run| run.folder).ok_or_else(|| match &args.run {
-        Some(begin) => format!("no run in {} begins with `{begin}`; `chaos list` names them", args.reports.display()),
-        None => format!("there is no run in {}", args.reports.display()),
-    })
+    let latest = Filter { limit: Some(1), ..Filter::default() };
+    let found = History::open(&args.reports)?.runs(&latest)?.into_iter().next();
+    found.map(|run| run.folder).ok_or_else(|| format!("there is no run in {}", args.reports.display()))
 }

@@ -14,6 +14,7 @@ use crate::journal;
 use crate::report::result::RunResult;
 use crate::run::outcome::Outcome;
 use crate::seed::fnv;
+use crate::text::word;
 
 pub use score::{Score, score};
 pub use trend::{Change, Point, Series, changes};
@@ -143,10 +144,9 @@ impl History {
         let mut unfinished = Vec::new();
         for folder in there.iter().filter(|folder| !known.contains(*folder)) {
             let path = self.reports.join(folder);
-            let bytes = std::fs::read(path.join("result.json")).ok();
-            match bytes.and_then(|bytes| serde_json::from_slice::<RunResult>(&bytes).ok()) {
-                Some(result) => insert(&transaction, folder, &digest(&path), &result).map_err(failed)?,
-                None => unfinished.push(path),
+            match RunResult::read(&path) {
+                Ok(result) => insert(&transaction, folder, &digest(&path), &result).map_err(failed)?,
+                Err(_) => unfinished.push(path),
             }
         }
         unfinished.sort();
@@ -274,6 +274,22 @@ fn digest(folder: &Path) -> String {
     format!("{:016x}", fnv(lines.join("\n").as_bytes()))
 }
 
+/// The folder of a run: its path, or the beginning of its id among the runs in `reports`.
+///
+/// # Errors
+/// A sentence: there is none, or there are several.
+pub fn folder(run: &str, reports: &Path) -> Result<PathBuf, String> {
+    let path = PathBuf::from(run);
+    if path.join("result.json").is_file() {
+        return Ok(path);
+    }
+    let none = || format!("no run in {} begins with `{run}`; `chaos list` names them", reports.display());
+    if !reports.is_dir() {
+        return Err(none());
+    }
+    History::open(reports)?.find(run)?.map(|run| run.folder).ok_or_else(none)
+}
+
 /// The file is no database, or none that can be read; not one that somebody else is just using.
 fn is_broken(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
@@ -329,11 +345,6 @@ fn insert(db: &Connection, folder: &str, file: &str, result: &RunResult) -> rusq
         figure.execute(params![result.run_id, name, value])?;
     }
     Ok(())
-}
-
-/// An outcome or a verdict, as reports write it.
-fn word(of: impl serde::Serialize) -> String {
-    serde_json::to_value(of).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 /// What is followed over time, in the experiment's own times.

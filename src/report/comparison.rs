@@ -11,6 +11,7 @@ use crate::history::figures;
 use crate::journal::reader;
 use crate::journal::record::Record;
 use crate::stats::compare;
+use crate::text::word;
 
 /// Latencies that are larger by less than this are the same to a user.
 const SLOWER_BY: f64 = 0.1;
@@ -95,11 +96,9 @@ impl Comparison {
 /// # Errors
 /// A folder that is none of a run.
 pub fn of(first: &Path, second: &Path) -> Result<Comparison, String> {
-    let (a, b) = (result(first)?, result(second)?);
+    let (a, b) = (RunResult::read(first)?, RunResult::read(second)?);
     let (ra, rb) = (reader::read(first).map_err(|e| e.to_string())?, reader::read(second).map_err(|e| e.to_string())?);
     let (la, lb) = (latencies(&ra), latencies(&rb));
-    let word =
-        |r: &RunResult| serde_json::to_value(r.outcome).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
     let injected =
         |r: &RunResult| r.faults.iter().filter_map(|f| Some((f.name.clone(), f.injected_at_s? / r.time_scale))).collect();
     let verdicts = |r: &RunResult| r.checks.iter().map(|c| (c.name.clone(), c.verdict)).collect();
@@ -107,19 +106,12 @@ pub fn of(first: &Path, second: &Path) -> Result<Comparison, String> {
         first: a.run_id.clone(),
         second: b.run_id.clone(),
         same_plan: same_plan(&ra, &rb),
-        outcomes: (word(&a), word(&b)),
+        outcomes: (word(a.outcome), word(b.outcome)),
         checks: pairs(verdicts(&a), verdicts(&b)),
         figures: pairs(figures(&a), figures(&b)),
         faults: pairs(injected(&a), injected(&b)),
         slower: compare::compare(&la, &lb).map(|c| c.is_larger(SLOWER_BY)),
     })
-}
-
-fn result(folder: &Path) -> Result<RunResult, String> {
-    let path = folder.join("result.json");
-    let text = std::fs::read_to_string(&path)
-        .map_err(|e| format!("cannot read {}: {e}; expected the folder of a run", path.display()))?;
-    serde_json::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))
 }
 
 fn latencies(record: &Record) -> Vec<f64> {

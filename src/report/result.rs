@@ -1,6 +1,7 @@
 //! `result.json`: the run in figures, versioned, with a JSON Schema (`chaos schema result`).
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
@@ -64,6 +65,19 @@ pub struct RunResult {
     pub recommendations: Vec<String>,
     pub preflight: Vec<PreflightItem>,
     pub notes: Vec<String>,
+}
+
+impl RunResult {
+    /// Of the run in a folder.
+    ///
+    /// # Errors
+    /// A sentence: it is no folder of a run, or of one without a result.
+    pub fn read(folder: &Path) -> Result<Self, String> {
+        let path = folder.join("result.json");
+        let text = std::fs::read_to_string(&path)
+            .map_err(|e| format!("cannot read {}: {e}; expected the folder of a run", path.display()))?;
+        serde_json::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))
+    }
 }
 
 /// What streamed answers were like; times in seconds.

@@ -5,7 +5,7 @@ use super::suite::SuiteResult;
 use crate::check::Ruling;
 use crate::check::grade::{Grade, limits_of};
 use crate::journal::record::MEMORY;
-use crate::text::{figure, seconds};
+use crate::text::{self, figure, seconds};
 
 /// A heading with what stands under it.
 pub struct Section {
@@ -126,15 +126,11 @@ fn performance(runs: &[RunResult]) -> Section {
             own(r.latency.mean_s),
             own(r.latency.p95_s),
             errors.to_string(),
-            outcome(r),
+            text::word(r.outcome),
         ]
     };
     let head = ["Scenario", "Users", "Duration", "Requests", "Success %", "Avg Time", "P95 Time", "Errors", "Verdict"];
     Section::table("Performance Results", &head, runs.iter().map(row).collect())
-}
-
-fn outcome(run: &RunResult) -> String {
-    serde_json::to_value(run.outcome).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 /// The plan's table of targets with the measured figures beside it.

@@ -16,6 +16,7 @@ use crate::notify::Notify;
 use crate::plan::build;
 use crate::secret::Redactor;
 use crate::seed::Seed;
+use crate::text::count;
 use crate::{record, words};
 
 /// How long a run may take where nothing is said.
@@ -254,8 +255,7 @@ fn calendar(cron: &At<String>, zone: TimeZone, jitter: WallTime, name: &str, dia
 fn target(entry: &Entry, file: &Path, lookup: Lookup<'_>, diags: &mut Diagnostics) -> Option<String> {
     let overrides = overrides(entry, diags)?;
     let mut complain = |found: &Diagnostics| {
-        let count = found.found.len();
-        let title = format!("{} has {count} problem{}", file.display(), if count == 1 { "" } else { "s" });
+        let title = format!("{} has {}", file.display(), count(found.found.len(), "problem"));
         let first = found.found.first().map_or_else(String::new, |one| one.title.clone());
         let command = format!("chaos validate {} {}", file.display(), entry.args.join(" "));
         diags.error(entry.run.span, title, first).help(format!("see them all with: {}", command.trim_end()));

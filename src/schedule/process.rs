@@ -19,6 +19,7 @@ use crate::exit::Exit;
 use crate::report::result::RunResult;
 use crate::run::outcome::Outcome;
 use crate::runtime::proc_stat;
+use crate::text::word;
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A run that is stopped puts everything back; after this long it is killed, and its guardian puts back.
@@ -83,7 +84,7 @@ pub fn ending(result: &RunResult) -> Ending {
     let outcome = match result.outcome {
         Outcome::Error if result.exit_code == Exit::Stuck.code() => "stuck".to_owned(),
         Outcome::Error if untouched => COULD_NOT_START.to_owned(),
-        other => serde_json::to_value(other).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default(),
+        other => word(other),
     };
     Ending {
         outcome,
