@@ -59,7 +59,7 @@ fn restore(core: &Core, store: Store, entries: Vec<Entry>) {
         }
     }
     if core.config.has(Defect::JobsRunTwice) {
-        inner.queue.extend(&interrupted);
+        inner.twice = interrupted.clone();
     }
     if core.config.has(Defect::SameJobAgain) {
         inner.again = interrupted.first().copied();
