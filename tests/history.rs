@@ -63,7 +63,7 @@ fn json_of(reports: &Path, arguments: &[&str]) -> Json {
 fn runs_are_found_by_what_they_are() {
     let (reports, sample) = (tempfile::tempdir().unwrap(), sample());
     write(reports.path(), &sample, "a", (0..5).map(|n| (if n == 3 { "failed" } else { "passed" }, 1.0)));
-    write(reports.path(), &sample, "b", [("inconclusive", 1.0)]);
+    write(reports.path(), &sample, "b_2", [("inconclusive", 1.0)]);
     let ids = |arguments: &[&str]| -> Vec<String> {
         let all = json_of(reports.path(), arguments);
         all.as_array().unwrap().iter().map(|run| run["run_id"].as_str().unwrap().to_owned()).collect()
@@ -77,8 +77,12 @@ fn runs_are_found_by_what_they_are() {
     assert!(code == Some(0) && text.contains("FAILED"), "{text}");
     let (code, text) = ask(reports.path(), &["show", "a-"]);
     assert!(code == Some(2) && text.contains("give more of it"), "{text}");
-    let (code, text) = ask(reports.path(), &["show", "zzz"]);
-    assert!(code == Some(2) && text.contains("chaos list"), "{text}");
+    let (code, text) = ask(reports.path(), &["show", "b_2-0"]);
+    assert!(code == Some(0) && text.contains("b_2-00000"), "{text}");
+    for nothing in ["zzz", "b-2", "%", "_"] {
+        let (code, text) = ask(reports.path(), &["show", nothing]);
+        assert!(code == Some(2) && text.contains("chaos list"), "{nothing}: {text}");
+    }
     // The database is nothing of its own: broken or gone, it is made anew.
     for broken in [true, false] {
         let path = reports.path().join("history.db");
@@ -89,7 +93,7 @@ fn runs_are_found_by_what_they_are() {
         }
         assert_eq!(ids(&["list"]).len(), 6);
     }
-    std::fs::remove_dir_all(reports.path().join("b-00000")).unwrap();
+    std::fs::remove_dir_all(reports.path().join("b_2-00000")).unwrap();
     assert_eq!(ids(&["list"]).len(), 5, "a run whose folder is gone is forgotten");
 }
 

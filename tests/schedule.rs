@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -40,10 +41,13 @@ struct Simulated {
     runs: Runs,
     script: Arc<Script>,
     begun: Arc<Mutex<BTreeMap<String, usize>>>,
+    /// What starts the next run panics.
+    panics: Arc<AtomicBool>,
 }
 
 impl Simulated {
     async fn carry_out(self, one: Occurrence) {
+        assert!(!self.panics.swap(false, Ordering::Relaxed), "this is a test of what becomes of a panic");
         // As a process needs some time until it has taken the occurrence over.
         tokio::time::sleep(Duration::from_secs(2)).await;
         let began = (self.wall)();
@@ -126,6 +130,7 @@ impl Stage {
             runs: Arc::default(),
             script: Arc::new(script),
             begun: Arc::default(),
+            panics: Arc::default(),
         };
         Self { schedule, store, runner, letters: Arc::default(), wall }
     }
@@ -251,6 +256,20 @@ async fn a_hundred_crashes_lose_and_double_nothing() {
             assert!((due..=due + 1).contains(&runs), "seed {seed}, {entry}: {runs} runs of {due}");
         }
     }
+}
+
+/// A defect of the scheduler itself costs no run, and holds up no target.
+#[tokio::test(start_paused = true)]
+async fn a_panic_on_the_way_to_a_run_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "version: 1\nexperiments: [{name: often, run: tiny.yaml, cron: '*/5 * * * *'}]\n";
+    let stage = Stage::set(folder.path(), text, "2026-11-01T00:01:00Z", [("often", (20, vec!["passed"]))].into());
+    stage.runner.panics.store(true, Ordering::Relaxed);
+    let daemon = stage.start();
+    stage.until("2026-11-01T00:12:00Z").await;
+    stage.crash(daemon).await;
+    assert!(!stage.runner.panics.load(Ordering::Relaxed));
+    assert_eq!(stage.runs("often").len(), 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -213,14 +213,14 @@ impl History {
     /// Several do, or the database cannot be read.
     pub fn find(&self, begin: &str) -> Result<Option<Run>, String> {
         let failed = |e: rusqlite::Error| format!("the history cannot be read: {e}");
-        let pattern = format!("{}%", begin.replace(['%', '_'], ""));
         let mut statement = self
             .db
             .prepare_cached(&format!(
-                "SELECT {COLUMNS} FROM runs WHERE run_id LIKE ?1 OR folder LIKE ?1 ORDER BY started_ms DESC LIMIT 2"
+                "SELECT {COLUMNS} FROM runs WHERE substr(run_id, 1, length(?1)) = ?1 OR substr(folder, 1, length(?1)) = ?1
+                 ORDER BY started_ms DESC LIMIT 2"
             ))
             .map_err(failed)?;
-        let found: Vec<Run> = statement.query_map([pattern], |row| self.run(row)).and_then(Iterator::collect).map_err(failed)?;
+        let found: Vec<Run> = statement.query_map([begin], |row| self.run(row)).and_then(Iterator::collect).map_err(failed)?;
         match found.as_slice() {
             [first, second] => Err(format!("`{begin}` may mean {} or {}: give more of it", first.run_id, second.run_id)),
             other => Ok(other.first().cloned()),

@@ -54,11 +54,17 @@ pub fn inspect(name: &str, text: &str) -> Result<Read, String> {
         read.containers.insert(who.to_owned());
         let at = |key: &str| state.get(key).and_then(stamp::json).map(|(t, _)| t).filter(|t| t.as_second() > 0);
         let fact = |at, what, text: String| Fact { at, what, source: name.to_owned(), text: quote(&text) };
-        let oom = state.get("OOMKilled").and_then(Json::as_bool) == Some(true);
+        let is = |key: &str| state.get(key).and_then(Json::as_bool) == Some(true);
         if let Some(ended) = at("FinishedAt") {
             let exit = state.get("ExitCode").and_then(Json::as_i64).unwrap_or(0);
-            let what = if oom { What::OomKilled } else { What::Ended { killed: !matches!(exit, 0 | 143) } };
-            read.facts.push(fact(ended, what, format!("{who}: ended with {exit}, OOMKilled {oom}")));
+            // Once it runs again the engine has forgotten with what it ended.
+            let runs = is("Running") && !is("Restarting");
+            let (what, how) = match (is("OOMKilled"), runs) {
+                (true, _) => (What::OomKilled, "out of memory".to_owned()),
+                (false, true) => (What::Gone, "with what is not kept".to_owned()),
+                (false, false) => (What::Ended { killed: !matches!(exit, 0 | 143) }, format!("with {exit}")),
+            };
+            read.facts.push(fact(ended, what, format!("{who}: ended, {how}")));
         }
         read.facts.extend(at("StartedAt").map(|at| fact(at, What::Started, format!("{who}: started"))));
         if let Some(limit) = one.pointer("/HostConfig/Memory").and_then(Json::as_u64).filter(|bytes| *bytes > 0) {
@@ -89,6 +95,15 @@ mod tests {
         let read = inspect("i", text).unwrap();
         assert_eq!(read.facts.iter().map(|f| f.what.clone()).collect::<Vec<_>>(), [What::OomKilled, What::Started]);
         assert_eq!(read.doubts.len(), 2, "{:?}", read.doubts);
+        let state = |running: bool, restarting: bool, exit: i64| {
+            format!(
+                r#"{{"State":{{"Running":{running},"Restarting":{restarting},"ExitCode":{exit},"FinishedAt":"2026-11-24T00:00:01Z"}}}}"#
+            )
+        };
+        let end = |text: String| inspect("i", &text).unwrap().facts[0].what.clone();
+        assert_eq!(end(state(true, false, 0)), What::Gone);
+        assert_eq!(end(state(true, true, 139)), What::Ended { killed: true });
+        assert_eq!(end(state(false, false, 0)), What::Ended { killed: false });
         assert!(events("e", "x").is_err() && inspect("i", "{}").is_err());
     }
 }

@@ -71,6 +71,8 @@ pub enum What {
     Ended {
         killed: bool,
     },
+    /// The server ended, and nothing is left that says how.
+    Gone,
     /// The kernel or the engine killed it for its memory.
     OomKilled,
     /// The GPU's memory was exhausted.

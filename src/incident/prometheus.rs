@@ -39,7 +39,7 @@ impl Series<'_> {
         match self.name {
             "process_start_time_seconds" => self.starts(read),
             "up" => self.steps(read, |before, now| match (before >= 1.0, now >= 1.0) {
-                (true, false) => Some(What::Ended { killed: true }),
+                (true, false) => Some(What::Gone),
                 (false, true) => Some(What::Started),
                 _ => None,
             }),

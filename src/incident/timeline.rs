@@ -154,7 +154,7 @@ fn restarts(facts: &[Fact], first_arrival: Timestamp) -> Vec<Restart> {
 
 /// Somebody knows that the server was gone.
 fn is_end(what: &What) -> bool {
-    matches!(what, What::Ended { .. } | What::OomKilled) || is_unanswered(what)
+    matches!(what, What::Ended { .. } | What::OomKilled | What::Gone) || is_unanswered(what)
 }
 
 fn is_unanswered(what: &What) -> bool {

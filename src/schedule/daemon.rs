@@ -187,8 +187,13 @@ impl Daemon {
         let noted = match done {
             Some(Done::Run(id)) => self.note_run(id),
             Some(Done::Letter(letter, result)) => self.note_letter(&letter, result),
-            // A task that panicked; its occurrence is taken up again by the next look.
-            None => Ok(()),
+            // A task that panicked, and nobody knows which: everything is taken up again. A run begins once in any case, and a
+            // letter's second copy has the id of the first.
+            None => {
+                self.in_hand.clear();
+                self.on_the_way.clear();
+                Ok(())
+            }
         };
         if let Err(error) = noted {
             tracing::error!("the schedule's memory cannot be used: {error}");
