@@ -15,6 +15,9 @@ const ONE_DROP: SignedDuration = SignedDuration::from_secs(2);
 /// Connections that are lost this close to a restart are its consequence.
 const BY_RESTART: SignedDuration = SignedDuration::from_secs(10);
 
+/// So many connections that end at once are no users who went away.
+const MANY: usize = 3;
+
 /// What a gateway answers in place of a server that it cannot reach.
 const UNANSWERED: &[u16] = &[502, 504];
 
@@ -85,7 +88,8 @@ impl Incident {
                 "{unanswered} requests were answered with 502 or 504, and no restart was recorded: was the target gone for a while?"
             ));
         }
-        let drops = drops(&facts, &restarts);
+        let drops = together(&facts, &restarts, |what| *what == What::Disconnected);
+        doubts.extend(upgraded(&facts, &restarts, begin).filter(|_| drops.is_empty()));
         Ok(Self {
             begin,
             lasts_s: until.unwrap_or(last).duration_since(begin).as_secs_f64().max(1.0),
@@ -165,7 +169,21 @@ fn is_unanswered(what: &What) -> bool {
     }
 }
 
-fn drops(facts: &[Fact], restarts: &[Restart]) -> Vec<Vec<Fact>> {
+/// Where only an access log tells of WebSockets: what it cannot say is asked.
+fn upgraded(facts: &[Fact], restarts: &[Restart], begin: Timestamp) -> impl Iterator<Item = String> {
+    let groups = together(facts, restarts, |what| *what == What::Other { status: Some(101) });
+    groups.into_iter().filter(move |group| group.len() >= MANY && group[0].at >= begin).map(move |group| {
+        format!(
+            "{} WebSockets stand together from {} on: did they end then (nginx writes the end, Apache the beginning)? If so: `websocket_drop: {{ at: {:.3}s, listeners: all }}`",
+            group.len(),
+            group[0].source,
+            group[0].at.duration_since(begin).as_secs_f64()
+        )
+    })
+}
+
+/// What came at once, and not by a restart.
+fn together(facts: &[Fact], restarts: &[Restart], is: impl Fn(&What) -> bool) -> Vec<Vec<Fact>> {
     let near = |fact: &Fact| {
         restarts.iter().any(|r| {
             let until = r.until.unwrap_or(r.at);
@@ -174,7 +192,7 @@ fn drops(facts: &[Fact], restarts: &[Restart]) -> Vec<Vec<Fact>> {
         })
     };
     let mut all: Vec<Vec<Fact>> = Vec::new();
-    for fact in facts.iter().filter(|f| f.what == What::Disconnected && !near(f)) {
+    for fact in facts.iter().filter(|f| is(&f.what) && !near(f)) {
         match all.last_mut().filter(|drop| drop.last().is_some_and(|last| fact.at.duration_since(last.at) < ONE_DROP)) {
             Some(drop) => drop.push(fact.clone()),
             None => all.push(vec![fact.clone()]),
@@ -241,5 +259,18 @@ mod tests {
         all.insert(0, fact(0, post(202)));
         let incident = Incident::of(Read { facts: all, ..Read::default() }, None, None).unwrap();
         assert_eq!(incident.drops.iter().map(Vec::len).collect::<Vec<_>>(), [2]);
+    }
+
+    /// Where nothing but an access log tells of connections, it is asked about.
+    #[test]
+    fn connections_that_end_together_are_asked_about() {
+        const ENDED: What = What::Other { status: Some(101) };
+        let asked =
+            |all: &[(i64, What)]| found(all).1.into_iter().filter(|doubt| doubt.contains("WebSockets")).collect::<Vec<_>>();
+        let three = [(500, ENDED), (500, ENDED), (501, ENDED), (700, ENDED), (900, ENDED)];
+        let doubts = asked(&three);
+        assert!(doubts.len() == 1 && doubts[0].starts_with("3 WebSockets") && doubts[0].contains("at: 500.000s"), "{doubts:?}");
+        assert!(asked(&[(100, DIED), (101, What::Started), (102, ENDED), (102, ENDED), (102, ENDED)]).is_empty());
+        assert!(asked(&three[2..]).is_empty());
     }
 }
