@@ -6,9 +6,11 @@ mod trend;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, params};
+use rusqlite::types::Value;
+use rusqlite::{Connection, Row, params, params_from_iter};
 
 use crate::journal;
 use crate::report::result::RunResult;
@@ -163,27 +165,30 @@ impl History {
     /// # Errors
     /// The database cannot be read.
     pub fn runs(&self, filter: &Filter) -> Result<Vec<Run>, String> {
-        let query = format!(
-            "SELECT {COLUMNS} FROM runs
-             WHERE (?1 IS NULL OR experiment = ?1) AND (?2 IS NULL OR outcome = ?2) AND (?3 IS NULL OR target = ?3)
-               AND (?4 IS NULL OR started_ms >= ?4) AND (?5 IS NULL OR started_ms < ?5)
-               AND (?6 IS NULL OR EXISTS (SELECT 1 FROM checks WHERE checks.run_id = runs.run_id AND name = ?6 AND verdict <> 'passed'))
-               AND (?8 IS NULL OR overrides = ?8)
-             ORDER BY started_ms DESC, run_id LIMIT ?7"
-        );
+        let text = |text: &Option<String>| text.clone().map(Value::from);
+        let ms = |at: Option<Timestamp>| at.map(|at| at.as_millisecond().into());
+        let all = [
+            ("experiment = ?", text(&filter.experiment)),
+            ("target = ?", text(&filter.target)),
+            ("overrides = ?", text(&filter.overrides)),
+            ("outcome = ?", filter.outcome.map(|outcome| word(outcome).into())),
+            ("started_ms >= ?", ms(filter.since)),
+            ("started_ms < ?", ms(filter.until)),
+            (
+                "EXISTS (SELECT 1 FROM checks WHERE checks.run_id = runs.run_id AND name = ? AND verdict <> 'passed')",
+                text(&filter.failed_check),
+            ),
+        ];
+        // Only what is asked for stands in the query: then an index can serve it.
+        let asked = all.into_iter().filter_map(|(condition, value)| Some((condition, value?)));
+        let (mut conditions, mut values): (Vec<&str>, Vec<Value>) = asked.unzip();
+        conditions.push("TRUE");
+        values.push(filter.limit.unwrap_or(u32::MAX).into());
+        let conditions = conditions.join(" AND ");
+        let query = format!("SELECT {COLUMNS} FROM runs WHERE {conditions} ORDER BY started_ms DESC, run_id LIMIT ?");
         let read = || -> rusqlite::Result<Vec<Run>> {
             let mut statement = self.db.prepare_cached(&query)?;
-            let arguments = params![
-                filter.experiment,
-                filter.outcome.map(word),
-                filter.target,
-                filter.since.map(Timestamp::as_millisecond),
-                filter.until.map(Timestamp::as_millisecond),
-                filter.failed_check,
-                filter.limit.unwrap_or(u32::MAX),
-                filter.overrides,
-            ];
-            statement.query_map(arguments, |row| self.run(row))?.collect()
+            statement.query_map(params_from_iter(values), |row| self.run(row))?.collect()
         };
         read().map_err(|e| format!("the history cannot be read: {e}"))
     }
@@ -232,25 +237,29 @@ impl History {
     /// # Errors
     /// The database cannot be read.
     pub fn series(&self, of: &Group, latest: u32) -> Result<Vec<Series>, String> {
-        let query = "SELECT name, run_id, started_ms, value
-             FROM (SELECT run_id, started_ms FROM runs WHERE experiment = ?1 AND target = ?2 AND overrides = ?3
-                   ORDER BY started_ms DESC, run_id DESC LIMIT ?4)
-             JOIN figures USING (run_id)";
+        let runs = "SELECT run_id, started_ms FROM (
+                SELECT run_id, started_ms FROM runs WHERE experiment = ?1 AND target = ?2 AND overrides = ?3
+                ORDER BY started_ms DESC, run_id DESC LIMIT ?4)
+             ORDER BY started_ms, run_id";
         let read = || -> rusqlite::Result<BTreeMap<String, Vec<Point>>> {
             let mut all: BTreeMap<String, Vec<Point>> = BTreeMap::new();
-            let mut statement = self.db.prepare_cached(query)?;
-            let mut rows = statement.query(params![of.experiment, of.target, of.overrides, latest])?;
-            while let Some(row) = rows.next()? {
-                let point = (row.get(1)?, row.get(2)?, row.get(3)?);
-                match all.get_mut(row.get_ref(0)?.as_str()?) {
-                    Some(points) => points.push(point),
-                    None => drop(all.insert(row.get(0)?, vec![point])),
+            let mut runs = self.db.prepare_cached(runs)?;
+            let mut figures = self.db.prepare_cached("SELECT name, value FROM figures WHERE run_id = ?1")?;
+            let mut of = runs.query(params![of.experiment, of.target, of.overrides, latest])?;
+            while let Some(run) = of.next()? {
+                let (id, at_ms): (Arc<str>, i64) = (run.get(0)?, run.get(1)?);
+                let mut rows = figures.query([&id])?;
+                while let Some(row) = rows.next()? {
+                    let point = (id.clone(), at_ms, row.get(1)?);
+                    match all.get_mut(row.get_ref(0)?.as_str()?) {
+                        Some(points) => points.push(point),
+                        None => drop(all.insert(row.get(0)?, vec![point])),
+                    }
                 }
             }
             Ok(all)
         };
-        let mut all = read().map_err(|e| format!("the history cannot be read: {e}"))?;
-        all.values_mut().for_each(|points| points.sort_by(|a, b| (a.1, &a.0).cmp(&(b.1, &b.0))));
+        let all = read().map_err(|e| format!("the history cannot be read: {e}"))?;
         Ok(all.into_iter().map(|(name, points)| Series { name, points }).collect())
     }
 

@@ -1,10 +1,12 @@
 //! Since when is it otherwise? Change points of a figure over runs.
 
+use std::sync::Arc;
+
 use crate::stats::median;
 use crate::stats::trend::ranks;
 
 /// Run, moment (milliseconds), value.
-pub type Point = (String, i64, f64);
+pub type Point = (Arc<str>, i64, f64);
 
 /// A figure over time.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,7 +53,8 @@ fn split(series: &Series, from: usize, to: usize, found: &mut Vec<Change>) {
         return;
     }
     let (run_id, at_ms, _) = series.points[from + at].clone();
-    found.push(Change { figure: series.name.clone(), run_id, at_ms, before, after, p });
+    let (figure, run_id) = (series.name.clone(), run_id.to_string());
+    found.push(Change { figure, run_id, at_ms, before, after, p });
     split(series, from, from + at, found);
     split(series, from + at, to, found);
 }
@@ -83,7 +86,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     fn series(values: impl IntoIterator<Item = f64>) -> Series {
-        let points = values.into_iter().enumerate().map(|(at, value)| (format!("run-{at}"), at as i64, value)).collect();
+        let points = values.into_iter().enumerate().map(|(at, value)| (format!("run-{at}").into(), at as i64, value)).collect();
         Series { name: "x".into(), points }
     }
 
