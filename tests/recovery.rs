@@ -425,6 +425,45 @@ fn oom_outcome() {
     assert_eq!(none.verdict().ruling, Inconclusive);
 }
 
+/// A job that met an out-of-memory; one that its process was made to end then, and one whose process it brought down.
+#[test]
+fn an_oom_that_a_restart_cut_off_says_nothing() {
+    let after = |asked: bool, check: &str, hit_t: f64, hit_in: u32| {
+        let mut s = Script::new(check);
+        let job = s.accepted(19.0);
+        let line = |job: u32| format!("CUDA out of memory job={}", s.record.jobs[job as usize].id().unwrap());
+        let hit = Event::LogLine { pattern: "oom".into(), line: line(job), generation: hit_in };
+        if hit_in == 1 {
+            s.at(hit_t, hit.clone());
+        }
+        let status = "signal: 9".into();
+        s.at(21.0, Event::Process { event: ProcessEvent::Exited { generation: 1, status, asked, elsewhere: false } });
+        s.at(22.0, Event::Process { event: ProcessEvent::Started { pid: 8, generation: 2 } });
+        if hit_in == 2 {
+            s.at(hit_t, hit);
+        }
+        s.ends(job, 30.0, view(JobState::Completed)).result(job, 30.0, 10_000, Some(job));
+        s.end(90.0);
+        s.verdict().ruling
+    };
+    // The end of the run is not what became of it.
+    let mut stuck = Script::new("oom_outcome: {}");
+    let job = stuck.accepted(19.0);
+    let line = format!("CUDA out of memory job={}", stuck.record.jobs[job as usize].id().unwrap());
+    stuck.at(20.0, Event::LogLine { pattern: "oom".into(), line, generation: 1 });
+    let exited = ProcessEvent::Exited { generation: 1, status: "signal: 15".into(), asked: true, elsewhere: false };
+    stuck.at(80.0, Event::Process { event: exited });
+    stuck.end(90.0);
+    assert_eq!(stuck.verdict().ruling, Failed, "{:?}", stuck.verdict());
+    for check in ["oom_outcome: {}", "retried_smaller: {}"] {
+        assert_eq!(after(true, check, 20.9, 1), Inconclusive, "{check}: cut off");
+        // The line may be read after the end of its process is known.
+        assert_eq!(after(true, check, 21.1, 1), Inconclusive, "{check}: cut off");
+        assert_eq!(after(true, check, 23.0, 2), Failed, "{check}: the new process met it, and said nothing of a smaller batch");
+        assert_eq!(after(false, check, 20.9, 1), Failed, "{check}: the process died of it");
+    }
+}
+
 /// Three steps of 100 s; from the one with `broken` on jobs take 10 s instead of one.
 fn stepped(broken: u32, at_least: u32) -> Verdict {
     let mut s = Script::from(&format!(

@@ -3,7 +3,7 @@
 use regex::Regex;
 
 use crate::driver::Patterns;
-use crate::journal::facts::JobFacts;
+use crate::journal::facts::{JobFacts, LogHit};
 use crate::journal::record::Record;
 use crate::observe::prometheus::canonical_name;
 
@@ -18,9 +18,20 @@ impl<'a> Signs<'a> {
         Self { record, pattern: Patterns::compiled(record.plan().driver.patterns.oom.as_ref()) }
     }
 
-    /// By its error, by a log line that names it, or by a smaller batch at a later attempt.
+    /// By its error, by a log line that names it, or by a smaller batch at a later attempt; and what followed was not cut off.
     pub fn met(&self, job: &JobFacts) -> bool {
-        self.retried(job) || self.in_error(job) || named_in(job, "oom", self.record)
+        self.retried(job) || self.in_error(job) || (self.named(job, "oom").next().is_some() && !self.cut_off(job))
+    }
+
+    /// The process was made to end, and another one followed, between the job's last out-of-memory and the job's end: what the
+    /// target would have done with it is not known.
+    fn cut_off(&self, job: &JobFacts) -> bool {
+        let Some(hit) = self.named(job, "oom").last() else { return false };
+        let lives = &self.record.generations;
+        let end = job.ended.as_ref().map_or(f64::INFINITY, |(t, ..)| *t);
+        let was_ended =
+            lives.iter().any(|life| life.number == hit.generation && life.exited.is_some() && life.crashed().is_none());
+        was_ended && lives.iter().any(|life| life.number > hit.generation && life.started_t < end)
     }
 
     pub fn in_error(&self, job: &JobFacts) -> bool {
@@ -29,7 +40,14 @@ impl<'a> Signs<'a> {
 
     pub fn retried(&self, job: &JobFacts) -> bool {
         let shrunk = job.smallest_batch.is_some_and(|batch| batch < job.shape.batch);
-        (job.attempts >= 2 && shrunk) || named_in(job, "retry", self.record)
+        (job.attempts >= 2 && shrunk) || self.named(job, "retry").next().is_some()
+    }
+
+    /// Log lines that match the pattern and name the job.
+    fn named(&self, job: &JobFacts, pattern: &'static str) -> impl Iterator<Item = &LogHit> {
+        let id = job.id().filter(|id| !id.is_empty()).map(str::to_owned);
+        let of = self.record.log_hits.iter().filter(move |hit| hit.pattern == pattern);
+        of.filter(move |hit| id.as_ref().is_some_and(|id| names(&hit.line, id)))
     }
 }
 
@@ -57,12 +75,6 @@ pub fn counts(record: &Record) -> Vec<(&'static str, u64)> {
 pub fn lines(record: &Record) -> impl Iterator<Item = String> {
     let hits = record.log_hits.iter().filter(|hit| hit.pattern == "oom").take(3);
     hits.map(|hit| format!("log at {:.1} s: {}", hit.t, hit.line))
-}
-
-/// A log line that matches the pattern names the job.
-fn named_in(job: &JobFacts, pattern: &str, record: &Record) -> bool {
-    let Some(id) = job.id().filter(|id| !id.is_empty()) else { return false };
-    record.log_hits.iter().any(|hit| hit.pattern == pattern && names(&hit.line, id))
 }
 
 /// The id stands in the line as a word of its own: `job-1` is not named by `job-12`.

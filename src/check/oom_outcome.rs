@@ -60,7 +60,7 @@ impl Check for OomOutcome {
             }
         }
         if counts.is_empty() {
-            return Verdict::inconclusive(&expected, "no job is known to have met an out-of-memory");
+            return Verdict::inconclusive(&expected, "no job is known to have met an out-of-memory (one whose process was ended meanwhile tells nothing)");
         }
         let told: Vec<String> = counts.iter().map(|(what, n)| format!("{n} {what}")).collect();
         let memory = Levels::of(record);

@@ -208,4 +208,6 @@ pub struct LogHit {
     pub t: f64,
     pub pattern: String,
     pub line: String,
+    /// Of which life of the process.
+    pub generation: u32,
 }

@@ -124,7 +124,7 @@ impl Record {
                 action: action.clone(),
                 detail: detail.clone(),
             }),
-            Event::LogLine { pattern, line, .. } => self.apply_log(t, pattern, line),
+            Event::LogLine { pattern, line, generation } => self.apply_log(t, pattern, line, *generation),
             Event::Sample { values } => {
                 self.samples += 1;
                 for (name, value) in values {
@@ -255,11 +255,11 @@ impl Record {
         }
     }
 
-    fn apply_log(&mut self, t: f64, pattern: &str, line: &str) {
+    fn apply_log(&mut self, t: f64, pattern: &str, line: &str, generation: u32) {
         let count = self.log_counts.entry(pattern.to_owned()).or_default();
         *count += 1;
         if *count as usize <= MOST_HITS {
-            self.log_hits.push(LogHit { t, pattern: pattern.to_owned(), line: line.to_owned() });
+            self.log_hits.push(LogHit { t, pattern: pattern.to_owned(), line: line.to_owned(), generation });
         }
     }
 }
