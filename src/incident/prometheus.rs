@@ -38,11 +38,7 @@ impl Series<'_> {
         let label = |key: &str| self.labels.get(key).and_then(Json::as_str).unwrap_or_default();
         match self.name {
             "process_start_time_seconds" => self.starts(read),
-            "up" => self.steps(read, |before, now| match (before >= 1.0, now >= 1.0) {
-                (true, false) => Some(What::Gone),
-                (false, true) => Some(What::Started),
-                _ => None,
-            }),
+            "up" => self.ups(read),
             "websocket_connections_active" => {
                 self.steps(read, |before, now| (before >= 2.0 && now == 0.0).then_some(What::Disconnected));
             }
@@ -62,6 +58,19 @@ impl Series<'_> {
         for pair in self.samples.windows(2) {
             let ((_, before), (at, now)) = (pair[0], pair[1]);
             read.facts.extend(mean(before, now).map(|what| self.fact(at, what, &format!("{before} → {now}"))));
+        }
+    }
+
+    /// Between two samples it ended, or began: the last at which it was up is its last sign of life.
+    fn ups(&self, read: &mut Read) {
+        for pair in self.samples.windows(2) {
+            let ((since, before), (at, now)) = (pair[0], pair[1]);
+            let found = match (before >= 1.0, now >= 1.0) {
+                (true, false) => (since, What::LastSign),
+                (false, true) => (at, What::Started),
+                _ => continue,
+            };
+            read.facts.push(self.fact(found.0, found.1, &format!("{before} → {now}")));
         }
     }
 

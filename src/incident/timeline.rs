@@ -10,6 +10,8 @@ use super::{Fact, Read, What};
 const ONE_RESTART: SignedDuration = SignedDuration::from_secs(30);
 /// A server that has ended is waited for this long.
 const DOWN_AT_MOST: SignedDuration = SignedDuration::from_secs(600);
+/// Clocks of several recorders, and samples, differ by less than this.
+const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_secs(2);
 /// Lost connections closer together than this are one event.
 const ONE_DROP: SignedDuration = SignedDuration::from_secs(2);
 /// Connections that are lost this close to a restart are its consequence.
@@ -113,7 +115,10 @@ fn restarts(facts: &[Fact], first_arrival: Timestamp) -> Vec<Restart> {
             (None, true) => fact.at.duration_since(restart.at) < DOWN_AT_MOST,
             (Some(until), true) => fact.at.duration_since(until) < ONE_RESTART,
             (None, false) => fact.at.duration_since(restart.at) < ONE_RESTART,
-            (Some(_), false) => false,
+            // An end that seems to come just after the start that followed it.
+            (Some(until), false) => {
+                restart.end_unknown && !is_unanswered(&fact.what) && fact.at.duration_since(until) < CLOCKS_DIFFER
+            }
         });
         // A gateway has many reasons for not reaching a server: alone it tells of no end.
         if open.is_none() && (started && fact.at <= first_arrival || is_unanswered(&fact.what)) {
@@ -142,9 +147,10 @@ fn restarts(facts: &[Fact], first_arrival: Timestamp) -> Vec<Restart> {
                 restart.at = fact.at;
             }
         }
-        if is_end(&fact.what) && restart.end_unknown && restart.until.is_none() {
+        if is_end(&fact.what) && restart.end_unknown {
             // The first who knows it: what came before was only a sign of life.
             (restart.at, restart.end_unknown) = (fact.at, false);
+            restart.until = restart.until.map(|until| until.max(fact.at));
         }
         restart.killed |= matches!(fact.what, What::Ended { killed: true } | What::OomKilled);
         restart.asked |= fact.what == What::Ended { killed: false };
@@ -242,6 +248,16 @@ mod tests {
         // A server without work has nothing to say for an hour.
         assert_eq!(found(&[(100, What::LastSign), (3700, What::Started)]).0, [(3700.0, 3700.0, false)]);
         assert_eq!(found(&[(100, What::LastSign), (3600, DIED), (3700, What::Started)]).0, [(3600.0, 3700.0, true)]);
+    }
+
+    #[test]
+    fn an_end_that_is_told_a_moment_too_late_is_no_second_restart() {
+        // A start by the process itself, and then samples of whether it is up.
+        assert_eq!(found(&[(100, What::Started), (101, What::LastSign), (103, What::Started)]).0, [(100.0, 100.0, false)]);
+        assert_eq!(found(&[(100, What::Started), (101, DIED), (102, What::Started)]).0, [(101.0, 101.0, true)]);
+        assert_eq!(found(&[(100, What::Started), (105, DIED), (106, What::Started)]).0.len(), 2);
+        // One that is only just there is not reached yet.
+        assert_eq!(found(&[(100, What::LastSign), (104, What::Started), (105, post(502))]).0, [(100.0, 104.0, false)]);
     }
 
     #[test]

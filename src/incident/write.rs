@@ -158,7 +158,7 @@ fn ask_about(restart: &Restart, name: &str, doubts: &mut Vec<String>) {
     }
     if restart.end_unknown {
         doubts.push(format!(
-            "when exactly did the target end at {name}? Its last line, or its next start, is all that was recorded"
+            "when exactly did the target end at {name}? Its last sign of life, or its next start, is all that was recorded"
         ));
     }
     if !restart.killed && !restart.asked {
