@@ -45,9 +45,8 @@ impl<'a> Signs<'a> {
 
     /// Log lines that match the pattern and name the job.
     fn named(&self, job: &JobFacts, pattern: &'static str) -> impl Iterator<Item = &LogHit> {
-        let id = job.id().filter(|id| !id.is_empty()).map(str::to_owned);
-        let of = self.record.log_hits.iter().filter(move |hit| hit.pattern == pattern);
-        of.filter(move |hit| id.as_ref().is_some_and(|id| names(&hit.line, id)))
+        let id = job.id().filter(|id| !id.is_empty());
+        self.record.log_hits.iter().filter(move |hit| hit.pattern == pattern && id.is_some_and(|id| names(&hit.line, id)))
     }
 }
 

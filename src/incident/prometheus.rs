@@ -5,11 +5,13 @@ use serde_json::{Map, Value as Json};
 
 use super::{Clock, Fact, Post, Read, What, quote, stamp};
 
+type Sample = (Timestamp, f64);
+
 /// One series, its samples in order.
 struct Series<'a> {
     name: &'a str,
     labels: &'a Map<String, Json>,
-    samples: Vec<(Timestamp, f64)>,
+    samples: Vec<Sample>,
     source: String,
 }
 
@@ -37,13 +39,21 @@ impl Series<'_> {
     fn tell(&self, read: &mut Read) {
         let label = |key: &str| self.labels.get(key).and_then(Json::as_str).unwrap_or_default();
         match self.name {
-            "process_start_time_seconds" => self.starts(read),
-            "up" => self.ups(read),
+            "process_start_time_seconds" => self.steps(read, |(_, before), (at, now)| {
+                let start = Timestamp::from_millisecond((now * 1e3) as i64).unwrap_or(at);
+                (now - before > 0.5).then_some((start, What::Started))
+            }),
+            // Between two samples it ended, or began: the last at which it was up is its last sign of life.
+            "up" => self.steps(read, |(since, before), (at, now)| match (before >= 1.0, now >= 1.0) {
+                (true, false) => Some((since, What::LastSign)),
+                (false, true) => Some((at, What::Started)),
+                _ => None,
+            }),
             "websocket_connections_active" => {
-                self.steps(read, |before, now| (before >= 2.0 && now == 0.0).then_some(What::Disconnected));
+                self.steps(read, |(_, before), (at, now)| (before >= 2.0 && now == 0.0).then_some((at, What::Disconnected)));
             }
             name if name.contains("out_of_memory") && !name.contains("created") => {
-                self.steps(read, |before, now| (now > before).then_some(What::GpuOutOfMemory));
+                self.steps(read, |(_, before), (at, now)| (now > before).then_some((at, What::GpuOutOfMemory)));
             }
             name if name.ends_with("requests_total") && label("method") == "POST" => self.arrivals(read, label("endpoint")),
             _ => {}
@@ -54,30 +64,11 @@ impl Series<'_> {
         Fact { at, what, source: self.source.clone(), text: quote(&format!("{} {text}", self.name)) }
     }
 
-    fn steps(&self, read: &mut Read, mean: impl Fn(f64, f64) -> Option<What>) {
+    /// What each pair of neighbouring samples means, and when that was.
+    fn steps(&self, read: &mut Read, mean: impl Fn(Sample, Sample) -> Option<(Timestamp, What)>) {
         for pair in self.samples.windows(2) {
-            let ((_, before), (at, now)) = (pair[0], pair[1]);
-            read.facts.extend(mean(before, now).map(|what| self.fact(at, what, &format!("{before} → {now}"))));
-        }
-    }
-
-    /// Between two samples it ended, or began: the last at which it was up is its last sign of life.
-    fn ups(&self, read: &mut Read) {
-        for pair in self.samples.windows(2) {
-            let ((since, before), (at, now)) = (pair[0], pair[1]);
-            let found = match (before >= 1.0, now >= 1.0) {
-                (true, false) => (since, What::LastSign),
-                (false, true) => (at, What::Started),
-                _ => continue,
-            };
-            read.facts.push(self.fact(found.0, found.1, &format!("{before} → {now}")));
-        }
-    }
-
-    fn starts(&self, read: &mut Read) {
-        for pair in self.samples.windows(2).filter(|pair| pair[1].1 - pair[0].1 > 0.5) {
-            let start = Timestamp::from_millisecond((pair[1].1 * 1e3) as i64).unwrap_or(pair[1].0);
-            read.facts.push(self.fact(start, What::Started, &format!("{} → {}", pair[0].1, pair[1].1)));
+            let text = || format!("{} → {}", pair[0].1, pair[1].1);
+            read.facts.extend(mean(pair[0], pair[1]).map(|(at, what)| self.fact(at, what, &text())));
         }
     }
 
