@@ -78,7 +78,7 @@ fn oom_seen() {
     none.end(9.0);
     assert_eq!(ruling(&none), Failed);
     let mut blind = Script::new("oom_seen: {}");
-    let plan = blind.record.plan.as_mut().unwrap();
+    let plan = std::sync::Arc::make_mut(blind.record.plan.as_mut().unwrap());
     (plan.driver.patterns.oom, plan.driver.counters.out_of_memory) = (None, None);
     blind.end(9.0);
     assert_eq!(ruling(&blind), Inconclusive);
@@ -177,9 +177,9 @@ fn every_bad_class_fails_all_jobs_complete() {
         story(&mut script, job);
         script.end(9.0);
         let ledger = chaos::load::ledger::of(&script.record);
-        let entry = &ledger.entries[job as usize];
-        assert_eq!(entry.class.word(), class, "{entry:?}");
-        assert!(!entry.why.is_empty());
+        let job = &script.record.jobs[job as usize];
+        assert_eq!(ledger.class(job).word(), class, "{}", ledger.why(job));
+        assert!(!ledger.why(job).to_string().is_empty());
         assert_eq!(ruling(&script), Failed, "{class}");
     }
 }
@@ -192,9 +192,9 @@ fn refusals_and_invalid_input_are_classes_of_their_own() {
     let proxy = script.submitted(1.0, Answer::Error { status: 502, proxy: true, reason: "<html>".into() });
     script.end(9.0);
     let ledger = chaos::load::ledger::of(&script.record);
-    let class = |job: u32| ledger.entries[job as usize].class.word();
+    let class = |job: u32| ledger.class(&script.record.jobs[job as usize]).word();
     assert_eq!((class(refused), class(invalid), class(proxy)), ("rejected", "invalid", "rejected"));
-    assert!(ledger.entries[proxy as usize].why.contains("proxy"));
+    assert!(ledger.why(&script.record.jobs[proxy as usize]).to_string().contains("proxy"));
     assert_eq!(ledger.counts.errors, 1, "an honest refusal is no error, a proxy's answer is");
 }
 
@@ -372,7 +372,7 @@ fn a_run_that_was_stopped_blames_nobody_for_what_was_under_way() {
         script.end(2.2);
         assert_ne!(ruling(&script), Failed, "{check}: {:?}", script.verdict());
         let ledger = chaos::load::ledger::of(&script.record);
-        assert_eq!(ledger.entries[job as usize].class.word(), "open");
+        assert_eq!(ledger.class(&script.record.jobs[job as usize]).word(), "open");
     }
 }
 

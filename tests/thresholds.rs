@@ -258,7 +258,7 @@ fn no_oom() {
     calm.end(9.0);
     assert_eq!(calm.verdict().ruling, Passed);
     let mut blind = Script::new("no_oom: {}");
-    let plan = blind.record.plan.as_mut().unwrap();
+    let plan = std::sync::Arc::make_mut(blind.record.plan.as_mut().unwrap());
     (plan.driver.patterns.oom, plan.driver.counters.out_of_memory) = (None, None);
     blind.end(9.0);
     assert_eq!(blind.verdict().ruling, Inconclusive);

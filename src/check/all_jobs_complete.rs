@@ -4,7 +4,7 @@ use super::{Check, Verdict, View};
 use crate::experiment::decode::At;
 use crate::experiment::units::Time;
 use crate::journal::facts::JobFacts;
-use crate::load::ledger::Class;
+use crate::load::ledger::{Class, Why};
 use crate::{record, words};
 
 const SHOWN: usize = 8;
@@ -54,7 +54,7 @@ impl Check for AllJobsComplete {
         let count = |class| view.jobs(self.load()).filter(|(_, c, _)| *c == class).count();
         let accepted = view.jobs(self.load()).filter(|(job, ..)| job.accepted()).count();
         let (refused, late) = (count(Class::Rejected), self.late(view));
-        let bad: Vec<(&JobFacts, Class, &str)> = view.jobs(self.load()).filter(|(_, class, _)| self.is_bad(*class)).collect();
+        let bad: Vec<(&JobFacts, Class, Why<'_>)> = view.jobs(self.load()).filter(|(_, class, _)| self.is_bad(*class)).collect();
         if !bad.is_empty() || late > 0 {
             let examples = bad.iter().take(SHOWN).map(|(job, class, why)| format!("job {} ({}, {class}): {why}", job.number, job.load));
             let mut kinds: Vec<String> =

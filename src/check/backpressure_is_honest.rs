@@ -31,7 +31,7 @@ impl Check for BackpressureIsHonest {
                     let sensible = retry_after_s.is_some_and(|s| s > 0.0 && s < LONGEST_WAIT_S);
                     (!sensible).then(|| "it was not told when to come back".to_owned())
                 }
-                (Some((_, Answer::Error { proxy: false, .. })), _) => Some(why.to_owned()),
+                (Some((_, Answer::Error { proxy: false, .. })), _) => Some(why.to_string()),
                 (_, Class::Shed) => Some(format!("accepted, and then: {why}")),
                 _ => None,
             };

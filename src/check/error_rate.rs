@@ -55,7 +55,7 @@ impl Check for ErrorRate {
         let mut counted = view.measured(self.load(), self.over);
         counted.retain(|(_, class)| !matches!(class, Class::Invalid | Class::Open));
         let n = counted.len();
-        let why = |job: &JobFacts| view.ledger.entries.get(job.number as usize).map_or("", |entry| &entry.why);
+        let why = |job: &JobFacts| view.ledger.why(job).to_string();
         let errors = counted.iter().filter(|(job, class)| is_error(job, *class));
         let wrong: Vec<String> = errors.map(|(job, class)| format!("job {} ({class}): {}", job.number, why(job))).collect();
         let rate = wrong.len() as f64 / n.max(1) as f64;

@@ -10,6 +10,9 @@ use crate::stats::median;
 /// Fewer samples at one number of jobs say nothing.
 const FEWEST: usize = 3;
 
+/// What the levels are made of.
+pub const SERIES: [&str; 3] = ["gpu.memory_used_bytes", "gpu.memory_total_bytes", "queue.running"];
+
 /// Bytes in use before and after, at the number of jobs that was seen most often in both.
 pub struct Levels {
     pub before: f64,

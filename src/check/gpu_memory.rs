@@ -21,6 +21,10 @@ record! {
 }
 
 impl Check for GpuMemory {
+    fn series(&self) -> Vec<String> {
+        ["gpu.memory_used_bytes", "gpu.memory_total_bytes"].map(str::to_owned).into()
+    }
+
     fn judge(&self, view: &View<'_>) -> Verdict {
         let text = |share: Option<Share>| share.map(|s| s.to_string());
         let expected = describe(format!("less than {} of the GPU's memory in use", self.below), text(self.acceptable), text(self.failure));

@@ -20,6 +20,10 @@ record! {
 }
 
 impl Check for GpuTemperature {
+    fn series(&self) -> Vec<String> {
+        ["gpu.temperature_c"].map(str::to_owned).into()
+    }
+
     fn judge(&self, view: &View<'_>) -> Verdict {
         let text = |limit: Option<f64>| limit.map(|l| format!("{l} °C"));
         let expected = describe(format!("cooler than {} °C", self.below), text(self.acceptable), text(self.failure));

@@ -28,6 +28,10 @@ record! {
 }
 
 impl Check for GpuUtilization {
+    fn series(&self) -> Vec<String> {
+        ["gpu.utilization_percent"].map(str::to_owned).into()
+    }
+
     fn judge(&self, view: &View<'_>) -> Verdict {
         let above = self.failure.map(|share| format!("above {share} for {}", view.time(self.sustained)));
         let expected = describe(format!("a mean of {}", self.within), self.acceptable.map(|r| r.to_string()), above);
@@ -38,7 +42,7 @@ impl Check for GpuUtilization {
         let Some((series, to)) = values(record, SERIES, self.over) else {
             return Verdict::inconclusive(&expected, "nobody tells the utilisation of the GPU");
         };
-        let from = series.points.first().map_or(0.0, |p| p.t);
+        let from = series.first_point().map_or(0.0, |p| p.t);
         if record.samples < FEWEST {
             return Verdict::inconclusive(&expected, format!("{} samples are too few", record.samples));
         }
@@ -58,9 +62,8 @@ impl Check for GpuUtilization {
 fn longest_above(series: &Series, limit: f64, to: f64) -> f64 {
     let mut since = None;
     let mut longest: f64 = 0.0;
-    let ends = series.points.iter().skip(1).map(|p| p.t).chain([to]);
-    for (point, end) in series.points.iter().zip(ends) {
-        since = (point.value > limit).then(|| since.unwrap_or(point.t));
+    for (begin, end, value) in series.stretches(f64::NEG_INFINITY, to) {
+        since = (value > limit).then(|| since.unwrap_or(begin));
         longest = longest.max(since.map_or(0.0, |since| end - since));
     }
     longest

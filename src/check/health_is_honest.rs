@@ -1,9 +1,12 @@
 //! The health endpoint agreed with what the jobs saw: it did not say "well" while nothing got anywhere, nor fall silent while
 //! jobs were done. Health is not readiness, and a proxy may answer for the backend.
 
+use std::collections::VecDeque;
+
 use super::{Check, Verdict, View};
 use crate::experiment::units::{Time, WallTime};
 use crate::journal::event::Phase;
+use crate::journal::facts::JobFacts;
 use crate::journal::record::Record;
 use crate::observe::prober::{OPEN, UP};
 use crate::record;
@@ -30,32 +33,47 @@ impl Check for HealthIsHonest {
         let Some(up) = record.series.get(UP) else {
             return if record.ended { Verdict::inconclusive(EXPECTED, "the health endpoint was never asked") } else { Verdict::pending(EXPECTED, "not asked yet") };
         };
-        let lies = self.well_and_stuck(record).into_iter().chain(self.silent_and_working(record)).collect::<Vec<_>>();
+        let steps = steps(record);
+        let lies = self.well_and_stuck(record, &steps).into_iter().chain(self.silent_and_working(record)).collect::<Vec<_>>();
         if let Some(first) = lies.first() {
             return Verdict::failed(EXPECTED, first.clone()).with(lies);
         }
-        let stuck_for = record.now - last_step(record, record.now).unwrap_or(record.now);
+        let last_step = steps.iter().rfind(|t| **t <= record.now).copied().or_else(|| record.phase_start(Phase::Baseline));
+        let stuck_for = record.now - last_step.unwrap_or(record.now);
         // While nothing moves it may yet become a lie.
-        if !record.ended && (record.faults_end().is_none() || (waiting_since(record, record.now).is_some() && stuck_for > self.stall.as_s() / 4.0)) {
+        let waits = || waiting_since(record, &[record.now])[0].is_some();
+        if !record.ended && (record.faults_end().is_none() || (stuck_for > self.stall.as_s() / 4.0 && waits())) {
             return Verdict::pending(EXPECTED, "no lie so far");
         }
         if record.jobs.iter().all(|job| job.ended.is_none()) {
             return Verdict::inconclusive(EXPECTED, "not one job ended");
         }
-        let well = up.points.iter().filter(|p| p.value > 0.5).count();
-        Verdict::passed(EXPECTED, format!("no lie; it changed {} times", up.points.len().saturating_sub(1))).with([format!("{well} times it said: well")])
+        let well = up.iter().filter(|p| p.value > 0.5).count();
+        Verdict::passed(EXPECTED, format!("no lie; it changed {} times", up.len().saturating_sub(1))).with([format!("{well} times it said: well")])
     }
 }
 
-/// Since when a job has waited that was accepted by then and had not ended.
-fn waiting_since(record: &Record, t: f64) -> Option<f64> {
-    let open = record.jobs.iter().filter_map(|job| {
+/// For each of these moments, which are in order: since when a job has waited that was accepted by then and had not ended.
+fn waiting_since(record: &Record, moments: &[f64]) -> Vec<Option<f64>> {
+    let stay = |job: &JobFacts| {
         let from = job.answer.as_ref().filter(|_| job.accepted())?.0;
-        let ends = [job.ended.as_ref().map(|e| e.0), job.vanished_t, job.cancelled.as_ref().map(|c| c.0)];
-        let to = ends.into_iter().flatten().fold(f64::INFINITY, f64::min);
-        (from..to).contains(&t).then_some(from)
-    });
-    open.reduce(f64::min)
+        let ends = [job.ended.as_ref().map(|e| e.0), job.vanished_t(), job.cancelled().map(|c| c.0)];
+        Some((from, ends.into_iter().flatten().fold(f64::INFINITY, f64::min)))
+    };
+    let mut stays: Vec<(f64, f64)> = record.jobs.iter().filter_map(stay).collect();
+    stays.sort_by(|a, b| a.0.total_cmp(&b.0));
+    // Those that have come, the earliest on top; who has gone is taken off when it is on top.
+    let (mut coming, mut waiting) = (stays.iter().copied().peekable(), VecDeque::new());
+    let at = |t: &f64| {
+        while let Some(stay) = coming.next_if(|stay| stay.0 <= *t) {
+            waiting.push_back(stay);
+        }
+        while waiting.front().is_some_and(|stay| stay.1 <= *t) {
+            waiting.pop_front();
+        }
+        waiting.front().map(|stay| stay.0)
+    };
+    moments.iter().map(at).collect()
 }
 
 /// Every moment at which a job started or ended.
@@ -65,34 +83,31 @@ fn steps(record: &Record) -> Vec<f64> {
     steps
 }
 
-fn last_step(record: &Record, before: f64) -> Option<f64> {
-    let begin = record.phase_start(Phase::Baseline)?;
-    steps(record).into_iter().rfind(|t| *t <= before).or(Some(begin))
-}
-
 impl HealthIsHonest {
-    fn well_and_stuck(&self, record: &Record) -> Option<String> {
+    fn well_and_stuck(&self, record: &Record, steps: &[f64]) -> Option<String> {
         let begin = record.phase_start(Phase::Baseline)?;
         let end = record.phase_start(Phase::Revert).unwrap_or(record.now);
-        let moments: Vec<f64> = [begin].into_iter().chain(steps(record).into_iter().filter(|t| *t > begin && *t < end)).chain([end]).collect();
+        let inside = steps.iter().copied().filter(|t| *t > begin && *t < end);
+        let moments: Vec<f64> = [begin].into_iter().chain(inside).chain([end]).collect();
         let up = record.series.get(UP)?;
-        moments.windows(2).find_map(|w| {
+        let just_before: Vec<f64> = moments.iter().skip(1).map(|t| t - 1e-6).collect();
+        moments.windows(2).zip(waiting_since(record, &just_before)).find_map(|(w, waiting)| {
             // Between two steps nothing moved; it is a stall from the moment on that somebody waited.
-            let from = w[0].max(waiting_since(record, w[1] - 1e-6)?);
-            let to = w[1];
+            let (from, to) = (w[0].max(waiting?), w[1]);
             let stuck = to - from > self.stall.as_s() && up.mean(from, to)? > 0.9;
             stuck.then(|| format!("it said \"well\" from {from:.1} s to {to:.1} s, while jobs waited and none started or ended"))
         })
     }
 
     fn silent_and_working(&self, record: &Record) -> Option<String> {
-        let up = record.series.get(UP)?;
-        let open = record.series.get(OPEN)?;
+        let (up, open) = (record.series.get(UP)?, record.series.get(OPEN)?);
         let begin = record.phase_start(Phase::Baseline)?;
         let end = record.load_stopped_t.unwrap_or(record.now);
-        let falls = up.points.windows(2).filter(|w| w[0].value < 0.5 && w[0].t > begin && w[1].t < end);
-        falls.map(|w| (w[0].t, w[1].t)).find_map(|(from, to)| {
-            let done = record.jobs.iter().filter(|job| job.ended.as_ref().is_some_and(|(t, ..)| (from..to).contains(t))).count();
+        let mut ends: Vec<f64> = record.jobs.iter().filter_map(|job| job.ended.as_ref().map(|e| e.0)).collect();
+        ends.sort_by(f64::total_cmp);
+        let down = up.stretches(f64::NEG_INFINITY, f64::INFINITY).into_iter().filter(|(.., value)| *value < 0.5);
+        down.filter(|(from, to, _)| *from > begin && *to < end).find_map(|(from, to, _)| {
+            let done = ends.partition_point(|t| *t < to) - ends.partition_point(|t| *t < from);
             let listening = open.mean(from, to).unwrap_or(0.0) > 0.9;
             let lie = to - from >= self.silence.as_s() && done > 0 && listening && !excused(record, from, to);
             lie.then(|| format!("it did not answer from {from:.1} s to {to:.1} s, while {done} jobs were done"))

@@ -63,6 +63,11 @@ impl Check for MemoryGrowth {
         })
     }
 
+    fn series(&self) -> Vec<String> {
+        let own = self.series.iter().map(String::as_str);
+        own.chain(MEMORY).chain(LOAD).map(str::to_owned).collect()
+    }
+
     fn judge(&self, view: &View<'_>) -> Verdict {
         let record = view.record;
         let name = self.series(record);

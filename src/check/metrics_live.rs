@@ -170,5 +170,5 @@ fn exists(record: &Record, name: &str) -> bool {
 /// When any of its series changed for the last time.
 fn last_change(record: &Record, name: &str) -> Option<f64> {
     let moved = series_of(record, name).filter(|series| series.ever_moved());
-    moved.filter_map(|series| series.points.last().map(|p| p.t)).reduce(f64::max)
+    moved.filter_map(|series| series.last_point().map(|p| p.t)).reduce(f64::max)
 }

@@ -8,6 +8,8 @@ mod oom;
 mod queue;
 pub mod scope;
 
+use std::panic::{self, AssertUnwindSafe};
+
 use grade::Grade;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,7 +19,7 @@ use crate::experiment::diagnostic::{Diagnostics, Span};
 use crate::experiment::units::Time;
 use crate::journal::facts::JobFacts;
 use crate::journal::record::Record;
-use crate::load::ledger::{self, Class, Ledger};
+use crate::load::ledger::{self, Class, Ledger, Why};
 use crate::text::seconds;
 
 /// What can be said of a property. `Failed` beats `Inconclusive` beats `Passed`.
@@ -81,7 +83,7 @@ impl Verdict {
 /// What a check sees.
 pub struct View<'a> {
     pub record: &'a Record,
-    pub ledger: Ledger,
+    pub ledger: Ledger<'a>,
 }
 
 impl<'a> View<'a> {
@@ -92,7 +94,7 @@ impl<'a> View<'a> {
     /// A time of the file as it is written there, before `time_scale`.
     pub fn time(&self, time: Time) -> Time {
         let ms = time.as_s() / self.record.plan().time_scale * 1e3;
-        Time(std::time::Duration::from_secs_f64(ms.round() / 1e3))
+        Time(std::time::Duration::try_from_secs_f64(ms.round() / 1e3).unwrap_or(std::time::Duration::MAX))
     }
 
     /// A measured time in the file's times, for a reader who compares it with those.
@@ -101,15 +103,11 @@ impl<'a> View<'a> {
     }
 
     /// The jobs of a load (all with `None`), with their classes and reasons.
-    pub fn jobs(&self, load: Option<&At<String>>) -> impl Iterator<Item = (&'a JobFacts, Class, &str)> {
+    pub fn jobs(&self, load: Option<&At<String>>) -> impl Iterator<Item = (&'a JobFacts, Class, Why<'_>)> {
         let load = load.map(|l| l.value.clone());
-        let entries = &self.ledger.entries;
-        self.record
-            .jobs
-            .iter()
-            .zip(entries)
-            .filter(move |(job, _)| load.as_ref().is_none_or(|name| *name == job.load))
-            .map(|(job, entry)| (job, entry.class, entry.why.as_str()))
+        let all = self.record.jobs.iter().zip(&self.ledger.classes);
+        all.filter(move |(job, _)| load.as_ref().is_none_or(|name| *name == job.load))
+            .map(|(job, class)| (job, *class, self.ledger.why(job)))
     }
 }
 
@@ -153,6 +151,10 @@ pub trait Check: FromFile {
     /// How long after the end of the load the last jobs may take for its sake.
     fn waits_for_jobs(&self) -> Option<Time> {
         None
+    }
+    /// The series that it judges by: every change of these is kept, however long the run is.
+    fn series(&self) -> Vec<String> {
+        Vec::new()
     }
     /// Log patterns that it needs, by name.
     fn log_patterns(&self) -> Vec<(String, String)> {
@@ -213,6 +215,9 @@ macro_rules! checks {
             }
             pub fn waits_for_jobs(&self) -> Option<Time> {
                 match self { $(Self::$ty(check) => check.waits_for_jobs()),* }
+            }
+            pub fn series(&self) -> Vec<String> {
+                match self { $(Self::$ty(check) => check.series()),* }
             }
             pub fn log_patterns(&self) -> Vec<(String, String)> {
                 match self { $(Self::$ty(check) => check.log_patterns()),* }
@@ -295,25 +300,43 @@ pub mod fault_proven;
 /// Judges every check of the plan, and whether every fault was proven.
 pub fn judge_all(view: &View<'_>) -> Vec<(String, String, Verdict)> {
     let plan = view.record.plan();
-    let proofs = plan
-        .faults
-        .iter()
-        .map(|fault| (format!("fault {}", fault.name), "fault_proven".to_owned(), fault_proven::judge(fault, view)));
-    let checks = plan.checks.iter().map(|check| (check.name.clone(), check.spec.kind().to_owned(), check.spec.judge(view)));
+    let proofs = plan.faults.iter().map(|fault| {
+        let verdict = caught(|| fault_proven::judge(fault, view));
+        (format!("fault {}", fault.name), "fault_proven".to_owned(), verdict)
+    });
+    let checks = plan.checks.iter().map(|check| (check.name.clone(), check.spec.kind().to_owned(), judge(&check.spec, view)));
     proofs.chain(checks).map(|(name, kind, verdict)| (name, kind, settle(verdict, view.record))).collect()
 }
 
-/// At the end of a run nothing is pending any more.
+/// One check's verdict. A check that panics has none, and the others still count.
+fn judge(check: &CheckSpec, view: &View<'_>) -> Verdict {
+    caught(|| check.judge(view))
+}
+
+fn caught(judge: impl FnOnce() -> Verdict) -> Verdict {
+    panic::catch_unwind(AssertUnwindSafe(judge)).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        let observed = format!("the check itself failed, which is a mistake in chaos: {}", said.unwrap_or("nothing was said"));
+        let report = format!("please report it with the run's events.jsonl and this version ({})", env!("CARGO_PKG_VERSION"));
+        Verdict::inconclusive("a verdict", observed).with([report])
+    })
+}
+
+/// At the end of a run nothing is pending any more; and where lines of its journal are missing, nothing is certain.
 fn settle(verdict: Verdict, record: &Record) -> Verdict {
     if record.ended && verdict.ruling == Ruling::Pending {
         let observed = format!("the run ended before it was decided: {}", verdict.observed);
+        return Verdict { ruling: Ruling::Inconclusive, observed, ..verdict };
+    }
+    if record.damage.lines > 0 && matches!(verdict.ruling, Ruling::Passed | Ruling::Failed) {
+        let observed = format!("{}, so this is not certain: {}", record.damage, verdict.observed);
         return Verdict { ruling: Ruling::Inconclusive, observed, ..verdict };
     }
     verdict
 }
 
 fn undecided(view: &View<'_>, of: impl Fn(&CheckSpec) -> bool) -> bool {
-    view.record.plan().checks.iter().any(|check| of(&check.spec) && check.spec.judge(view).ruling == Ruling::Pending)
+    view.record.plan().checks.iter().any(|check| of(&check.spec) && judge(&check.spec, view).ruling == Ruling::Pending)
 }
 
 /// Is a check that needs load still undecided?
@@ -333,7 +356,8 @@ pub fn time_is_needed(view: &View<'_>) -> bool {
 
 /// Could more load bring samples that a check is missing?
 pub fn wants_samples(view: &View<'_>) -> bool {
-    view.record.plan().checks.iter().any(|check| check.spec.wants_samples(view))
+    let wants = |check: &CheckSpec| panic::catch_unwind(AssertUnwindSafe(|| check.wants_samples(view))).unwrap_or(false);
+    view.record.plan().checks.iter().any(|check| wants(&check.spec))
 }
 
 /// Every check that may end the load is decided, and there is one.

@@ -23,8 +23,8 @@ impl Check for NoAbandonedWork {
     fn judge(&self, view: &View<'_>) -> Verdict {
         let expected = format!("a cancelled job stops within {}", view.time(self.within));
         let record = view.record;
-        let given_up: Vec<(&JobFacts, f64, &Option<String>)> =
-            record.jobs.iter().filter_map(|job| job.cancelled.as_ref().map(|(t, error)| (job, *t, error))).collect();
+        let given_up: Vec<(&JobFacts, f64, Option<&str>)> =
+            record.jobs.iter().filter_map(|job| job.cancelled().map(|(t, error)| (job, t, error))).collect();
         let after = |job: &JobFacts, t: f64| {
             let seen = job.last_running_t.into_iter().chain(job.ended.as_ref().filter(|(_, view, _)| view.state == JobState::Completed).map(|e| e.0));
             seen.reduce(f64::max).map_or(0.0, |last| last - t)
@@ -34,7 +34,7 @@ impl Check for NoAbandonedWork {
             .iter()
             .filter(|(job, t, _)| after(job, *t) > bound)
             .map(|(job, t, error)| {
-                let said = error.as_ref().map_or_else(|| "the target agreed".to_owned(), |e| format!("the target said: {e}"));
+                let said = error.map_or_else(|| "the target agreed".to_owned(), |e| format!("the target said: {e}"));
                 format!("job {} was cancelled at {t:.1} s ({said}) and worked on for {} more", job.number, view.seconds(after(job, *t)))
             })
             .collect();
@@ -42,14 +42,14 @@ impl Check for NoAbandonedWork {
         if !wrong.is_empty() {
             return Verdict::failed(&expected, observed).with(wrong.into_iter().take(5));
         }
-        let open = given_up.iter().any(|(job, t, _)| job.ended.is_none() && job.vanished_t.is_none() && record.now - t <= bound);
+        let open = given_up.iter().any(|(job, t, _)| job.ended.is_none() && job.vanished_t().is_none() && record.now - t <= bound);
         if !record.ended && (open || record.load_stopped_t.is_none()) {
             return Verdict::pending(&expected, observed);
         }
         if given_up.is_empty() {
             return Verdict::inconclusive(&expected, "no client gave up: give a load some `patience`, and a reason to lose it");
         }
-        if let Some(error) = given_up.iter().find_map(|(.., error)| error.as_ref()) {
+        if let Some(error) = given_up.iter().find_map(|(.., error)| *error) {
             return Verdict::inconclusive(&expected, format!("the target did not let itself be told: {error}"));
         }
         Verdict::passed(&expected, observed).measuring(format!("0 of {}", given_up.len()))

@@ -65,7 +65,7 @@ pub fn counts(record: &Record) -> Vec<(&'static str, u64)> {
     if let Some(name) = &driver.counters.out_of_memory
         && let Some(series) = record.series.get(&format!("metric:{}", canonical_name(name)))
     {
-        sources.push(("the target's counter", (series.max - series.points.first().map_or(0.0, |p| p.value)).max(0.0) as u64));
+        sources.push(("the target's counter", series.increase() as u64));
     }
     sources
 }

@@ -42,6 +42,10 @@ record! {
 }
 
 impl Check for OomOutcome {
+    fn series(&self) -> Vec<String> {
+        super::gpu_level::SERIES.map(str::to_owned).into()
+    }
+
     fn judge(&self, view: &View<'_>) -> Verdict {
         let allowed: Vec<&str> = self.allow.iter().map(|o| o.word()).collect();
         let expected = format!("jobs that meet an out-of-memory are {}, and the memory comes back", allowed.join(" or "));

@@ -1,7 +1,7 @@
 //! The queue as the target tells it, and as the ledger knows it.
 
 use crate::journal::record::Record;
-use crate::journal::series::{Point, Series};
+use crate::journal::series::Series;
 
 const GAUGE: &str = "queue.depth";
 const TOLD: &str = "the target's own queue depth";
@@ -36,7 +36,7 @@ impl Depth {
 
 /// The highest value between two moments.
 pub fn peak(series: &Series, from: f64, to: f64) -> f64 {
-    series.between(from, to).iter().map(|p| p.value).fold(0.0, f64::max)
+    series.extremes(from, to).map_or(0.0, |(_, highest)| highest.max(0.0))
 }
 
 /// How many jobs were accepted and neither running nor ended, over time.
@@ -44,7 +44,7 @@ fn waiting_by_ledger(record: &Record) -> Series {
     let mut steps: Vec<(f64, f64)> = Vec::new();
     for job in record.jobs.iter().filter(|j| j.accepted()) {
         let Some((accepted, _)) = job.answer else { continue };
-        let ends = [job.running_t, job.ended.as_ref().map(|e| e.0), job.vanished_t, job.cancelled.as_ref().map(|c| c.0)];
+        let ends = [job.running_t, job.ended.as_ref().map(|e| e.0), job.vanished_t(), job.cancelled().map(|c| c.0)];
         let until = ends.into_iter().flatten().reduce(f64::min);
         steps.push((accepted, 1.0));
         steps.extend(until.map(|t| (t.max(accepted), -1.0)));
@@ -56,8 +56,8 @@ fn waiting_by_ledger(record: &Record) -> Series {
         depth += change;
         series.push(t, depth);
     }
-    if series.points.is_empty() {
-        series.points.push(Point { t: 0.0, value: 0.0 });
+    if series.is_empty() {
+        series.push(0.0, 0.0);
     }
     series
 }

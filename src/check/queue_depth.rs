@@ -21,6 +21,10 @@ record! {
 }
 
 impl Check for QueueDepth {
+    fn series(&self) -> Vec<String> {
+        ["queue.depth"].map(str::to_owned).into()
+    }
+
     fn judge(&self, view: &View<'_>) -> Verdict {
         let text = |limit: Option<u32>| limit.map(|l| l.to_string());
         let expected = describe(format!("fewer than {} jobs wait", self.below), text(self.acceptable), text(self.failure));

@@ -42,6 +42,10 @@ impl Check for QueueDrains {
         (self.load == With::Gone).then_some(Time(self.within.0 + self.hold.0))
     }
 
+    fn series(&self) -> Vec<String> {
+        ["queue.depth"].map(str::to_owned).into()
+    }
+
     fn judge(&self, view: &View<'_>) -> Verdict {
         let since = if self.load == With::Kept { "the last fault" } else { "the end of the load" };
         let expected = format!("at most {} jobs wait, within {} after {since}, held for {}", self.to, view.time(self.within), view.time(self.hold));

@@ -116,7 +116,7 @@ impl Reconnects {
             Some((_, JobState::Failed | JobState::Cancelled)) => {
                 return Said::Wrong(format!("{id} of {name} did not go on without it: {}", job.error().unwrap_or("it was cancelled")));
             }
-            None if job.vanished_t.is_some() => return Said::Wrong(format!("{id} of {name} was lost")),
+            None if job.vanished_t().is_some() => return Said::Wrong(format!("{id} of {name} was lost")),
             _ => {}
         }
         let told_end = news.iter().any(|(_, _, state)| state.is_terminal());

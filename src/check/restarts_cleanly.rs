@@ -22,6 +22,10 @@ record! {
 const EXPECTED: &str = "it ends when asked to, is soon back, and leaves nothing behind";
 
 impl Check for RestartsCleanly {
+    fn series(&self) -> Vec<String> {
+        super::gpu_level::SERIES.map(str::to_owned).into()
+    }
+
     fn judge(&self, view: &View<'_>) -> Verdict {
         let record = view.record;
         if !record.ended {

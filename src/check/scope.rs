@@ -68,5 +68,5 @@ pub fn values(record: &Record, series: &str, over: Over) -> Option<(Series, f64)
     let points = record.series.get(series)?.between(from, to);
     let mut cut = Series::default();
     points.into_iter().for_each(|p: Point| cut.push(p.t, p.value));
-    (!cut.points.is_empty()).then_some((cut, to))
+    (!cut.is_empty()).then_some((cut, to))
 }

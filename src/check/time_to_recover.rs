@@ -47,6 +47,10 @@ impl Check for TimeToRecover {
         true
     }
 
+    fn series(&self) -> Vec<String> {
+        vec![self.indicator.clone()]
+    }
+
     fn judge(&self, view: &View<'_>) -> Verdict {
         let expected = format!("{} back to within {} of its baseline, within {}, held for {}", self.indicator, self.tolerance, view.time(self.within), view.time(self.hold));
         let record = view.record;
@@ -170,7 +174,7 @@ pub fn stages(view: &View<'_>, load: Option<&At<String>>, since: f64) -> Vec<Str
     let Some(down) = record.generations.iter().filter(|g| g.number < life.number).filter_map(|g| g.exited.as_ref().map(|e| e.0)).reduce(f64::max) else {
         return Vec::new();
     };
-    let open = record.series.get(OPEN).and_then(|s| s.points.iter().find(|p| p.t > down && p.value > 0.5).map(|p| p.t));
+    let open = record.series.get(OPEN).and_then(|s| s.since(down).find(|p| p.value > 0.5).map(|p| p.t));
     let ready = life.ready_after_s.map(|s| life.started_t + s);
     let later = |job: &&crate::journal::facts::JobFacts| job.submitting_t > life.started_t;
     let accepted = record.jobs.iter().filter(later).find(|job| job.accepted()).and_then(|job| job.answer.as_ref().map(|a| a.0));
@@ -187,7 +191,7 @@ pub fn downtime(record: &Record) -> Option<(f64, f64)> {
     let last = record.generations.iter().rev().find(|g| g.number > 1)?;
     let ended = record.generations.iter().find(|g| g.number + 1 == last.number)?.exited.as_ref()?.0;
     // The port may close before the process ends: a graceful end stops listening first.
-    let closed = open.points.iter().rev().find(|p| p.value < 0.5 && p.t <= ended + 1.0).map_or(ended, |p| p.t.min(ended));
-    let opened = open.points.iter().find(|p| p.t > closed && p.value > 0.5).map(|p| p.t).or(last.ready_after_s.map(|s| last.started_t + s))?;
+    let closed = open.iter().take_while(|p| p.t <= ended + 1.0).filter(|p| p.value < 0.5).last().map_or(ended, |p| p.t.min(ended));
+    let opened = open.since(closed).find(|p| p.value > 0.5).map(|p| p.t).or(last.ready_after_s.map(|s| last.started_t + s))?;
     Some((closed, opened))
 }

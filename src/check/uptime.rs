@@ -32,10 +32,10 @@ impl Check for Uptime {
         let Some((up, to)) = values(record, UP, self.over) else {
             return Verdict::inconclusive(&expected, "the health endpoint was never asked");
         };
-        let from = up.points.first().map_or(0.0, |p| p.t);
+        let from = up.first_point().map_or(0.0, |p| p.t);
         let share = up.mean(from, to).unwrap_or(0.0);
-        let falls = up.points.windows(2).filter(|w| w[0].value > 0.5 && w[1].value < 0.5);
-        let outages: Vec<String> = falls.map(|w| format!("no answer from {:.1} s on", w[1].t)).collect();
+        let down = up.stretches(from, to).into_iter().filter(|(.., value)| *value < 0.5);
+        let outages: Vec<String> = down.map(|(from, to, _)| format!("no answer from {from:.1} s to {to:.1} s")).collect();
         let open = values(record, OPEN, self.over).and_then(|(open, _)| open.mean(from, to)).unwrap_or(share);
         let observed = format!("{:.2} % of {:.1} s, {} outages (an outage shorter than 50 ms may be missed)", share * 100.0, to - from, outages.len());
         let at_least = |limit: Share| share >= limit.0;

@@ -9,7 +9,7 @@ use super::list::moment;
 use super::{complain, print};
 use crate::exit::Exit;
 use crate::history::{Filter, History, Run};
-use crate::journal::reader;
+use crate::journal::undo;
 
 /// Remove old runs. Without --yes it only says which.
 #[derive(clap::Args)]
@@ -75,9 +75,10 @@ fn chosen(runs: &[Run], before: Timestamp, keep: usize, failed_too: bool) -> Vec
 
 /// A run that has left something broken stays: its journal is what puts it back.
 fn remove(folder: &Path, really: bool) -> Result<(), String> {
-    let record = reader::read(folder).map_err(|e| e.to_string())?;
-    if record.faults.iter().any(|fault| fault.is_open()) {
-        return Err("it has left something broken and is kept; put it back first, with `chaos revert`".to_owned());
+    let left = undo::left(folder);
+    if !left.is_clear() {
+        let why = left.unreadable.unwrap_or_else(|| "it has left something broken".to_owned());
+        return Err(format!("{why}; it is kept: put things back first, with `chaos revert {}`", folder.display()));
     }
     if !really {
         return Ok(());

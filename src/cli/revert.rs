@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use super::{Globals, complain, logging, print, tokio_runtime};
 use crate::exit::Exit;
-use crate::journal::reader;
 use crate::run::{claims, takeover};
 
 /// Put back what a run left broken. Safe to call again.
@@ -15,12 +14,15 @@ use crate::run::{claims, takeover};
 pub struct Args {
     /// The run's folder; without it, every run that is over and left something broken.
     run: Option<PathBuf>,
+    /// Nothing of this run is left broken: you have looked, and it need not be put back any more.
+    #[arg(long, requires = "run")]
+    forget: bool,
 }
 
 pub fn run(args: Args, globals: &Globals) -> Exit {
     logging::start(globals, "warn", false);
     let named = args.run.is_some();
-    let runs = args.run.map_or_else(|| claims::unfinished(&claims::state_folder()), |run| vec![run]);
+    let runs = args.run.clone().map_or_else(|| claims::unfinished(&claims::state_folder()), |run| vec![run]);
     if runs.is_empty() {
         return print("nothing is left to put back\n");
     }
@@ -30,14 +32,16 @@ pub fn run(args: Args, globals: &Globals) -> Exit {
     };
     let mut worst = Exit::Passed;
     for run in runs {
-        if let Err(error) = reader::read(&run) {
+        if !run.is_dir() {
             // One that nobody has named may be removed by its owner while we are at work on another.
             if named {
-                worst = complain(Exit::Usage, error);
+                worst = complain(Exit::Usage, format!("{} is no folder of a run", run.display()));
             }
             continue;
         }
-        match runtime.block_on(takeover::put_back(&run, "`chaos revert` puts back what the run left broken")) {
+        let put_back = takeover::put_back(&run, "`chaos revert` puts back what the run left broken");
+        let done = if args.forget { runtime.block_on(takeover::forget(&run)) } else { runtime.block_on(put_back) };
+        match done {
             Ok(done) => drop(print(&format!("{}: {done}\n", run.display()))),
             Err(stuck) => worst = complain(Exit::Stuck, format!("{}: {stuck}", run.display())),
         }

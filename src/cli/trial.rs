@@ -86,7 +86,7 @@ fn one_job(plan: &Plan, patience: Time) -> Plan {
 fn checklist(record: &Record, patience: Time) -> Vec<Item> {
     let mut items: Vec<Item> = record.preflight.iter().map(|(what, level, detail)| seen(what, *level, detail)).collect();
     items.push(runtime(record));
-    let Some(job) = record.jobs.first() else {
+    let Some(job) = record.jobs.get(0) else {
         let why = record.broken.clone().unwrap_or_else(|| "nothing was sent".to_owned());
         if items.iter().all(|item| item.state != State::Failed) {
             items.push(Item::new("target", State::Failed, why, "start the backend, and check `target.url` and `target.runtime`"));
@@ -169,16 +169,16 @@ fn submission(job: &JobFacts, driver: &Driver) -> Item {
 
 /// What was sent, step by step.
 fn requests(job: &JobFacts, driver: &Driver) -> String {
-    let ask = Ask::new(job.shape.clone(), &job.mark, "doctor".into());
+    let ask = Ask::new((*job.shape).clone(), &job.mark, "doctor".into());
     let lines: Vec<String> = driver.submit.steps.iter().map(|step| format!("sent: {}", preview(step, &ask))).collect();
     lines.join("\n")
 }
 
 fn following(job: &JobFacts, record: &Record, patience: Time) -> Item {
-    let (class, why) =
-        ledger::of(record).entries.into_iter().next().map_or((Class::Open, String::new()), |entry| (entry.class, entry.why));
+    let ledger = ledger::of(record);
+    let (class, why) = (ledger.class(job), ledger.why(job));
     let took = job.total_s().map_or_else(String::new, |s| format!(" after {}", seconds(s)));
-    if let Some(word) = &job.unknown_state {
+    if let Some(word) = job.unknown_state() {
         let detail = format!("the state `{word}` is none that the driver knows");
         return Item::new("end of the job", State::Failed, detail, "add it to the driver's `status.states`");
     }

@@ -3,8 +3,10 @@
 //! A type that can stand in a file implements [`Decode`]; the [`record!`](crate::record) macro does it for structs, so that
 //! a field, its documentation, its default and its JSON Schema are written once.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
 
@@ -345,6 +347,50 @@ impl Decode for Json {
     }
 }
 
+thread_local! {
+    static TIME_SCALE: Cell<f64> = const { Cell::new(1.0) };
+}
+
+/// Reads data of a plan whose times were multiplied with this: defaults of settings that it does not have are, too.
+pub fn in_time_scale<T>(scale: f64, read: impl FnOnce() -> T) -> T {
+    let before = TIME_SCALE.replace(scale);
+    let read = read();
+    TIME_SCALE.set(before);
+    read
+}
+
+/// The settings of one record, as data.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub struct Settings(serde_json::Map<String, serde_json::Value>);
+
+impl Settings {
+    /// # Errors
+    /// When it is not there, and is not optional, or cannot be read.
+    pub fn take<T: DeserializeOwned, E: serde::de::Error>(&mut self, field: &str) -> Result<T, E> {
+        let name = field.trim_start_matches("r#");
+        let missing = !self.0.contains_key(name);
+        let value = self.0.remove(name).unwrap_or_default();
+        serde_json::from_value(value).map_err(|e| match missing {
+            true => E::custom(format!("missing field `{name}`")),
+            false => E::custom(format!("{name}: {e}")),
+        })
+    }
+
+    /// # Errors
+    /// When it is there and cannot be read.
+    pub fn take_or<T: DeserializeOwned + Decode, E: serde::de::Error>(
+        &mut self,
+        field: &str,
+        default: impl FnOnce() -> T,
+    ) -> Result<T, E> {
+        if self.0.contains_key(field.trim_start_matches("r#")) {
+            return self.take(field);
+        }
+        Ok(default().scaled(TIME_SCALE.get()))
+    }
+}
+
 /// Defines a struct that can be read from a file: each field with its documentation, its type and, after `=`, its default.
 #[macro_export]
 macro_rules! record {
@@ -356,8 +402,17 @@ macro_rules! record {
         }
     )*) => {$(
         $(#[doc = $sdoc])*
-        #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize $(, $extra)?)]
+        #[derive(Debug, Clone, PartialEq, serde::Serialize $(, $extra)?)]
         pub struct $name { $( $(#[doc = $doc])* pub $field: $ty ),* }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            /// A setting that an older version did not have takes its default.
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let mut map = $crate::experiment::decode::Settings::deserialize(deserializer)?;
+                let _ = &mut map;
+                Ok(Self { $( $field: $crate::record!(@from map, $field, $ty $(, $default)?) ),* })
+            }
+        }
 
         impl $crate::experiment::decode::Record for $name {
             fn read(fields: &mut $crate::experiment::decode::Fields<'_>) -> Option<Self> {
@@ -378,6 +433,10 @@ macro_rules! record {
         Some($fields.optional::<$ty>(stringify!($field)).ok().flatten().unwrap_or_else(|| {
             <$ty as $crate::experiment::decode::Decode>::scaled($default, $fields.diags.time_scale)
         }))
+    };
+    (@from $map:ident, $field:ident, $ty:ty) => { $map.take::<$ty, D::Error>(stringify!($field))? };
+    (@from $map:ident, $field:ident, $ty:ty, $default:expr) => {
+        $map.take_or::<$ty, D::Error>(stringify!($field), || $default)?
     };
     (@default) => { None };
     (@default $default:expr) => { Some(stringify!($default)) };

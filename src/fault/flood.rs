@@ -86,7 +86,7 @@ impl Fault for Flood {
     }
 
     async fn revert(_undo: &Undo, world: &World, name: &str) -> Result<Reverted, FaultError> {
-        let open: Vec<String> = jobs(world, name, |job| !job.settled() || job.gave_up.is_some()).into_iter().filter_map(|job| job.id().map(str::to_owned)).collect();
+        let open: Vec<String> = jobs(world, name, |job| !job.settled() || job.gave_up().is_some()).into_iter().filter_map(|job| job.id().map(str::to_owned)).collect();
         let results = join_all(open.iter().map(|id| world.port.cancel(id))).await;
         let failed: Vec<String> = results.into_iter().filter_map(Result::err).collect();
         match failed.first() {

@@ -57,7 +57,8 @@ impl Observation {
         Self::Intact { detail: detail.into() }
     }
     pub fn broken(strength: f64, detail: impl Into<String>) -> Self {
-        Self::Broken { strength, detail: detail.into() }
+        // Of nothing at all no share is broken.
+        Self::Broken { strength: if strength.is_finite() { strength } else { 0.0 }, detail: detail.into() }
     }
     pub fn unknown(why: impl Into<String>) -> Self {
         Self::Unknown { why: why.into() }
@@ -198,9 +199,12 @@ macro_rules! faults {
             pub async fn observe(&self, world: &World, name: &str, when: When) -> Observation {
                 match self { $(Self::$ty(fault) => fault.observe(world, name, when).await),* }
             }
-            /// Reverts from what the journal holds; the settings are not looked at.
-            pub async fn revert(&self, undo: &Json, world: &World, name: &str) -> Result<Reverted, FaultError> {
-                match self { $(Self::$ty(_) => <$module::$ty as Fault>::revert(&from_data(undo)?, world, name).await),* }
+            /// Reverts a fault of a kind from what the journal holds; its settings are not needed.
+            pub async fn revert(kind: &str, undo: &Json, world: &World, name: &str) -> Result<Reverted, FaultError> {
+                match kind {
+                    $(stringify!($module) => <$module::$ty as Fault>::revert(&from_data(undo)?, world, name).await,)*
+                    _ => Err(FaultError::Failed(format!("this version of chaos knows no fault `{kind}`: use the one that made the run"))),
+                }
             }
         }
     };

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use super::values::Values;
 use crate::experiment::JobShape;
 use crate::fault::Observation;
 use crate::plan::Plan;
@@ -335,9 +336,15 @@ pub enum Event {
         job: JobNo,
         error: Option<String>,
     },
+    /// What puts it back, so that this line is enough to do it.
     FaultPrepared {
         fault: String,
+        #[serde(default)]
+        kind: String,
         undo: Json,
+        /// [`super::undo::sum`] of `undo`; 0 in journals that have none.
+        #[serde(default)]
+        sum: u64,
     },
     FaultInjecting {
         fault: String,
@@ -388,7 +395,7 @@ pub enum Event {
     },
     /// Only what changed since the last sample.
     Sample {
-        values: BTreeMap<String, f64>,
+        values: Values,
     },
     /// What the target says of the types of its metrics.
     MetricTypes {

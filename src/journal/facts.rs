@@ -1,46 +1,67 @@
 //! What is known of one job, one fault, one process: the parts of the record.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use super::event::{Answer, JobNo, JobState, JobView, ResultLook, Tokens, Via, When};
+use super::event::{Answer, JobNo, JobState, JobView, Tokens, Via, When};
+use super::label::Label;
 use crate::experiment::JobShape;
 use crate::fault::Observation;
 
-/// Everything that the journal says of one job.
+/// Everything that the journal says of one job. A run may have millions of them: what they share is shared, and what few have
+/// stands apart.
 #[derive(Debug, Clone)]
 pub struct JobFacts {
     pub number: JobNo,
-    pub load: String,
+    pub load: Label,
     pub client: u32,
-    pub shape: JobShape,
-    pub mark: String,
+    pub shape: Arc<JobShape>,
+    pub mark: Label,
     /// When it should have been sent.
     pub intended_t: f64,
     pub submitting_t: f64,
     pub answer: Option<(f64, Answer)>,
     /// First seen running.
     pub running_t: Option<f64>,
-    pub ended: Option<(f64, JobView, Via)>,
-    /// Terminal states that were told after the first one.
-    pub later_ends: Vec<JobView>,
-    pub last_view: Option<JobView>,
+    pub ended: Option<(f64, Arc<JobView>, Via)>,
+    pub last_view: Option<Arc<JobView>>,
     pub highest_progress: f64,
-    /// Progress ran backwards: from, to.
-    pub backwards: Option<(f64, f64)>,
-    pub unknown_state: Option<String>,
     pub attempts: u32,
     pub smallest_batch: Option<u32>,
     pub cold: bool,
-    pub result: Option<ResultLook>,
+    pub result: Option<ResultFacts>,
+    /// When it was last seen running.
+    pub last_running_t: Option<f64>,
+    rare: Option<Box<Rare>>,
+}
+
+/// What is said of few jobs.
+#[derive(Debug, Clone, Default)]
+pub struct Rare {
+    /// Terminal states that were told after the first one.
+    pub later_ends: Vec<JobView>,
+    /// Progress ran backwards: from, to.
+    pub backwards: Option<(f64, f64)>,
+    pub unknown_state: Option<String>,
     pub missing_t: Option<f64>,
     pub vanished_t: Option<f64>,
     pub gave_up: Option<String>,
     /// When its client gave up and cancelled it, and what the target said to that.
     pub cancelled: Option<(f64, Option<String>)>,
-    /// When it was last seen running.
-    pub last_running_t: Option<f64>,
+}
+
+/// What came out of a completed job.
+#[derive(Debug, Clone)]
+pub struct ResultFacts {
+    pub bytes: u64,
+    /// FNV-1a of the content.
+    pub digest: u64,
+    pub kind: Label,
+    /// The first mark of ours that was found in it.
+    pub mark: Option<Label>,
+    pub error: Option<Label>,
 }
 
 /// What became of one listener.
@@ -69,6 +90,68 @@ pub struct Loss {
 }
 
 impl JobFacts {
+    /// A job that is being submitted.
+    pub fn new(number: JobNo, load: Label, client: u32, shape: Arc<JobShape>, mark: Label, times: (f64, f64)) -> Self {
+        let (intended_t, submitting_t) = times;
+        Self {
+            number,
+            load,
+            client,
+            shape,
+            mark,
+            intended_t,
+            submitting_t,
+            answer: None,
+            running_t: None,
+            ended: None,
+            last_view: None,
+            highest_progress: 0.0,
+            attempts: 0,
+            smallest_batch: None,
+            cold: false,
+            result: None,
+            last_running_t: None,
+            rare: None,
+        }
+    }
+
+    pub fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// Terminal states that were told after the first one.
+    pub fn later_ends(&self) -> &[JobView] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.later_ends)
+    }
+
+    /// Progress ran backwards: from, to.
+    pub fn backwards(&self) -> Option<(f64, f64)> {
+        self.rare.as_ref()?.backwards
+    }
+
+    /// A state that the driver does not know.
+    pub fn unknown_state(&self) -> Option<&str> {
+        self.rare.as_ref()?.unknown_state.as_deref()
+    }
+
+    pub fn missing_t(&self) -> Option<f64> {
+        self.rare.as_ref()?.missing_t
+    }
+
+    pub fn vanished_t(&self) -> Option<f64> {
+        self.rare.as_ref()?.vanished_t
+    }
+
+    /// Why its client stopped following.
+    pub fn gave_up(&self) -> Option<&str> {
+        self.rare.as_ref()?.gave_up.as_deref()
+    }
+
+    /// When its client gave up and cancelled it, and what the target said to that.
+    pub fn cancelled(&self) -> Option<(f64, Option<&str>)> {
+        self.rare.as_ref()?.cancelled.as_ref().map(|(t, error)| (*t, error.as_deref()))
+    }
+
     pub fn id(&self) -> Option<&str> {
         match &self.answer {
             Some((_, Answer::Accepted { id })) => Some(id),
@@ -84,7 +167,7 @@ impl JobFacts {
     pub fn settled(&self) -> bool {
         match &self.answer {
             None => false,
-            Some((_, Answer::Accepted { .. })) => self.ended.is_some() || self.vanished_t.is_some() || self.gave_up.is_some(),
+            Some((_, Answer::Accepted { .. })) => self.ended.is_some() || self.vanished_t().is_some() || self.gave_up().is_some(),
             Some(_) => true,
         }
     }
@@ -107,17 +190,31 @@ impl JobFacts {
         self.ended.as_ref().and_then(|(_, view, _)| view.error.as_deref())
     }
 
-    pub fn see(&mut self, t: f64, view: &JobView) {
+    /// When it was settled, and whether it went wrong; none for one that was not taken, or is open.
+    pub fn went_wrong(&self) -> Option<(f64, bool)> {
+        let (answered, answer) = self.answer.as_ref()?;
+        match answer {
+            Answer::Error { .. } | Answer::Unreachable { .. } | Answer::NoAnswer { .. } => Some((*answered, true)),
+            Answer::Refused { .. } | Answer::Invalid { .. } => None,
+            Answer::Accepted { .. } => match (&self.ended, self.vanished_t()) {
+                (Some((t, view, _)), _) => Some((*t, view.state != JobState::Completed)),
+                (None, vanished_t) => vanished_t.map(|t| (t, true)),
+            },
+        }
+    }
+
+    pub fn see(&mut self, t: f64, view: &Arc<JobView>) {
         if view.state == JobState::Running {
             self.running_t.get_or_insert(t);
             self.last_running_t = Some(t);
         }
         if view.state == JobState::Unknown {
-            self.unknown_state.get_or_insert_with(|| view.word.clone());
+            self.rare_mut().unknown_state.get_or_insert_with(|| view.word.clone());
         }
         if let Some(progress) = view.progress {
             if progress < self.highest_progress - 1e-9 && !view.state.is_terminal() {
-                self.backwards.get_or_insert((self.highest_progress, progress));
+                let from = self.highest_progress;
+                self.rare_mut().backwards.get_or_insert((from, progress));
             }
             self.highest_progress = self.highest_progress.max(progress);
         }
@@ -132,6 +229,8 @@ impl JobFacts {
 #[derive(Debug, Clone, Default)]
 pub struct FaultFacts {
     pub name: String,
+    /// Empty until it was prepared, and in journals that do not say.
+    pub kind: String,
     pub planned_t: Option<f64>,
     pub prepared: Option<Json>,
     pub injecting_t: Option<f64>,

@@ -1,10 +1,14 @@
 //! The record: what the journal adds up to. Checks and reports see this and nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use super::event::{Event, JobNo, JobState, JobView, Level, Line, Phase, ProcessEvent, Via};
+use super::chunks::Chunks;
+use super::event::{Event, Level, Line, Phase, ProcessEvent};
 use super::facts::{ContainerEvent, FaultFacts, Generation, JobFacts, ListenerFacts, LogHit, Loss};
-use super::series::Series;
+use super::jobs::Jobs;
+use super::series::{Detail, Series};
+use super::undo;
 use crate::plan::Plan;
 
 /// Log lines kept for each pattern; the rest are counted.
@@ -17,28 +21,66 @@ pub struct Record {
     pub began: String,
     pub host: String,
     pub overrides: Vec<String>,
-    pub plan: Option<Box<Plan>>,
+    pub plan: Option<Arc<Plan>>,
     /// The latest moment that is known of.
     pub now: f64,
     pub phases: Vec<(f64, Phase)>,
     pub preflight: Vec<(String, Level, String)>,
     pub notes: Vec<String>,
-    pub jobs: Vec<JobFacts>,
+    pub jobs: Jobs,
     pub faults: Vec<FaultFacts>,
     pub generations: Vec<Generation>,
-    pub containers: Vec<ContainerEvent>,
-    pub log_hits: Vec<LogHit>,
+    pub containers: Chunks<ContainerEvent>,
+    pub log_hits: Chunks<LogHit>,
     pub log_counts: BTreeMap<String, u64>,
-    pub series: BTreeMap<String, Series>,
+    pub series: Arc<BTreeMap<String, Series>>,
+    /// Of which every change is kept, because something judges by them.
+    judged: Arc<BTreeSet<String>>,
     pub samples: u64,
     pub metric_types: BTreeMap<String, String>,
     pub gaps: BTreeMap<String, (u64, String)>,
-    pub listeners: BTreeMap<String, ListenerFacts>,
+    pub listeners: Arc<BTreeMap<String, ListenerFacts>>,
     pub guard: Option<(f64, String, String)>,
     pub interrupted: Option<(f64, String)>,
     pub broken: Option<String>,
     pub load_stopped_t: Option<f64>,
     pub ended: bool,
+    /// Lines that could not be read.
+    pub damage: Damage,
+    /// Only what is left to put back could be read.
+    pub salvaged: bool,
+}
+
+/// What of a journal could not be read.
+#[derive(Debug, Clone, Default)]
+pub struct Damage {
+    pub lines: u64,
+    /// The first of them, as a sentence.
+    pub first: Option<String>,
+}
+
+impl std::fmt::Display for Damage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let first = self.first.as_deref().unwrap_or("none");
+        match self.lines {
+            1 => write!(f, "a line of the journal is damaged ({first})"),
+            lines => write!(f, "{lines} lines of the journal are damaged (the first: {first})"),
+        }
+    }
+}
+
+impl Damage {
+    pub fn add(&mut self, what: String) {
+        self.lines += 1;
+        self.first.get_or_insert(what);
+    }
+}
+
+/// How much is kept of a series.
+fn detail(name: &str, judged: &BTreeSet<String>) -> Detail {
+    // What is known of the machine and of chaos itself decides whether anything can be judged.
+    let of_ours = name.starts_with("machine.") || name.starts_with("chaos.");
+    if of_ours || judged.contains(name) { Detail::Every } else { Detail::Outline }
 }
 
 /// The memory of the target: of its process where this machine sees it, else of its containers as their engine tells it.
@@ -97,7 +139,7 @@ impl Record {
     }
 
     pub fn in_flight(&self) -> usize {
-        self.jobs.iter().filter(|job| job.accepted() && !job.settled()).count()
+        self.jobs.open().filter(|job| job.accepted() && !job.settled()).count()
     }
 
     /// Adds one line of the journal.
@@ -111,7 +153,9 @@ impl Record {
                 self.began.clone_from(began);
                 self.overrides.clone_from(overrides);
                 self.host.clone_from(host);
-                self.plan = Some(plan.clone());
+                self.jobs.has_results = plan.driver.result.is_some();
+                self.judged = Arc::new(plan.judged_series());
+                self.plan = Some(Arc::from(plan.clone()));
             }
             Event::Phase { phase } => self.phases.push((t, *phase)),
             Event::Preflight { what, level, detail } => self.preflight.push((what.clone(), *level, detail.clone())),
@@ -127,8 +171,12 @@ impl Record {
             Event::LogLine { pattern, line, generation } => self.apply_log(t, pattern, line, *generation),
             Event::Sample { values } => {
                 self.samples += 1;
-                for (name, value) in values {
-                    self.series.entry(name.clone()).or_default().push(t, *value);
+                let all = Arc::make_mut(&mut self.series);
+                for (name, value) in values.iter() {
+                    match all.get_mut(name) {
+                        Some(series) => series.push(t, value),
+                        None => all.entry(name.to_owned()).or_insert(Series::new(detail(name, &self.judged))).push(t, value),
+                    }
                 }
             }
             Event::MetricTypes { types } => self.metric_types.clone_from(types),
@@ -141,7 +189,7 @@ impl Record {
             | Event::ListenerTried { listener, .. }
             | Event::ListenerBack { listener, .. }
             | Event::ListenerHeard { listener, .. } => {
-                self.listeners.entry(listener.clone()).or_default().apply(t, &line.event);
+                Arc::make_mut(&mut self.listeners).entry(listener.clone()).or_default().apply(t, &line.event);
             }
             Event::GuardTripped { guard, reason } => self.guard = Some((t, guard.clone(), reason.clone())),
             Event::Interrupted { signal } => self.interrupted = Some((t, signal.clone())),
@@ -157,48 +205,25 @@ impl Record {
             | Event::Vanished { .. }
             | Event::GivingUp { .. }
             | Event::Cancelled { .. }
-            | Event::GaveUp { .. } => self.apply_job(t, &line.event),
+            | Event::GaveUp { .. } => {
+                if let Err(why) = self.jobs.apply(t, &line.event) {
+                    self.damage.add(why);
+                }
+            }
             _ => self.apply_fault(t, &line.event),
-        }
-    }
-
-    fn apply_job(&mut self, t: f64, event: &Event) {
-        if let Event::Submitting { job, load, client, shape, mark, intended_t } = event {
-            // Numbers are dense and in order: the writer hands them out under its lock.
-            debug_assert_eq!(*job as usize, self.jobs.len());
-            self.jobs.push(new_job(*job, t, load, *client, shape, mark, *intended_t));
-            return;
-        }
-        let number: JobNo = match event {
-            Event::Answered { job, .. }
-            | Event::Progress { job, .. }
-            | Event::Ended { job, .. }
-            | Event::ResultSeen { job, .. }
-            | Event::Missing { job }
-            | Event::Vanished { job }
-            | Event::GivingUp { job }
-            | Event::Cancelled { job, .. }
-            | Event::GaveUp { job, .. } => *job,
-            _ => return,
-        };
-        let Some(job) = self.jobs.get_mut(number as usize) else { return };
-        match event {
-            Event::Answered { answer, .. } => job.answer = Some((t, answer.clone())),
-            Event::Progress { view, .. } => job.see(t, view),
-            Event::Ended { view, via, .. } => end_job(job, t, view, *via),
-            Event::ResultSeen { look, .. } => job.result = Some(look.clone()),
-            Event::Missing { .. } => job.missing_t = job.missing_t.or(Some(t)),
-            Event::Vanished { .. } => job.vanished_t = Some(t),
-            Event::GivingUp { .. } => job.cancelled = Some((t, None)),
-            Event::Cancelled { error, .. } => job.cancelled = Some((job.cancelled.as_ref().map_or(t, |c| c.0), error.clone())),
-            Event::GaveUp { why, .. } => job.gave_up = Some(why.clone()),
-            _ => {}
         }
     }
 
     fn apply_fault(&mut self, t: f64, event: &Event) {
         match event {
-            Event::FaultPrepared { fault, undo } => self.fault_mut(fault).prepared = Some(undo.clone()),
+            Event::FaultPrepared { fault, kind, undo, sum } => {
+                if *sum != 0 && *sum != undo::sum(undo) {
+                    return self.damage.add(format!("what puts fault `{fault}` back is damaged"));
+                }
+                let facts = self.fault_mut(fault);
+                facts.kind.clone_from(kind);
+                facts.prepared = Some(undo.clone());
+            }
             Event::FaultInjecting { fault, planned_t } => {
                 let facts = self.fault_mut(fault);
                 facts.planned_t = Some(*planned_t);
@@ -290,51 +315,5 @@ impl ListenerFacts {
             }
             _ => {}
         }
-    }
-}
-
-fn end_job(job: &mut JobFacts, t: f64, view: &JobView, via: Via) {
-    job.see(t, view);
-    match &job.ended {
-        None => job.ended = Some((t, view.clone(), via)),
-        Some((_, first, _)) if first.state != view.state || view.state == JobState::Unknown => job.later_ends.push(view.clone()),
-        Some(_) => {}
-    }
-}
-
-fn new_job(
-    number: JobNo,
-    t: f64,
-    load: &str,
-    client: u32,
-    shape: &crate::experiment::JobShape,
-    mark: &str,
-    intended_t: f64,
-) -> JobFacts {
-    JobFacts {
-        number,
-        load: load.to_owned(),
-        client,
-        shape: shape.clone(),
-        mark: mark.to_owned(),
-        intended_t,
-        submitting_t: t,
-        answer: None,
-        running_t: None,
-        ended: None,
-        later_ends: Vec::new(),
-        last_view: None,
-        highest_progress: 0.0,
-        backwards: None,
-        unknown_state: None,
-        attempts: 0,
-        smallest_batch: None,
-        cold: false,
-        result: None,
-        missing_t: None,
-        vanished_t: None,
-        gave_up: None,
-        cancelled: None,
-        last_running_t: None,
     }
 }

@@ -1,7 +1,7 @@
 //! Writes the journal. An event is in the file before what it announces is done.
 
 use std::fs::{File, TryLockError};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -11,14 +11,17 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
 use super::event::{Event, JobNo, Line};
-use super::reader;
 use super::record::Record;
+use super::salvage;
 use crate::clock::Clock;
 use crate::secret::Redactor;
 
 /// A process that was killed takes a moment to be gone.
 const DIES_WITHIN: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// No line is longer.
+const LONGEST_LINE: u64 = 64 << 20;
 
 /// The journal of a running run, and the record that it adds up to so far; cheap to clone.
 #[derive(Clone)]
@@ -74,7 +77,7 @@ impl Journal {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
         drop_cut_line(&mut file).map_err(failed)?;
-        let record = reader::read(path).map_err(|e| e.to_string())?;
+        let record = salvage::record(path);
         // The time that has passed since, by the wall clock; never before what the journal has seen.
         let began: Option<jiff::Timestamp> = record.began.parse().ok();
         let ago_s = began.map_or(record.now, |began| jiff::Timestamp::now().duration_since(began).as_secs_f64().max(record.now));
@@ -148,6 +151,11 @@ impl Journal {
         look(&self.lock().record)
     }
 
+    /// A copy of the record with the present moment as its end, to be looked at while events go on coming.
+    pub fn snapshot(&self) -> Record {
+        self.read_now(Record::clone)
+    }
+
     /// The record with the present moment as its end.
     pub fn read_now<T>(&self, look: impl FnOnce(&Record) -> T) -> T {
         let mut inner = self.lock();
@@ -173,32 +181,58 @@ impl Journal {
 
 /// A process that was killed may have been in the middle of a line.
 fn drop_cut_line(file: &mut File) -> io::Result<()> {
-    let mut text = Vec::new();
-    file.rewind()?;
-    file.read_to_end(&mut text)?;
-    let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    if whole < text.len() { file.set_len(whole as u64) } else { Ok(()) }
+    let (length, mut end) = (file.seek(SeekFrom::End(0))?, Vec::new());
+    file.seek(SeekFrom::Start(length.saturating_sub(LONGEST_LINE)))?;
+    file.read_to_end(&mut end)?;
+    let cut = end.iter().rev().take_while(|byte| **byte != b'\n').count();
+    if cut > 0 { file.set_len(length - cut as u64) } else { Ok(()) }
 }
 
 impl Inner {
     /// Writes the line; what comes back has its secrets masked and is what every reader sees.
-    fn write(&mut self, mut line: Line) -> Line {
-        let written = if self.redactor.is_empty() {
-            serde_json::to_vec(&line)
-        } else {
-            serde_json::to_value(&line).and_then(|mut value| {
-                self.redactor.json(&mut value);
-                line = serde_json::from_value(value.clone())?;
-                serde_json::to_vec(&value)
-            })
+    fn write(&mut self, line: Line) -> Line {
+        let (line, bytes) = match self.readable(line) {
+            Ok(whole) => whole,
+            Err((t, why)) => {
+                // What the run cannot do without ends it; anything else is told instead.
+                let text = format!("an event was left out of the journal: {why}. Please report this: it is a mistake in chaos");
+                let line = Line { t, event: Event::Note { text } };
+                let bytes = serde_json::to_vec(&line).unwrap_or_default();
+                (line, bytes)
+            }
         };
-        let result = written.map_err(io::Error::from).and_then(|mut bytes| {
-            bytes.push(b'\n');
-            self.file.as_mut().map_or(Ok(()), |file| file.write_all(&bytes))
-        });
+        let result = self.file.as_mut().map_or(Ok(()), |file| file.write_all(&[bytes.as_slice(), b"\n"].concat()));
         if let Err(error) = result {
             self.error.get_or_insert_with(|| error.to_string());
         }
         line
+    }
+
+    /// The line as it will be read back, and its text; or when it was, and why it could not be read back.
+    fn readable(&mut self, line: Line) -> Result<(Line, Vec<u8>), (f64, String)> {
+        let t = line.t;
+        let failed = |e: serde_json::Error| (t, e.to_string());
+        if !self.redactor.is_empty() {
+            let mut value = serde_json::to_value(&line).map_err(failed)?;
+            self.redactor.json(&mut value);
+            let bytes = serde_json::to_vec(&value).map_err(failed)?;
+            return Ok((self.checked(serde_json::from_value(value), &line).map_err(failed)?, bytes));
+        }
+        let bytes = serde_json::to_vec(&line).map_err(failed)?;
+        // A number that is not finite is written as `null`, which is no number: only a line with one needs a look.
+        let essential = matches!(line.event, Event::RunStarted { .. } | Event::FaultPrepared { .. });
+        if essential || bytes.windows(4).any(|w| w == b"null") {
+            self.checked(serde_json::from_slice(&bytes), &line).map_err(failed)?;
+        }
+        Ok((line, bytes))
+    }
+
+    /// A run whose plan or undo could not be read again must not go on.
+    fn checked(&mut self, read: serde_json::Result<Line>, line: &Line) -> serde_json::Result<Line> {
+        read.inspect_err(|why| {
+            if matches!(line.event, Event::RunStarted { .. } | Event::FaultPrepared { .. }) {
+                self.error.get_or_insert_with(|| format!("what it must hold could not be read again: {why}"));
+            }
+        })
     }
 }

@@ -1,14 +1,14 @@
 //! The account of every job: which class it belongs to, and why. A pure function of the record.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
 use regex::Regex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::driver::{Driver, Patterns};
-use crate::journal::event::{Answer, JobNo, JobState, ResultLook};
-use crate::journal::facts::JobFacts;
+use crate::driver::Patterns;
+use crate::journal::event::{Answer, JobState, JobView};
+use crate::journal::facts::{Generation, JobFacts, ResultFacts};
 use crate::journal::record::Record;
 use crate::stats;
 use crate::words;
@@ -39,14 +39,6 @@ words! {
     }
 }
 
-/// A job's class and the reason for it, as a sentence.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Entry {
-    pub job: JobNo,
-    pub class: Class,
-    pub why: String,
-}
-
 /// How many jobs there are of each class.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Counts {
@@ -68,26 +60,43 @@ pub struct Counts {
 }
 
 /// The account of a whole run.
-#[derive(Debug, Clone, Default)]
-pub struct Ledger {
-    pub entries: Vec<Entry>,
+pub struct Ledger<'a> {
+    record: &'a Record,
+    scale: Scale,
+    /// By the number of the job.
+    pub classes: Vec<Class>,
     pub counts: Counts,
 }
+
+/// The reason for a class, made into a sentence where somebody reads it.
+type Reason<'a> = Box<dyn Fn() -> String + 'a>;
 
 /// A result smaller than this share of what its size promises, by the run's own baseline, is no plausible result.
 const PLAUSIBLE_SHARE: f64 = 0.2;
 
 /// Makes the account.
-pub fn of(record: &Record) -> Ledger {
-    let driver = &record.plan().driver;
+pub fn of(record: &Record) -> Ledger<'_> {
     let scale = Scale::of(record);
-    let mut ledger = Ledger::default();
+    let mut ledger = Ledger { record, scale, classes: Vec::with_capacity(record.jobs.len()), counts: Counts::default() };
     for job in &record.jobs {
-        let (class, why) = classify(job, record, driver, &scale);
+        let class = ledger.classify(job).0;
         ledger.counts.add(job, class);
-        ledger.entries.push(Entry { job: job.number, class, why });
+        ledger.classes.push(class);
     }
     ledger
+}
+
+/// Why a job is in its class.
+#[derive(Clone, Copy)]
+pub struct Why<'a> {
+    ledger: &'a Ledger<'a>,
+    job: &'a JobFacts,
+}
+
+impl std::fmt::Display for Why<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.ledger.classify(self.job).1())
+    }
 }
 
 impl Counts {
@@ -111,121 +120,151 @@ impl Counts {
     }
 }
 
-fn classify(job: &JobFacts, record: &Record, driver: &Driver, scale: &Scale) -> (Class, String) {
-    match &job.answer {
-        None if record.ended && !record.cut_short() => (Class::Lost, "submitted, and the run ended before an answer came".into()),
-        None => (Class::Open, "being submitted".into()),
-        Some((_, Answer::Refused { status, retry_after_s, .. })) => {
-            let when =
-                retry_after_s.map_or_else(|| "without saying when to come back".to_owned(), |s| format!("come back in {s} s"));
-            (Class::Rejected, format!("refused with {status}, {when}"))
-        }
-        Some((_, Answer::Invalid { status, reason })) => (Class::Invalid, format!("refused as invalid with {status}: {reason}")),
-        Some((_, Answer::Error { status, proxy: true, .. })) => {
-            (Class::Rejected, format!("a proxy answered {status}: the backend was not reached"))
-        }
-        Some((_, Answer::Error { status, reason, .. })) => (Class::Rejected, format!("error {status}: {reason}")),
-        Some((_, Answer::Unreachable { reason })) => (Class::Rejected, format!("unreachable: {reason}")),
-        Some((_, Answer::NoAnswer { reason })) => {
-            (Class::Rejected, format!("no answer, so it is unknown whether it was taken: {reason}"))
-        }
-        Some((_, Answer::Accepted { .. })) => accepted(job, record, driver, scale),
+impl Ledger<'_> {
+    /// The class of a job.
+    pub fn class(&self, job: &JobFacts) -> Class {
+        self.classes.get(job.number as usize).copied().unwrap_or(Class::Open)
     }
-}
 
-fn accepted(job: &JobFacts, record: &Record, driver: &Driver, scale: &Scale) -> (Class, String) {
-    if let Some((t, error)) = &job.cancelled {
-        let said = error.as_deref().unwrap_or("the target agreed");
-        return (Class::Abandoned, format!("its client gave up at {t:.1} s and cancelled it ({said})"));
+    pub fn why<'a>(&'a self, job: &'a JobFacts) -> Why<'a> {
+        Why { ledger: self, job }
     }
-    if let Some((t, view, _)) = &job.ended {
-        return match view.state {
-            JobState::Completed => completed(job, driver, scale),
-            JobState::Cancelled => (Class::Failed, "cancelled".to_owned()),
-            _ => {
-                let error = view.error.clone().unwrap_or_else(|| "without a reason".to_owned());
-                let means = |pattern: &Option<Regex>| pattern.as_ref().is_some_and(|re| re.is_match(&error));
-                match () {
-                    () if means(&scale.shed) => (Class::Shed, format!("{error} (at {t:.1} s)")),
-                    () if means(&scale.lost) => (Class::Lost, format!("{} ({error})", unknown_since(job, record, *t))),
-                    () => (Class::Failed, format!("{error} (at {t:.1} s)")),
-                }
+
+    fn classify<'a>(&'a self, job: &'a JobFacts) -> (Class, Reason<'a>) {
+        match &job.answer {
+            None if self.record.ended && !self.record.cut_short() => {
+                (Class::Lost, Box::new(|| "submitted, and the run ended before an answer came".to_owned()))
             }
+            None => (Class::Open, Box::new(|| "being submitted".to_owned())),
+            Some((_, Answer::Accepted { .. })) => self.accepted(job),
+            Some((_, answer)) => not_accepted(answer),
+        }
+    }
+
+    fn accepted<'a>(&'a self, job: &'a JobFacts) -> (Class, Reason<'a>) {
+        if let Some((t, error)) = job.cancelled() {
+            let said = error.unwrap_or("the target agreed");
+            return (Class::Abandoned, Box::new(move || format!("its client gave up at {t:.1} s and cancelled it ({said})")));
+        }
+        if let Some((t, view, _)) = &job.ended {
+            return match view.state {
+                JobState::Completed => self.completed(job),
+                JobState::Cancelled => (Class::Failed, Box::new(|| "cancelled".to_owned())),
+                _ => self.failed(job, *t, view.error.as_deref().unwrap_or("without a reason")),
+            };
+        }
+        if let Some(t) = job.vanished_t() {
+            return (Class::Lost, Box::new(move || self.unknown_since(job, t).to_owned()));
+        }
+        if self.record.cut_short() {
+            return (Class::Open, Box::new(|| format!("the run was stopped before it ended ({})", last_seen(job))));
+        }
+        if job.gave_up().is_some() || self.record.ended {
+            let asked =
+                || job.gave_up().and_then(|why| why.split_once("; ")).map_or_else(String::new, |(_, why)| format!("; {why}"));
+            return (Class::Lost, Box::new(move || format!("accepted, and never ended ({}{})", last_seen(job), asked())));
+        }
+        (Class::Open, Box::new(|| last_seen(job)))
+    }
+
+    fn failed<'a>(&'a self, job: &'a JobFacts, t: f64, error: &'a str) -> (Class, Reason<'a>) {
+        let means = |pattern: &Option<Regex>| pattern.as_ref().is_some_and(|re| re.is_match(error));
+        match () {
+            () if means(&self.scale.shed) => (Class::Shed, Box::new(move || format!("{error} (at {t:.1} s)"))),
+            () if means(&self.scale.lost) => (Class::Lost, Box::new(move || format!("{} ({error})", self.unknown_since(job, t)))),
+            () => (Class::Failed, Box::new(move || format!("{error} (at {t:.1} s)"))),
+        }
+    }
+
+    /// What became of a job that the target does not know any more at that moment.
+    fn unknown_since(&self, job: &JobFacts, t: f64) -> &'static str {
+        let restart = |g: &Generation| g.number > 0 && job.submitting_t < g.started_t && g.started_t <= t;
+        if self.record.generations.iter().any(restart) {
+            "lost by the restart: accepted before it, unknown after it"
+        } else {
+            "accepted, then unknown to the target (404)"
+        }
+    }
+
+    fn completed<'a>(&'a self, job: &'a JobFacts) -> (Class, Reason<'a>) {
+        if let Some(times) = job.last_view.as_ref().and_then(|v| v.completions).filter(|n| *n > 1) {
+            return (Class::Duplicated, Box::new(move || format!("the target completed it {times} times")));
+        }
+        if let Some(later) = job.later_ends().first() {
+            return (Class::Duplicated, Box::new(|| format!("it ended completed, and then once more as {}", later.word)));
+        }
+        let Some(result) = &job.result else {
+            return match self.record.plan().driver.result {
+                None => (Class::Completed, Box::new(|| "completed (the driver knows no way to its result)".to_owned())),
+                Some(_) => (Class::Open, Box::new(|| "completed, its result not looked at yet".to_owned())),
+            };
         };
+        match self.implausible(job, result) {
+            Some(problem) => (Class::Mismatched, Box::new(move || format!("called completed, but {}", problem()))),
+            None => (Class::Completed, Box::new(|| format!("completed, {} bytes of {}", result.bytes, result.kind))),
+        }
     }
-    if let Some(t) = job.vanished_t {
-        return (Class::Lost, unknown_since(job, record, t).to_owned());
+
+    /// Why a result cannot be this job's.
+    fn implausible<'a>(&'a self, job: &'a JobFacts, result: &'a ResultFacts) -> Option<Reason<'a>> {
+        if let Some(error) = &result.error {
+            return Some(Box::new(move || format!("its result cannot be had: {error}")));
+        }
+        if result.bytes == 0 {
+            return Some(Box::new(|| "its result is empty".to_owned()));
+        }
+        if let Some(mark) = result.mark.as_ref().filter(|mark| **mark != job.mark) {
+            return Some(Box::new(move || format!("it got the result of {}", self.owner(mark))));
+        }
+        let (scale, route) = (&self.scale, self.record.plan().driver.result.as_ref());
+        let free_form = route.is_some_and(|r| r.free_form);
+        let least = scale.bytes_per_pixel.map(|usual| PLAUSIBLE_SHARE * usual * pixels(job));
+        if !free_form && least.is_some_and(|least| (result.bytes as f64) < least) {
+            let (w, h) = (job.shape.width, job.shape.height);
+            return Some(Box::new(move || {
+                format!("its result is a stand-in: {} bytes of {} for {w}x{h}", result.bytes, result.kind)
+            }));
+        }
+        if route.is_some_and(|r| r.carries_mark) && result.mark.is_none() {
+            return Some(Box::new(|| format!("its result does not carry its mark: {} bytes of {}", result.bytes, result.kind)));
+        }
+        let twins = if free_form { 0 } else { scale.twins(result.digest) };
+        (twins > 1)
+            .then(|| -> Reason<'a> { Box::new(move || format!("{twins} jobs with different inputs got the very same result")) })
     }
-    let last = job
-        .last_view
-        .as_ref()
-        .map_or_else(|| "never seen".to_owned(), |v| format!("last seen {} at {:.0} %", v.word, v.progress.unwrap_or(0.0)));
-    if record.cut_short() {
-        return (Class::Open, format!("the run was stopped before it ended ({last})"));
+
+    /// Whose mark it is.
+    fn owner(&self, mark: &str) -> String {
+        let owner = self.record.jobs.iter().find(|job| job.mark == mark);
+        owner.map_or_else(|| "an unknown job".to_owned(), |job| format!("job {}", job.number))
     }
-    if job.gave_up.is_some() || record.ended {
-        let asked =
-            job.gave_up.as_ref().and_then(|why| why.split_once("; ")).map_or_else(String::new, |(_, why)| format!("; {why}"));
-        return (Class::Lost, format!("accepted, and never ended ({last}{asked})"));
-    }
-    (Class::Open, last)
 }
 
-/// What became of a job that the target does not know any more at that moment.
-fn unknown_since(job: &JobFacts, record: &Record, t: f64) -> &'static str {
-    let restarted = record.generations.iter().any(|g| g.number > 0 && job.submitting_t < g.started_t && g.started_t <= t);
-    if restarted {
-        "lost by the restart: accepted before it, unknown after it"
-    } else {
-        "accepted, then unknown to the target (404)"
+fn not_accepted(answer: &Answer) -> (Class, Reason<'_>) {
+    match answer {
+        Answer::Refused { status, retry_after_s, .. } => {
+            let when =
+                || retry_after_s.map_or_else(|| "without saying when to come back".to_owned(), |s| format!("come back in {s} s"));
+            (Class::Rejected, Box::new(move || format!("refused with {status}, {}", when())))
+        }
+        Answer::Invalid { status, reason } => {
+            (Class::Invalid, Box::new(move || format!("refused as invalid with {status}: {reason}")))
+        }
+        Answer::Error { status, proxy: true, .. } => {
+            (Class::Rejected, Box::new(move || format!("a proxy answered {status}: the backend was not reached")))
+        }
+        Answer::Error { status, reason, .. } => (Class::Rejected, Box::new(move || format!("error {status}: {reason}"))),
+        Answer::Unreachable { reason } => (Class::Rejected, Box::new(move || format!("unreachable: {reason}"))),
+        Answer::NoAnswer { reason } => {
+            (Class::Rejected, Box::new(move || format!("no answer, so it is unknown whether it was taken: {reason}")))
+        }
+        Answer::Accepted { .. } => (Class::Open, Box::new(|| "accepted".to_owned())),
     }
 }
 
-fn completed(job: &JobFacts, driver: &Driver, scale: &Scale) -> (Class, String) {
-    if let Some(times) = job.last_view.as_ref().and_then(|v| v.completions).filter(|n| *n > 1) {
-        return (Class::Duplicated, format!("the target completed it {times} times"));
-    }
-    if let Some(later) = job.later_ends.first() {
-        return (Class::Duplicated, format!("it ended completed, and then once more as {}", later.word));
-    }
-    let Some(result) = &job.result else {
-        return match driver.result {
-            None => (Class::Completed, "completed (the driver knows no way to its result)".to_owned()),
-            Some(_) => (Class::Open, "completed, its result not looked at yet".to_owned()),
-        };
-    };
-    if let Some(problem) = implausible(job, result, driver, scale) {
-        return (Class::Mismatched, format!("called completed, but {problem}"));
-    }
-    (Class::Completed, format!("completed, {} bytes of {}", result.bytes, result.kind))
-}
-
-/// Why a result cannot be this job's.
-fn implausible(job: &JobFacts, result: &ResultLook, driver: &Driver, scale: &Scale) -> Option<String> {
-    if let Some(error) = &result.error {
-        return Some(format!("its result cannot be had: {error}"));
-    }
-    if result.bytes == 0 {
-        return Some("its result is empty".to_owned());
-    }
-    if let Some(mark) = result.mark.as_ref().filter(|mark| **mark != job.mark) {
-        let owner = scale.owners.get(mark.as_str()).map_or_else(|| "an unknown job".to_owned(), |n| format!("job {n}"));
-        return Some(format!("it got the result of {owner}"));
-    }
-    let free_form = driver.result.as_ref().is_some_and(|r| r.free_form);
-    let short =
-        !free_form && scale.bytes_per_pixel.is_some_and(|usual| (result.bytes as f64) < PLAUSIBLE_SHARE * usual * pixels(job));
-    if short {
-        return Some(format!(
-            "its result is a stand-in: {} bytes of {} for {}x{}",
-            result.bytes, result.kind, job.shape.width, job.shape.height
-        ));
-    }
-    if driver.result.as_ref().is_some_and(|r| r.carries_mark) && result.mark.is_none() {
-        return Some(format!("its result does not carry its mark: {} bytes of {}", result.bytes, result.kind));
-    }
-    let twins = scale.digests.get(&result.digest).copied().unwrap_or(0);
-    (twins > 1 && !free_form).then(|| format!("{twins} jobs with different inputs got the very same result"))
+fn last_seen(job: &JobFacts) -> String {
+    let said = |v: &Arc<JobView>| format!("last seen {} at {:.0} %", v.word, v.progress.unwrap_or(0.0));
+    job.last_view.as_ref().map_or_else(|| "never seen".to_owned(), said)
 }
 
 fn pixels(job: &JobFacts) -> f64 {
@@ -233,31 +272,35 @@ fn pixels(job: &JobFacts) -> f64 {
 }
 
 /// What results and errors of this run are held against.
-struct Scale<'a> {
+struct Scale {
     /// The median over the jobs that ended before the first fault.
     bytes_per_pixel: Option<f64>,
-    digests: HashMap<u64, u32>,
-    owners: HashMap<&'a str, JobNo>,
+    /// Of every result, in order.
+    digests: Vec<u64>,
     /// What an error says that means: there was no room.
     shed: Option<Regex>,
     lost: Option<Regex>,
 }
 
-impl<'a> Scale<'a> {
-    fn of(record: &'a Record) -> Self {
+impl Scale {
+    fn of(record: &Record) -> Self {
         let until = record.baseline_end().unwrap_or(f64::INFINITY);
-        let mut ratios = Vec::new();
-        let mut digests: HashMap<u64, u32> = HashMap::new();
+        let (mut ratios, mut digests) = (Vec::new(), Vec::new());
         for job in &record.jobs {
             let Some(result) = job.result.as_ref().filter(|r| r.error.is_none()) else { continue };
-            *digests.entry(result.digest).or_default() += 1;
+            digests.push(result.digest);
             if job.ended.as_ref().is_some_and(|(t, ..)| *t <= until) {
                 ratios.push(result.bytes as f64 / pixels(job).max(1.0));
             }
         }
-        let owners = record.jobs.iter().map(|job| (job.mark.as_str(), job.number)).collect();
+        digests.sort_unstable();
         let shed = Patterns::compiled(record.plan().driver.patterns.shed.as_ref());
         let lost = Patterns::compiled(record.plan().driver.patterns.lost.as_ref());
-        Self { bytes_per_pixel: stats::median(&mut ratios), digests, owners, shed, lost }
+        Self { bytes_per_pixel: stats::median(&mut ratios), digests, shed, lost }
+    }
+
+    /// How many results are this very one.
+    fn twins(&self, digest: u64) -> usize {
+        self.digests.partition_point(|d| *d <= digest) - self.digests.partition_point(|d| *d < digest)
     }
 }

@@ -52,9 +52,13 @@ impl Sampler {
         let (depth, scrape) = tokio::join!(self.port.depth(), self.port.scrape());
         match depth {
             Some(Ok(depth)) => {
-                values.insert("queue.depth".to_owned(), depth.waiting);
-                if let Some(running) = depth.running {
-                    values.insert("queue.running".to_owned(), running);
+                let told = [("queue.depth", Some(depth.waiting)), ("queue.running", depth.running)];
+                for (name, value) in told.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+                    if value.is_finite() {
+                        values.insert(name.to_owned(), value);
+                    } else {
+                        self.gap("queue", format!("{name} is {value}, which is no number"));
+                    }
                 }
             }
             Some(Err(error)) => self.gap("queue", error),
@@ -88,8 +92,10 @@ impl Sampler {
         ];
         for (ours, theirs) in mapped {
             let found = theirs.as_ref().and_then(|name| scrape.values.get(&prometheus::canonical_name(name)));
-            if let Some(value) = found {
-                values.insert(ours.to_owned(), *value);
+            match found {
+                Some(value) if !value.is_finite() => self.gap("metrics", format!("{ours} is {value}, which is no number")),
+                Some(value) => drop(values.insert(ours.to_owned(), *value)),
+                None => {}
             }
         }
         let kept =
@@ -118,6 +124,6 @@ impl Sampler {
     fn emit_changes(&mut self, values: BTreeMap<String, f64>) {
         let changed = values.into_iter().filter(|(name, value)| self.last.get(name) != Some(value)).collect::<BTreeMap<_, _>>();
         self.last.extend(changed.iter().map(|(name, value)| (name.clone(), *value)));
-        self.journal.emit(Event::Sample { values: changed });
+        self.journal.emit(Event::Sample { values: changed.into() });
     }
 }

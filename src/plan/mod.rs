@@ -2,8 +2,11 @@
 
 pub mod build;
 pub mod forecast;
+pub mod salvage;
 pub mod trace;
 pub mod trigger;
+
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +16,7 @@ use crate::driver::Driver;
 use crate::experiment::units::{Time, TimeRange};
 use crate::experiment::{Arrivals, Baseline, JobShape, Listen, OnTimeout, Process};
 use crate::fault::FaultSpec;
+use crate::observe::prober::{OPEN, UP};
 use crate::run::guard::GuardSpec;
 use crate::runtime::docker::select::{Docker, Selector};
 use crate::seed::Seed;
@@ -162,6 +166,12 @@ impl Plan {
         });
         let checks = self.checks.iter().flat_map(|c| c.spec.log_patterns());
         driver.chain(triggers).chain(checks).collect()
+    }
+
+    /// The series that something judges by.
+    pub fn judged_series(&self) -> BTreeSet<String> {
+        let always = [UP, OPEN].map(str::to_owned);
+        always.into_iter().chain(self.checks.iter().flat_map(|check| check.spec.series())).collect()
     }
 
     /// The containers that faults name besides the target's, and how many each may be.

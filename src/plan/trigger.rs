@@ -78,7 +78,8 @@ impl FromStr for Trigger {
             (_, Relation::Matches) => Err("=~ is for `log` only".to_owned()),
             _ => {
                 let number = right.strip_suffix('%').unwrap_or(right).trim();
-                let value = number.parse().map_err(|_| format!("`{right}` is not a number"))?;
+                let value = number.parse().ok().filter(|value: &f64| value.is_finite());
+                let value = value.ok_or_else(|| format!("`{right}` is not a number"))?;
                 Ok(Self { subject, relation, value, pattern: None })
             }
         }
@@ -128,7 +129,7 @@ impl Trigger {
         match &self.subject {
             Subject::JobProgress => record
                 .jobs
-                .iter()
+                .open()
                 .filter(|job| job.accepted() && !job.settled())
                 .filter_map(|job| job.last_view.as_ref()?.progress)
                 .any(test),

@@ -76,8 +76,8 @@ pub fn spread(histogram: &Histogram<u64>) -> Option<Spread> {
 pub fn loads(record: &Record) -> Vec<String> {
     let mut names = vec!["all".to_owned()];
     for job in &record.jobs {
-        if !names.contains(&job.load) {
-            names.push(job.load.clone());
+        if !names.iter().any(|name| *name == job.load) {
+            names.push(job.load.to_string());
         }
     }
     names
@@ -140,7 +140,7 @@ pub fn users(plan: &Plan) -> String {
 pub fn resources(record: &Record) -> BTreeMap<String, Resource> {
     let ours = record.series.iter().filter(|(name, _)| !name.starts_with("metric:"));
     let figures = ours.filter_map(|(name, series)| {
-        let (first, last) = (series.points.first()?, series.points.last()?);
+        let (first, last) = (series.first_point()?, series.last_point()?);
         let (from, to) = Over::All.window(record).unwrap_or((first.t, record.now));
         let mean = series.mean(from.max(first.t), to).unwrap_or(first.value);
         Some((

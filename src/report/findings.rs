@@ -15,6 +15,9 @@ const NEAR_S: f64 = 2.0;
 pub fn of(view: &View<'_>) -> Vec<String> {
     let record = view.record;
     let mut findings = Vec::new();
+    if record.damage.lines > 0 {
+        findings.push(format!("{}: what they held is not known", record.damage));
+    }
     oddities(view, &mut findings);
     counters(view, &mut findings);
     gauges(record, &mut findings);
@@ -51,24 +54,27 @@ fn broken_then(record: &Record, t: f64) -> bool {
 
 fn oddities(view: &View<'_>, findings: &mut Vec<String>) {
     let record = view.record;
-    if let Some((job, (from, to))) = record.jobs.iter().find_map(|j| j.backwards.map(|b| (j, b))) {
-        let count = record.jobs.iter().filter(|j| j.backwards.is_some()).count();
+    if let Some((job, (from, to))) = record.jobs.iter().find_map(|j| j.backwards().map(|b| (j, b))) {
+        let count = record.jobs.iter().filter(|j| j.backwards().is_some()).count();
         findings
             .push(format!("the progress of {count} jobs ran backwards, first of job {} from {from:.0} to {to:.0} %", job.number));
     }
-    if let Some((job, word)) = record.jobs.iter().find_map(|j| j.unknown_state.as_ref().map(|w| (j, w))) {
+    if let Some((job, word)) = record.jobs.iter().find_map(|j| j.unknown_state().map(|w| (j, w))) {
         findings.push(format!("job {} was in the state `{word}`, which the driver does not know", job.number));
     }
     let missed = record.jobs.iter().filter(|j| matches!(j.ended, Some((_, _, Via::SafetyNet)))).count();
     if missed > 0 {
         findings.push(format!("the ends of {missed} jobs were never told over the WebSocket, only when asked for"));
     }
-    let early = record.jobs.iter().filter(|j| j.missing_t.is_some() && j.vanished_t.is_none()).count();
+    let early = record.jobs.iter().filter(|j| j.missing_t().is_some() && j.vanished_t().is_none()).count();
     if early > 0 {
         findings.push(format!("{early} jobs were unknown for a moment after they were accepted"));
     }
     if view.ledger.counts.invalid > 0 {
-        let example = view.jobs(None).find(|(_, class, _)| *class == Class::Invalid).map_or("", |(_, _, why)| why);
+        let example = view
+            .jobs(None)
+            .find(|(_, class, _)| *class == Class::Invalid)
+            .map_or_else(String::new, |(_, _, why)| why.to_string());
         findings.push(format!("{} jobs were refused as invalid: the load's own fault ({example})", view.ledger.counts.invalid));
     }
     let silent =
@@ -96,12 +102,12 @@ fn counters(view: &View<'_>, findings: &mut Vec<String>) {
     {
         let Some(name) = name else { continue };
         let Some(series) = record.series.get(&format!("metric:{}", canonical_name(name))) else { continue };
-        let theirs = series.max - series.points.first().map_or(0.0, |p| p.value);
+        let theirs = series.increase();
         // Jobs that end between the last sample and the end of the run are not in the counter yet.
         let unseen = record
             .jobs
             .iter()
-            .filter(|j| j.ended.as_ref().is_some_and(|e| series.points.last().is_some_and(|p| e.0 > p.t)))
+            .filter(|j| j.ended.as_ref().is_some_and(|e| series.last_point().is_some_and(|p| e.0 > p.t)))
             .count();
         if (theirs - ours as f64).abs() > unseen as f64 + 0.5 {
             findings.push(format!("the target counts {theirs:.0} jobs {what}, the ledger {ours}"));

@@ -139,9 +139,10 @@ fn panels(record: &Record) -> Vec<Json> {
 
 /// The lowest and highest of each stretch, in their order.
 fn thinned(series: &Series) -> Vec<(f64, f64)> {
-    let step = (series.points.len() * 2).div_ceil(MOST_POINTS).max(1);
+    let points: Vec<_> = series.iter().collect();
+    let step = (points.len() * 2).div_ceil(MOST_POINTS).max(1);
     let mut kept = Vec::new();
-    for chunk in series.points.chunks(step) {
+    for chunk in points.chunks(step) {
         let by_value = |a: &&crate::journal::series::Point, b: &&crate::journal::series::Point| a.value.total_cmp(&b.value);
         let mut pair: Vec<_> = [chunk.iter().min_by(by_value), chunk.iter().max_by(by_value)].into_iter().flatten().collect();
         pair.sort_by(|a, b| a.t.total_cmp(&b.t));

@@ -81,7 +81,7 @@ fn troubled(view: &View<'_>) -> Vec<[String; 4]> {
     use crate::load::ledger::Class;
     view.jobs(None)
         .filter(|(_, class, _)| *class != Class::Completed)
-        .map(|(job, class, why)| [job.number.to_string(), job.load.clone(), class.to_string(), cell(why)])
+        .map(|(job, class, why)| [job.number.to_string(), job.load.to_string(), class.to_string(), cell(&why.to_string())])
         .collect()
 }
 

@@ -50,8 +50,16 @@ pub fn write_all(record: &Record, folder: &Path) -> Result<RunResult, String> {
     let result = result::of(record);
     let material = Material { record, result: &result };
     let failures: Vec<String> =
-        FORMATS.iter().filter_map(|(name, render)| write_one(folder, name, render(&material)).err()).collect();
+        FORMATS.iter().filter_map(|(name, render)| write_one(folder, name, rendered(*render, &material)).err()).collect();
     if failures.is_empty() { Ok(result) } else { Err(failures.join("; ")) }
+}
+
+/// A format whose code panics costs none of the others.
+fn rendered(render: fn(&Material<'_>) -> Result<String, String>, material: &Material<'_>) -> Result<String, String> {
+    let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| render(material)));
+    made.unwrap_or_else(|_| {
+        Err("it could not be made, which is a mistake in chaos: please report it with events.jsonl".to_owned())
+    })
 }
 
 fn write_one(folder: &Path, name: &str, content: Result<String, String>) -> Result<(), String> {

@@ -129,12 +129,7 @@ fn status(record: &Record) -> String {
     let phase = record.phases.last().map_or("starting", |(_, p)| p.word());
     let last = |name: &str| record.series.get(name).and_then(|s| s.last());
     let mut recent: Vec<f64> = record.jobs.iter().rev().filter_map(|j| j.total_s()).take(RECENT).collect();
-    let wrong = record
-        .jobs
-        .iter()
-        .filter(|j| j.vanished_t.is_some() || j.state().is_some_and(|s| s != crate::journal::event::JobState::Completed))
-        .count();
-    let ended = record.jobs.iter().filter(|j| j.ended.is_some()).count();
+    let (ended, wrong) = record.jobs.settled_between(f64::NEG_INFINITY, f64::INFINITY);
     let mut parts = vec![
         format!("{phase} {:.0}s", record.now),
         left(record),

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::journal::reader;
+use crate::journal::undo;
 use crate::seed::fnv;
 
 #[derive(Serialize, Deserialize)]
@@ -76,13 +76,13 @@ impl Claims {
                 return Err(format!("{who} is at work on {resource}: wait until it is over"));
             }
             (Err(TryLockError::Error(e)), _) => return Err(failed(e)),
-            (Ok(()), Some(claim)) if is_broken(&claim.run) => {
-                return Err(format!(
-                    "run {} has left {resource} broken. Put it back first, with: chaos revert {0}",
-                    claim.run.display()
-                ));
+            (Ok(()), Some(claim)) => {
+                if let Some(why) = what_is_left(&claim.run) {
+                    let run = claim.run.display();
+                    return Err(format!("run {run} {why} ({resource}). Put it back first, with: chaos revert {run}"));
+                }
             }
-            (Ok(()), _) => {}
+            (Ok(()), None) => {}
         }
         let claim = Claim { resource: resource.to_owned(), run: self.run.clone(), process: std::process::id() };
         let text = serde_json::to_vec(&claim).map_err(|e| failed(e.into()))?;
@@ -122,12 +122,18 @@ fn read(file: &mut File) -> Option<Claim> {
     serde_json::from_str(&text).ok()
 }
 
-/// Something that this run did has not been put back. A run whose folder is gone can tell nothing, and blocks nobody.
-fn is_broken(run: &Path) -> bool {
-    reader::read(run).is_ok_and(|record| record.faults.iter().any(|f| f.is_open()))
+/// Something that this run did has not been put back, or may not have been. A run whose folder is gone can tell nothing, and
+/// blocks nobody.
+fn what_is_left(run: &Path) -> Option<String> {
+    let left = undo::left(run);
+    match &left.unreadable {
+        _ if left.is_clear() => None,
+        Some(why) if left.open.is_empty() => Some(format!("may have left something broken: {why}")),
+        _ => Some("has left something broken".to_owned()),
+    }
 }
 
-/// The runs that are over and have left something broken.
+/// The runs that are over and have left something broken, or may have.
 pub fn unfinished(state: &Path) -> Vec<PathBuf> {
     let files = std::fs::read_dir(state).into_iter().flatten().flatten().map(|entry| entry.path());
     let claims = files.filter_map(|path| {
@@ -136,7 +142,7 @@ pub fn unfinished(state: &Path) -> Vec<PathBuf> {
         file.try_lock_shared().ok()?;
         read(&mut file)
     });
-    let mut runs: Vec<PathBuf> = claims.map(|claim| claim.run).filter(|run| is_broken(run)).collect();
+    let mut runs: Vec<PathBuf> = claims.map(|claim| claim.run).filter(|run| what_is_left(run).is_some()).collect();
     runs.sort();
     runs.dedup();
     runs

@@ -11,6 +11,7 @@ use futures_util::stream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::judging::{self, Question};
 use super::world::World;
 use super::{inject, preflight, steady, undo};
 use crate::check::{self, View};
@@ -25,7 +26,6 @@ use crate::plan::RuntimePlan;
 use crate::plan::build::WARM_UP;
 
 const WATCH_EVERY: Duration = Duration::from_millis(50);
-const JUDGE_EVERY: Duration = Duration::from_millis(250);
 /// A target whose process is gone for good is given this long before the run goes on without it.
 const GONE_PATIENCE_S: f64 = 1.0;
 /// How long the clients' tasks may take to end once nobody waits for jobs any more.
@@ -152,8 +152,8 @@ async fn baseline(world: &World, begin: f64) {
         None => {}
         Some(Baseline::Lasts(time)) => world.clock.sleep_until(begin + time.as_s()).await,
         Some(Baseline::Steady) => loop {
-            tokio::time::sleep(JUDGE_EVERY).await;
-            match world.journal.read_now(|record| steady::judge(record, begin)) {
+            tokio::time::sleep(judging::EVERY).await;
+            match steady::judge(&world.journal.snapshot(), begin) {
                 steady::Steady::NotYet => {}
                 steady::Steady::Yes => return,
                 steady::Steady::Never => {
@@ -174,30 +174,47 @@ fn load_lasts_s(world: &World) -> Option<f64> {
 
 /// Waits until the whole load has been sent, and for as much more of it as a check needs and the file allows.
 async fn load_has_lasted(world: &World, begin: f64) {
+    let mut end = LoadEnd::new();
     loop {
-        if load_is_over(world, begin) || world.target_is_gone() {
+        if end.is_there(world, begin).await || world.target_is_gone() {
             return;
         }
         tokio::time::sleep(WATCH_EVERY).await;
     }
 }
 
-/// The load has lasted its time, has sent all its jobs, or is no longer needed by a check that says so.
-fn load_is_over(world: &World, begin: f64) -> bool {
-    let now = world.clock.now_s();
-    let length = load_lasts_s(world);
-    let until = length.map_or(f64::NEG_INFINITY, |length| begin + length);
-    world.journal.read_now(|record| {
-        let sent = world.plan.loads.iter().filter_map(|l| Some((l, l.jobs?))).all(|(load, jobs)| {
-            let ours = || record.jobs_of(Some(&load.name));
-            // A job that never ends does not hold the run up for ever.
-            let latest = ours().map(|job| job.submitting_t).fold(0.0, f64::max);
-            ours().count() >= jobs as usize && (ours().all(JobFacts::settled) || now - latest > patience_s(world))
-        });
-        if now < until || (length.is_none() && !sent) {
-            return check::load_may_end(record);
+/// Whether the load is over: what the checks say of it.
+struct LoadEnd {
+    may_end: Question,
+    wants_more: Question,
+}
+
+impl LoadEnd {
+    fn new() -> Self {
+        Self { may_end: Question::new(check::load_may_end), wants_more: Question::new(|r| check::wants_samples(&View::of(r))) }
+    }
+
+    /// The load has lasted its time, has sent all its jobs, or is no longer needed by a check that says so.
+    async fn is_there(&mut self, world: &World, begin: f64) -> bool {
+        let now = world.clock.now_s();
+        let length = load_lasts_s(world);
+        let until = length.map_or(f64::NEG_INFINITY, |length| begin + length);
+        if now < until || (length.is_none() && !is_sent(world, now)) {
+            return self.may_end.answer(world).await;
         }
-        now >= until + world.plan.longer_s || !check::wants_samples(&View::of(record))
+        now >= until + world.plan.longer_s || !self.wants_more.answer(world).await
+    }
+}
+
+/// Every load that has a number of jobs has sent them, and they have ended.
+fn is_sent(world: &World, now: f64) -> bool {
+    world.journal.read(|record| {
+        world.plan.loads.iter().filter_map(|load| Some((load, load.jobs?))).all(|(load, jobs)| {
+            let sent = record.jobs.sent(&load.name);
+            let settled = record.jobs.open().filter(|job| job.load == load.name).all(JobFacts::settled);
+            // A job that never ends does not hold the run up for ever.
+            sent.jobs >= u64::from(jobs) && (settled || now - sent.latest_t > patience_s(world))
+        })
     })
 }
 
@@ -205,24 +222,24 @@ fn load_is_over(world: &World, begin: f64) -> bool {
 async fn recover(world: &World, begin: f64) {
     let began = world.clock.now_s();
     let mut gone_since: Option<f64> = None;
+    let mut end = LoadEnd::new();
+    let mut needed = Question::new(|record| check::load_is_needed(&View::of(record)));
+    let mut needed_without_jobs = Question::new(|record| check::load_is_needed_without_jobs(&View::of(record)));
     loop {
         let now = world.clock.now_s();
-        let lasted = load_lasts_s(world).is_none() || load_is_over(world, begin);
+        let lasted = load_lasts_s(world).is_none() || end.is_there(world, begin).await;
         // A fixed duration ends the load; otherwise the checks say how long it is needed.
-        let all_sent = all_sent(world, begin);
-        let needed = world.journal.read_now(|record| {
-            let view = View::of(record);
-            if all_sent { check::load_is_needed_without_jobs(&view) } else { check::load_is_needed(&view) }
-        });
+        let question = if all_sent(world, begin) { &mut needed_without_jobs } else { &mut needed };
+        let needed = world.plan.duration_s.is_none() && question.answer(world).await;
         // A load that the file gives a length is sent in full; recovery is waited for beyond it.
         let since = began.max(begin + load_lasts_s(world).unwrap_or(0.0));
         let over_time = now - since > world.plan.recover_at_most_s;
         gone_since = if world.target_is_gone() { gone_since.or(Some(now)) } else { None };
         let gone = gone_since.is_some_and(|since| now - since > GONE_PATIENCE_S);
-        if (lasted && (!needed || world.plan.duration_s.is_some())) || over_time || gone {
+        if (lasted && !needed) || over_time || gone {
             return;
         }
-        tokio::time::sleep(JUDGE_EVERY).await;
+        tokio::time::sleep(judging::EVERY).await;
     }
 }
 
@@ -230,8 +247,8 @@ async fn recover(world: &World, begin: f64) {
 fn all_sent(world: &World, begin: f64) -> bool {
     let ends = world.plan.loads.iter().flat_map(|load| load.stages.iter().map(|stage| stage.until_s));
     let over = ends.map(|end| end.is_some_and(|end| world.clock.now_s() > begin + end)).reduce(|a, b| a && b);
-    let of_loads = |job: &JobFacts| world.plan.loads.iter().any(|load| load.name == job.load);
-    over == Some(true) && world.journal.read_now(|record| record.jobs.iter().filter(|job| of_loads(job)).all(JobFacts::settled))
+    let of_loads = |job: &&JobFacts| world.plan.loads.iter().any(|load| load.name == job.load);
+    over == Some(true) && world.journal.read(|record| record.jobs.open().filter(of_loads).all(JobFacts::settled))
 }
 
 fn stop_load(world: &World) {
@@ -245,10 +262,10 @@ fn stop_load(world: &World) {
 async fn drain(world: &World) {
     let began = world.clock.now_s();
     let waited_for = patience_s(world);
+    let mut time_is_needed = Question::new(|record| check::time_is_needed(&View::of(record)));
     loop {
-        let open = world.journal.read_now(|record| {
-            record.jobs.iter().any(|job| !is_done_with(world, job)) || check::time_is_needed(&View::of(record))
-        });
+        let jobs = world.journal.read(|record| record.jobs.open().next().is_some());
+        let open = jobs || time_is_needed.answer(world).await;
         let elapsed = world.clock.now_s() - began;
         let gone = world.target_is_gone() && elapsed > GONE_PATIENCE_S;
         if !open || gone || elapsed > waited_for {
@@ -259,12 +276,6 @@ async fn drain(world: &World) {
     if !world.target_is_gone() && tokio::time::timeout(AUDIT_WITHIN, audit(world)).await.is_err() {
         world.journal.emit(Event::Note { text: "not every ended job could be asked about once more".into() });
     }
-}
-
-/// Its end is known, and its result has been looked at: the target may go.
-fn is_done_with(world: &World, job: &JobFacts) -> bool {
-    let has_result = world.plan.driver.result.is_some() && job.state() == Some(JobState::Completed);
-    job.settled() && (!has_result || job.result.is_some() || job.cancelled.is_some() || job.gave_up.is_some())
 }
 
 /// How long the last jobs may take: the longest that a check allows, half a minute where none says.
@@ -294,7 +305,7 @@ async fn wind_down(world: &World) {
     stop_load(world);
     world.shop.give_up.cancel();
     let settled = async {
-        while world.journal.read(|record| record.jobs.iter().any(|job| !is_done_with(world, job) && job.accepted())) {
+        while world.journal.read(|record| record.jobs.open().any(JobFacts::accepted)) {
             tokio::time::sleep(WATCH_EVERY).await;
         }
     };

@@ -4,13 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::experiment::decode::{Fields, ObjectSchema, Record as FromFile};
 use crate::experiment::units::{Bytes, Share, Time};
-use crate::journal::event::{Answer, JobState};
-use crate::journal::facts::JobFacts;
 use crate::journal::record::{MEMORY, Record};
 use crate::record;
 
 /// With fewer jobs than this no error rate is told.
-const FEWEST_JOBS: usize = 5;
+const FEWEST_JOBS: u64 = 5;
 
 record! {
     /// Too many jobs go wrong.
@@ -93,32 +91,15 @@ impl ErrorRate {
     fn trips(&self, record: &Record) -> Option<String> {
         let length = self.r#for.as_s();
         let since = record.now - length;
-        let settled: Vec<(f64, bool)> = record.jobs.iter().filter_map(settled_wrong).filter(|(t, _)| *t >= since).collect();
         let rate_is_high = |quarter: u32| {
-            let (from, to) = (since + length * f64::from(quarter) / 4.0, since + length * f64::from(quarter + 1) / 4.0);
-            let inside: Vec<bool> = settled.iter().filter(|(t, _)| *t >= from && *t <= to).map(|(_, wrong)| *wrong).collect();
-            let wrong = inside.iter().filter(|wrong| **wrong).count();
-            !inside.is_empty() && wrong as f64 / inside.len() as f64 > self.above.0
+            let at = |quarter: u32| since + length * f64::from(quarter) / 4.0;
+            let (settled, wrong) = record.jobs.settled_between(at(quarter), at(quarter + 1));
+            settled > 0 && wrong as f64 / settled as f64 > self.above.0
         };
-        let trips = settled.len() >= FEWEST_JOBS && (0..4).all(rate_is_high);
-        let wrong = settled.iter().filter(|(_, wrong)| *wrong).count();
-        trips.then(|| format!("{wrong} of {} jobs went wrong within {} (limit {})", settled.len(), self.r#for, self.above))
+        let (settled, wrong) = record.jobs.settled_between(since, record.now);
+        let trips = settled >= FEWEST_JOBS && (0..4).all(rate_is_high);
+        trips.then(|| format!("{wrong} of {settled} jobs went wrong within {} (limit {})", self.r#for, self.above))
     }
-}
-
-/// When a job was settled, and whether it went wrong.
-fn settled_wrong(job: &JobFacts) -> Option<(f64, bool)> {
-    let (answered, answer) = job.answer.as_ref()?;
-    let settled = match answer {
-        Answer::Error { .. } | Answer::Unreachable { .. } | Answer::NoAnswer { .. } => (*answered, true),
-        Answer::Refused { .. } | Answer::Invalid { .. } => return None,
-        Answer::Accepted { .. } => match (&job.ended, job.vanished_t) {
-            (Some((t, view, _)), _) => (*t, view.state != JobState::Completed),
-            (None, Some(t)) => (t, true),
-            (None, None) => return None,
-        },
-    };
-    Some(settled)
 }
 
 impl GpuTemperature {

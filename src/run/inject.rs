@@ -10,6 +10,7 @@ use super::world::World;
 use crate::experiment::OnTimeout;
 use crate::fault::{FaultError, Lasts, Observation};
 use crate::journal::event::{Event, When};
+use crate::journal::undo::sum;
 use crate::plan::{FaultPlan, Moment};
 
 /// An effect may take this long to show, and to go.
@@ -100,7 +101,8 @@ async fn inject(world: &World, fault: &FaultPlan, planned_t: f64) {
     if world.journal.hides(&undo) {
         return emit(Event::FaultSkipped { fault: name, why: HOLDS_SECRET.into() });
     }
-    world.journal.emit_synced(Event::FaultPrepared { fault: name.clone(), undo });
+    let (kind, sum) = (fault.spec.kind().to_owned(), sum(&undo));
+    world.journal.emit_synced(Event::FaultPrepared { fault: name.clone(), kind, undo, sum });
     world.clock.sleep_until(planned_t).await;
     emit(Event::FaultInjecting { fault: name.clone(), planned_t });
     let result = caught(fault.spec.inject(world, &name)).await;

@@ -6,6 +6,7 @@ pub mod folder;
 pub mod guard;
 pub mod guardian;
 pub mod inject;
+pub mod judging;
 pub mod outcome;
 pub mod preflight;
 pub mod steady;

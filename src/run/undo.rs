@@ -4,12 +4,12 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use serde_json::Value as Json;
 
 use super::inject::look;
 use super::world::World;
-use crate::fault::{FaultError, Lasts};
+use crate::fault::{FaultError, FaultSpec, Lasts};
 use crate::journal::event::{Event, When};
+use crate::journal::facts::FaultFacts;
 
 /// What is refused is tried a few times; an engine that is away is waited for.
 const TRIES: u32 = 4;
@@ -20,18 +20,24 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
 /// Reverts one fault; what became of it is in the journal afterwards.
 pub async fn revert_one(world: &World, name: &str) {
-    let undo: Option<Json> = world.journal.read(|r| r.fault(name).filter(|f| f.is_open()).and_then(|f| f.prepared.clone()));
-    let Some((undo, fault)) = undo.zip(world.plan.faults.iter().find(|f| f.name == name)) else { return };
+    let planned = world.plan.faults.iter().find(|f| f.name == name);
+    let open = |f: &FaultFacts| Some((f.kind.clone(), f.prepared.clone()?));
+    let Some((told, undo)) = world.journal.read(|r| r.fault(name).filter(|f| f.is_open()).and_then(open)) else { return };
+    // Older journals do not say of which kind it is; the plan does.
+    let kind = planned.map_or(told, |fault| fault.spec.kind().to_owned());
     world.journal.emit(Event::FaultReverting { fault: name.to_owned() });
     let reverted = |how: String| world.journal.emit(Event::FaultReverted { fault: name.to_owned(), how });
-    if world.plan.runtime.is_started() && !world.runtime.has_process() && !fault.spec.outlives_target() {
+    if world.plan.runtime.is_started()
+        && !world.runtime.has_process()
+        && !planned.is_some_and(|fault| fault.spec.outlives_target())
+    {
         return reverted("the target was a process of the run, and ended with it".to_owned());
     }
     let began = world.clock.now_s();
     let mut pause = FIRST_PAUSE;
     let mut refused = 0;
     let error = loop {
-        let tried = AssertUnwindSafe(fault.spec.revert(&undo, world, name)).catch_unwind();
+        let tried = AssertUnwindSafe(FaultSpec::revert(&kind, &undo, world, name)).catch_unwind();
         let error = match tokio::time::timeout(TRY_WITHIN, tried).await {
             Ok(Ok(Ok(done))) => return reverted(done.0),
             Ok(Ok(Err(error))) => error,

@@ -1,0 +1,39 @@
+//! Questions to the checks while a run goes on: over a copy of the record, beside the run, so that no event waits for an
+//! answer; and the rarer, the more jobs there are, so that all of them together cost a bounded share of the time.
+
+use std::time::Duration;
+
+use super::world::World;
+use crate::journal::record::Record;
+
+/// As often as this for a short run.
+pub const EVERY: Duration = Duration::from_millis(250);
+/// What judging one job may cost, and a rest of many times that.
+const FOR_EACH_JOB: Duration = Duration::from_micros(20);
+
+/// One question that is asked again and again.
+pub struct Question {
+    ask: fn(&Record) -> bool,
+    /// The latest answer, and until when it counts.
+    answer: bool,
+    until_t: f64,
+}
+
+impl Question {
+    pub fn new(ask: fn(&Record) -> bool) -> Self {
+        Self { ask, answer: false, until_t: f64::NEG_INFINITY }
+    }
+
+    /// The answer, which may be as old as the last one's pause.
+    pub async fn answer(&mut self, world: &World) -> bool {
+        if world.clock.now_s() < self.until_t {
+            return self.answer;
+        }
+        let (record, ask) = (world.journal.snapshot(), self.ask);
+        let pause = EVERY.max(FOR_EACH_JOB.saturating_mul(record.jobs.len() as u32));
+        // One that panics has no answer, and the run goes on as if it were not decided; the verdict will say so.
+        self.answer = tokio::task::spawn_blocking(move || ask(&record)).await.unwrap_or(false);
+        self.until_t = world.clock.now_s() + pause.as_secs_f64() - 1e-3;
+        self.answer
+    }
+}
