@@ -11,6 +11,8 @@ pub struct Script {
     pub record: Record,
     /// The journal that the record came from.
     pub lines: Vec<Line>,
+    /// A long one need not remember them.
+    pub keep_lines: bool,
 }
 
 pub fn view(state: JobState) -> JobView {
@@ -26,7 +28,7 @@ impl Script {
     }
 
     pub fn from(yaml: &str) -> Self {
-        let mut script = Self { record: Record::default(), lines: Vec::new() };
+        let mut script = Self { record: Record::default(), lines: Vec::new(), keep_lines: true };
         let plan = Box::new(sim::plan(yaml, 1));
         script.at(
             0.0,
@@ -48,7 +50,9 @@ impl Script {
     pub fn at(&mut self, t: f64, event: Event) -> &mut Self {
         let line = Line { t, event };
         self.record.apply(&line);
-        self.lines.push(line);
+        if self.keep_lines {
+            self.lines.push(line);
+        }
         self
     }
 
