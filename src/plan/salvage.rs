@@ -9,13 +9,16 @@ use crate::experiment::file::{self, Overrides};
 use crate::seed::Seed;
 
 /// Nothing that a run would do.
-const EMPTY: &str = "version: 1\nname: unreadable\ntarget: { url: \"http://127.0.0.1:1\" }\nload: [{ users: 1 }]\n";
+const EMPTY: &str = "version: 1\nname: unreadable\ntarget: { url: \"http://127.0.0.1:1\" }\nload: [{ users: 1 }]\nchecks: [{ all_jobs_complete: {} }]\n";
 
 /// Each part of `raw` that this version can read, in an otherwise empty plan. `None` is a mistake in chaos itself.
 pub fn salvage(raw: &Json) -> Option<Plan> {
     let mut loaded = file::load_text("unreadable.yaml", EMPTY.to_owned(), &Overrides::default(), &|_| None).ok()?;
     let mut plan = build::build(&mut loaded, Seed(0), Path::new("."))?;
     plan.loads.clear();
+    plan.checks.clear();
+    plan.touches.clear();
+    plan.warnings.clear();
     let mut whole = serde_json::to_value(&plan).ok()?;
     for (key, value) in raw.as_object().into_iter().flatten() {
         match value {

@@ -3,6 +3,7 @@
 
 pub mod docker;
 pub mod script;
+pub mod server;
 pub mod sim;
 
 use std::io::{Read, Write};

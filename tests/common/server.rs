@@ -1,0 +1,59 @@
+//! Small servers with one habit each: what people reported of theirs, in a few lines.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What was asked.
+pub struct Asked {
+    pub method: String,
+    pub path: String,
+    pub body: String,
+    /// Which request to this path it is, from 1.
+    pub count: usize,
+}
+
+/// A status, a content type and a body.
+pub type Said = (u16, &'static str, String);
+
+/// Serves until the test's process ends; each connection has a thread and serves one request. Returns the URL.
+pub fn serve(answer: impl Fn(&Asked) -> Said + Send + Sync + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (answer, count) = (Arc::new(answer), Arc::new(AtomicUsize::new(0)));
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let (answer, count) = (answer.clone(), count.clone());
+            // A client that has gone away is no concern of the server's.
+            std::thread::spawn(move || drop(one(stream, &*answer, &count)));
+        }
+    });
+    url
+}
+
+fn one(mut stream: TcpStream, answer: &dyn Fn(&Asked) -> Said, count: &AtomicUsize) -> std::io::Result<()> {
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte)?;
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let length = head.lines().find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
+    let mut body = vec![0; length.unwrap_or(0)];
+    stream.read_exact(&mut body)?;
+    let mut words = head.split(' ').map(str::to_owned);
+    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let asked = Asked {
+        method,
+        path,
+        body: String::from_utf8_lossy(&body).into_owned(),
+        count: count.fetch_add(1, Ordering::Relaxed) + 1,
+    };
+    let (status, kind, body) = answer(&asked);
+    write!(
+        stream,
+        "HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
+}
