@@ -119,7 +119,7 @@ fn a_damaged_journal_blocks_until_somebody_has_looked() {
     std::fs::create_dir(&run).unwrap();
     let marker = folder.path().join("marker");
     std::fs::write(&marker, "broken").unwrap();
-    let undo = serde_json::json!({ "revert": ["rm", "-f", marker.to_str().unwrap()], "shell": false, "timeout": { "secs": 5, "nanos": 0 } });
+    let undo = serde_json::json!({ "revert": ["rm", "-f", marker.to_str().unwrap()], "shell": false, "timeout": "5s" });
     let started = r#"{"t":0.0,"event":{"run_started":{"schema":1,"run_id":"r","version":"0.9","began":"2026-01-01T00:00:00Z","overrides":[],"host":"h","plan":{"of_tomorrow":1}}}}"#;
     let prepared =
         serde_json::json!({ "t": 1.0, "event": { "fault_prepared": { "fault": "exec", "kind": "exec", "undo": undo } } })
