@@ -38,7 +38,7 @@ pub fn read(run: &Path) -> Result<Record, ReadError> {
     let mut record = Record::default();
     let mut lines = Lines(BufReader::new(File::open(&path).map_err(io)?));
     for number in 1.. {
-        let Some((bytes, whole)) = lines.next().map_err(io)? else { break };
+        let Some((bytes, whole)) = lines.read().map_err(io)? else { break };
         match parse(&bytes) {
             Ok(line) => line.iter().for_each(|line| record.apply(line)),
             Err(reason) if record.plan.is_none() => return Err(no_plan(&path, number, &bytes, reason)),
@@ -62,7 +62,7 @@ pub struct Lines<R>(pub R);
 impl<R: BufRead> Lines<R> {
     /// # Errors
     /// When it cannot be read any further.
-    pub fn next(&mut self) -> std::io::Result<Option<(Vec<u8>, bool)>> {
+    pub fn read(&mut self) -> std::io::Result<Option<(Vec<u8>, bool)>> {
         let mut bytes = Vec::new();
         self.0.read_until(b'\n', &mut bytes)?;
         let whole = bytes.pop_if(|byte| *byte == b'\n').is_some();

@@ -99,7 +99,7 @@ impl Scan {
     fn lines(&mut self, text: impl BufRead) {
         let mut lines = Lines(text);
         for number in 1.. {
-            match lines.next() {
+            match lines.read() {
                 Ok(Some((bytes, _))) if bytes.is_empty() => {}
                 Ok(Some((bytes, whole))) => self.line(number, &bytes, whole),
                 Ok(None) => break,
