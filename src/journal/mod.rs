@@ -2,6 +2,7 @@
 
 pub mod event;
 pub mod facts;
+pub mod outage;
 pub mod reader;
 pub mod record;
 pub mod series;

@@ -6,6 +6,7 @@ use regex::Regex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::patience::{self, Longest};
 use crate::driver::{Driver, Patterns};
 use crate::journal::event::{Answer, JobNo, JobState, ResultLook};
 use crate::journal::facts::JobFacts;
@@ -113,7 +114,9 @@ impl Counts {
 
 fn classify(job: &JobFacts, record: &Record, driver: &Driver, scale: &Scale) -> (Class, String) {
     match &job.answer {
-        None if record.ended && !record.cut_short() => (Class::Lost, "submitted, and the run ended before an answer came".into()),
+        None if record.ended && !record.cut_short() => {
+            patience::unended(job, record, scale.longest, "submitted, and no answer came before the run ended")
+        }
         None => (Class::Open, "being submitted".into()),
         Some((_, Answer::Refused { status, retry_after_s, .. })) => {
             let when =
@@ -164,9 +167,7 @@ fn accepted(job: &JobFacts, record: &Record, driver: &Driver, scale: &Scale) -> 
         return (Class::Open, format!("the run was stopped before it ended ({last})"));
     }
     if job.gave_up.is_some() || record.ended {
-        let asked =
-            job.gave_up.as_ref().and_then(|why| why.split_once("; ")).map_or_else(String::new, |(_, why)| format!("; {why}"));
-        return (Class::Lost, format!("accepted, and never ended ({last}{asked})"));
+        return patience::unended(job, record, scale.longest, &last);
     }
     (Class::Open, last)
 }
@@ -241,6 +242,8 @@ struct Scale<'a> {
     /// What an error says that means: there was no room.
     shed: Option<Regex>,
     lost: Option<Regex>,
+    /// What a job of this run takes at the most.
+    longest: Option<Longest>,
 }
 
 impl<'a> Scale<'a> {
@@ -258,6 +261,6 @@ impl<'a> Scale<'a> {
         let owners = record.jobs.iter().map(|job| (job.mark.as_str(), job.number)).collect();
         let shed = Patterns::compiled(record.plan().driver.patterns.shed.as_ref());
         let lost = Patterns::compiled(record.plan().driver.patterns.lost.as_ref());
-        Self { bytes_per_pixel: stats::median(&mut ratios), digests, owners, shed, lost }
+        Self { bytes_per_pixel: stats::median(&mut ratios), digests, owners, shed, lost, longest: Longest::of(record) }
     }
 }
