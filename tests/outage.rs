@@ -205,3 +205,20 @@ async fn a_target_that_is_ready_too_late_is_not_called_never_ready() {
     // What was not ready in time was not put back in time either: the fault is not proven, the check is decided all the same.
     assert_eq!(done.verdict("restarts_cleanly"), "failed");
 }
+
+/// A port that was closed for less than the prober's interval was not down until the next thing that it wrote down.
+#[test]
+fn a_port_that_was_not_seen_closed_was_not_down() {
+    let mut s = script(RESTART, "restarts_cleanly: { down_at_most: 10s }");
+    sample(&mut s, 0.0, "health.port_open", 1.0);
+    process(&mut s, 8.0, ProcessEvent::Ready { generation: 1, after_s: 8.0 });
+    s.at(20.0, Event::FaultInjecting { fault: "restart".into(), planned_t: 20.0 });
+    process(&mut s, 21.0, ProcessEvent::Exited { generation: 1, status: "signal: 9".into(), asked: true, elsewhere: false });
+    process(&mut s, 21.01, ProcessEvent::Started { pid: 8, generation: 2 });
+    process(&mut s, 29.0, ProcessEvent::Ready { generation: 2, after_s: 7.99 });
+    s.at(29.0, Event::FaultOver { fault: "restart".into() });
+    sample(&mut s, 50.0, "health.port_open", 1.0);
+    s.end(60.0);
+    assert_eq!(s.verdict().ruling, Passed, "{:?}", s.verdict());
+    assert_eq!(s.verdict().measured.as_deref(), Some("no downtime was seen"));
+}

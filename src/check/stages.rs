@@ -31,7 +31,7 @@ fn of_restart(view: &View<'_>, load: Option<&At<String>>, outage: &Outage) -> Op
     let warm = episodes(view, load, &baseline, 0.2).last().and_then(|e| Some(e.later.get(e.warm_from?)?.0));
     let named = [
         ("process ended", Some(down)),
-        ("port open", opened(record, down)),
+        ("port open", closed(record, down).and_then(|closed| opened(record, closed))),
         ("ready", ready_t(life)),
         ("first job accepted", first_accepted(record, life)),
         ("first result", first_result(record, life)),
@@ -55,10 +55,24 @@ pub fn ready_t(life: &Generation) -> Option<f64> {
     life.ready_after_s.map(|s| life.started_t + s)
 }
 
-fn opened(record: &Record, down: f64) -> Option<f64> {
-    let open = record.series.get(OPEN)?.between(down, record.now);
-    // What held at that moment may be from before.
-    open.iter().find(|p| p.t > down && p.value > 0.5).map(|p| p.t)
+/// The prober looks so often that a port which an end has closed is seen closed by then.
+const SEEN_WITHIN_S: f64 = 1.0;
+
+/// Since when the port had been closed, or was closed soon after, when a process ended at that moment.
+pub fn closed(record: &Record, ended: f64) -> Option<f64> {
+    let open = record.series.get(OPEN)?;
+    if open.at(ended).is_some_and(|open| open < 0.5) {
+        let before = open.between(f64::NEG_INFINITY, ended);
+        return before.iter().rev().take_while(|p| p.value < 0.5).last().map(|p| p.t);
+    }
+    let after = open.between(ended, ended + SEEN_WITHIN_S);
+    after.iter().find(|p| p.value < 0.5).map(|p| p.t)
+}
+
+/// When the port, closed at that moment, was open again.
+pub fn opened(record: &Record, closed: f64) -> Option<f64> {
+    let open = record.series.get(OPEN)?.between(closed, record.now);
+    open.iter().find(|p| p.t > closed && p.value > 0.5).map(|p| p.t)
 }
 
 fn first_accepted(record: &Record, life: &Generation) -> Option<f64> {

@@ -6,13 +6,12 @@
 
 use super::latency::latency;
 use super::scope::Over;
-use super::stages::stages;
+use super::stages::{closed, opened, ready_t, stages};
 use super::{Check, Verdict, View};
 use crate::experiment::decode::At;
 use crate::experiment::units::{Share, Time};
 use crate::journal::record::Record;
 use crate::load::ledger::Class;
-use crate::observe::prober::OPEN;
 use crate::record;
 use crate::stats::compare::compare;
 
@@ -180,12 +179,12 @@ impl TimeToRecover {
 }
 
 /// How long nothing answered around the last restart: from the first refused connection to the first that was taken.
+/// `None` where no connection was seen refused: what was written down later tells of other changes.
 pub fn downtime(record: &Record) -> Option<(f64, f64)> {
-    let open = record.series.get(OPEN)?;
     let last = record.generations.iter().rev().find(|g| g.number > 1)?;
     let ended = record.generations.iter().find(|g| g.number + 1 == last.number)?.exited.as_ref()?.0;
+    let closed = closed(record, ended)?;
     // The port may close before the process ends: a graceful end stops listening first.
-    let closed = open.points.iter().rev().find(|p| p.value < 0.5 && p.t <= ended + 1.0).map_or(ended, |p| p.t.min(ended));
-    let opened = open.points.iter().find(|p| p.t > closed && p.value > 0.5).map(|p| p.t).or(last.ready_after_s.map(|s| last.started_t + s))?;
-    Some((closed, opened))
+    let opened = opened(record, closed).or(ready_t(last))?;
+    Some((closed.min(ended), opened))
 }
