@@ -35,6 +35,10 @@ impl Default for Embedded {
 const WARM_S: f64 = 82.0;
 /// What a cold start adds to it: 167 s − 82 s.
 const MODEL_LOAD_S: f64 = 85.0;
+/// What reading the weights at a start takes, where it is played.
+const START_S: f64 = 100.0;
+/// Under `slow-restart` a later start takes so many times as long; under `slow-start` each.
+const SLOW_START: f64 = 5.0;
 /// The model's own share of VRAM.
 pub const MODEL_BYTES: u64 = 6 << 30;
 /// What a pixel costs for each image of the batch; 512×512 in a batch of 4 takes 1.25 GiB.
@@ -69,6 +73,16 @@ impl Embedded {
 
     pub fn model_load(&self) -> Duration {
         self.scaled(MODEL_LOAD_S)
+    }
+
+    /// How long the given start takes until jobs are taken.
+    pub fn start_time(&self, boots: u32) -> Duration {
+        match (self.is(Mode::SlowStart), self.has(Defect::SlowRestart)) {
+            (true, _) => self.scaled(SLOW_START * START_S),
+            (_, true) if boots > 1 => self.scaled(SLOW_START * START_S),
+            (_, true) => self.scaled(START_S),
+            _ => Duration::ZERO,
+        }
     }
 
     /// The share of its time in which the GPU is busy with so many jobs at once: 65 % with one, as the plan's baseline has it,

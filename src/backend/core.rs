@@ -85,6 +85,8 @@ pub struct Core {
     pub seed: u64,
     /// Which start over the same folder this is, from 1.
     pub boots: u32,
+    /// Until then it is starting: its port is open, and it takes no jobs.
+    ready_at: tokio::time::Instant,
     inner: Arc<Mutex<Inner>>,
     pub wake: Arc<Notify>,
     /// Told whenever GPU memory is given back.
@@ -104,10 +106,12 @@ impl Core {
     /// # Errors
     /// When the durable queue cannot be opened.
     pub fn start(config: Embedded, seed: u64, data: Option<&Path>) -> std::io::Result<Self> {
+        let boots = data.map_or(Ok(1), boot::count)?;
         let core = Self {
+            ready_at: tokio::time::Instant::now() + config.start_time(boots),
             config: Arc::new(config),
             seed,
-            boots: data.map_or(Ok(1), boot::count)?,
+            boots,
             inner: Arc::default(),
             wake: Arc::default(),
             freed: Arc::default(),
@@ -123,6 +127,7 @@ impl Core {
             boot::take_over(&core, folder)?;
         }
         core.tasks.spawn(schedule(core.clone()));
+        core.tasks.spawn(wake_when_ready(core.clone()));
         Ok(core)
     }
 
@@ -135,6 +140,9 @@ impl Core {
         request.validate().map_err(Refusal::Invalid)?;
         if self.stop.is_cancelled() {
             return Err(Refusal::ShuttingDown);
+        }
+        if self.is_starting() {
+            return Err(Refusal::Starting);
         }
         let mut inner = self.lock();
         let sheds = self.config.has(Defect::ShedsAfterAccept);
@@ -169,6 +177,11 @@ impl Core {
             self.wake.notify_one();
         }
         Ok(id_of(number))
+    }
+
+    /// It takes no jobs yet.
+    pub fn is_starting(&self) -> bool {
+        tokio::time::Instant::now() < self.ready_at
     }
 
     pub fn find(&self, id: &str) -> Option<Arc<Job>> {
@@ -362,6 +375,15 @@ async fn schedule(core: Core) {
     }
 }
 
+/// What the last start left in the queue waits for the end of this one.
+async fn wake_when_ready(core: Core) {
+    tokio::select! {
+        () = tokio::time::sleep_until(core.ready_at) => core.wake.notify_one(),
+        () = core.stop.cancelled() => {}
+        () = core.crashed.cancelled() => {}
+    }
+}
+
 /// Under `queue-limit-surprise`: so many waiting jobs are too many.
 const SURPRISING_LIMIT: usize = 12;
 /// Under `vram-leak`: what each job leaves on the GPU.
@@ -373,7 +395,7 @@ const LAST_JOB_OF_A_DYING_WORKER: u64 = 100;
 
 fn next_job(core: &Core) -> Option<Arc<Job>> {
     let mut inner = core.lock();
-    if core.stop.is_cancelled() || inner.running.len() >= core.config.slots() {
+    if core.stop.is_cancelled() || core.is_starting() || inner.running.len() >= core.config.slots() {
         return None;
     }
     if core.config.has(Defect::StuckUntilPoked) && inner.until_stuck == 0 {

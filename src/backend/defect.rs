@@ -69,5 +69,7 @@ words! {
         SlowDecay = "slow-decay",
         /// After a restart the metrics stand still (the load-testing plan: "all metrics updating correctly").
         FrozenMetrics = "frozen-metrics",
+        /// After a restart it takes five times as long until it is ready; its port is open at once (runpod-workers/worker-vllm #111).
+        SlowRestart = "slow-restart",
     }
 }

@@ -22,6 +22,7 @@ use crate::observe::process::Meter;
 
 /// The largest upload, as in the real backend.
 const MAX_UPLOAD: usize = 50 * 1024 * 1024;
+const STARTING: &str = "starting: the weights are being read";
 
 /// Serves until the backend stops or crashes.
 ///
@@ -85,6 +86,7 @@ async fn submit(Shared(core): Shared<Core>, request: HttpRequest) -> Response {
         Err(Refusal::Invalid(reason)) => refuse(StatusCode::UNPROCESSABLE_ENTITY, &reason),
         Err(Refusal::QueueFull { retry_after_s }) => busy(StatusCode::TOO_MANY_REQUESTS, "the queue is full", retry_after_s),
         Err(Refusal::Broken) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
+        Err(Refusal::Starting) => busy(StatusCode::SERVICE_UNAVAILABLE, STARTING, 1),
         Err(Refusal::ShuttingDown) => busy(StatusCode::SERVICE_UNAVAILABLE, "shutting down", 1),
     };
     let (width, height, batch) = asked_for;
@@ -171,11 +173,14 @@ async fn evict(Shared(core): Shared<Core>) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-async fn health(Shared(core): Shared<Core>) -> Json<Value> {
+async fn health(Shared(core): Shared<Core>) -> Response {
+    if core.is_starting() {
+        return busy(StatusCode::SERVICE_UNAVAILABLE, STARTING, 1);
+    }
     if core.config.has(Defect::HealthStarves) {
         starve(&core).await;
     }
-    Json(json!({ "status": "ok", "simulated": true, "pid": std::process::id() }))
+    Json(json!({ "status": "ok", "simulated": true, "pid": std::process::id() })).into_response()
 }
 
 /// Under `health-starves`: no answer while every slot is busy.
@@ -189,6 +194,8 @@ async fn starve(core: &Core) {
 async fn ready(Shared(core): Shared<Core>) -> Response {
     if core.stop.is_cancelled() {
         busy(StatusCode::SERVICE_UNAVAILABLE, "shutting down", 1)
+    } else if core.is_starting() {
+        busy(StatusCode::SERVICE_UNAVAILABLE, STARTING, 1)
     } else {
         Json(json!({ "ready": true })).into_response()
     }

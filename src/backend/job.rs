@@ -101,5 +101,7 @@ pub enum Refusal {
     },
     /// An error where a refusal should be.
     Broken,
+    /// It has been started and is not ready yet.
+    Starting,
     ShuttingDown,
 }

@@ -13,6 +13,8 @@ words! {
         HeavyTail = "heavy-tail",
         /// A short queue (4): one job more is refused with 429 and Retry-After.
         Honest429 = "honest-429",
+        /// Each start, the first too, takes long until it is ready: it reads its weights.
+        SlowStart = "slow-start",
         /// Two slots: the queue becomes long, and drains.
         LongQueue = "long-queue",
     }

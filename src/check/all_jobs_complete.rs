@@ -66,7 +66,7 @@ impl Check for AllJobsComplete {
         }
         let open = count(Class::Open);
         let deadline = view.record.load_stopped_t.map(|t| t + self.within.as_s());
-        if open > 0 && deadline.is_some_and(|d| view.record.now > d) {
+        if open > 0 && deadline.is_some_and(|d| view.record.looked_until() > d) {
             return Verdict::failed(&expected, format!("{open} of {accepted} accepted jobs have not ended in time"));
         }
         if open > 0 || view.record.load_stopped_t.is_none() {

@@ -12,14 +12,15 @@ const ROW: usize = 3;
 record! {
     /// The experiment's canary completes again after the faults.
     pub struct Canary {
-        /// The first one that was due after the last fault, and all after it, complete within this time of the fault.
+        /// The first one that was due after the last fault, and all after it, complete within this time of the moment that the outage began.
         within: Time = Time::secs(300),
     }
 }
 
 impl Check for Canary {
     fn needs_load(&self) -> Option<Time> {
-        Some(self.within)
+        // A row that begins in time may end a few canaries after the deadline.
+        Some(Time(2 * self.within.0))
     }
 
     fn judge(&self, view: &View<'_>) -> Verdict {
@@ -28,28 +29,38 @@ impl Check for Canary {
         if !record.plan().loads.iter().any(|load| load.name == CANARY) {
             return Verdict::inconclusive(&expected, "the experiment sends no canary: add `canary: {every: 10s}`");
         }
-        let Some(since) = record.faults_end() else { return Verdict::pending(&expected, "a fault is at work") };
+        let Some(outage) = record.outage() else { return Verdict::pending(&expected, "a fault is at work") };
+        let since = outage.t;
         let sent: Vec<(f64, Option<f64>, Class)> = view
             .jobs(None)
             .filter(|(job, ..)| job.load == CANARY && job.intended_t >= since)
             .map(|(job, class, _)| (job.intended_t, job.ended.as_ref().map(|e| e.0), class))
             .collect();
         let fine = |class: Class| class == Class::Completed;
+        // No canary is sent after the load.
+        let looked_until = record.load_stopped_t.unwrap_or(record.now);
         let decided = sent.iter().take_while(|(_, _, class)| *class != Class::Open).count();
         let row = (0..decided.saturating_sub(ROW - 1)).find(|at| sent[*at..*at + ROW].iter().all(|c| fine(c.2)));
         let deadline = since + self.within.as_s();
         let Some(at) = row else {
             let observed = format!("{} of {} canaries completed since", sent.iter().filter(|c| fine(c.2)).count(), sent.len());
-            return match record.now > deadline {
-                true if sent.len() >= ROW => Verdict::failed(&expected, format!("not ready: {observed}")),
-                true => Verdict::inconclusive(&expected, format!("{observed}: too few were sent")),
+            // The last of a row that could still be in time is due before the deadline: what was sent by then decides.
+            let due = sent.iter().filter(|c| c.0 <= deadline).count();
+            let begun = sent[..decided].iter().rev().take_while(|c| fine(c.2)).last().and_then(|c| c.1).is_some_and(|t| t <= deadline);
+            return match looked_until > deadline && !begun {
+                true if due >= ROW => Verdict::failed(&expected, format!("not ready: {observed}")).with([outage.told()]),
+                true => Verdict::inconclusive(&expected, format!("{observed}: too few were sent in time")).with([outage.told()]),
+                false if record.ended => {
+                    let looked = view.seconds(looked_until - since);
+                    Verdict::inconclusive(&expected, format!("{observed} when the load ended, {looked} after the outage began")).with([outage.told()])
+                }
                 false => Verdict::pending(&expected, observed),
             };
         };
         let took = sent[at].1.map_or(0.0, |t| t - since);
         let failed_later = sent[at..].iter().filter(|(.., class)| !matches!(class, Class::Completed | Class::Open)).count();
-        let observed = format!("ready {} after the last fault, {failed_later} of {} later canaries failed", view.seconds(took), sent.len() - at);
+        let observed = format!("ready {} after {}, {failed_later} of {} later canaries failed", view.seconds(took), outage.what, sent.len() - at);
         let verdict = if took <= self.within.as_s() && failed_later == 0 { Verdict::passed(&expected, observed) } else { Verdict::failed(&expected, observed) };
-        verdict.measuring(view.seconds(took)).taking(took)
+        verdict.measuring(view.seconds(took)).taking(took).with([outage.told()])
     }
 }

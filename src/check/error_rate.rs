@@ -53,6 +53,7 @@ impl Check for ErrorRate {
             return Verdict::pending(&expected, "jobs are still being sent");
         }
         let mut counted = view.measured(self.load(), self.over);
+        let open = counted.iter().filter(|(job, class)| *class == Class::Open && job.accepted()).count();
         counted.retain(|(_, class)| !matches!(class, Class::Invalid | Class::Open));
         let n = counted.len();
         let why = |job: &JobFacts| view.ledger.why(job).to_string();
@@ -63,6 +64,11 @@ impl Check for ErrorRate {
         let observed = format!("{} of {n} ({:.2} %); the true rate may be as high as {:.2} % (95 %)", wrong.len(), rate * 100.0, upper * 100.0);
         if n < self.min_jobs as usize {
             return Verdict::inconclusive(&expected, format!("{observed}: fewer than {} jobs", self.min_jobs));
+        }
+        // Those that chaos stopped following might have gone wrong: where that would decide, nothing is.
+        let worst = self.acceptable.unwrap_or(self.below);
+        if open > 0 && (rate < worst.0 || wrong.is_empty()) && (wrong.len() + open) as f64 / (n + open) as f64 >= worst.0.max(f64::EPSILON) {
+            return Verdict::inconclusive(&expected, format!("{observed}; chaos stopped following {open} more before they had ended"));
         }
         let below = |limit: Share| Met::from(rate < limit.0 || wrong.is_empty());
         let limits = Limits { target: below(self.below), acceptable: self.acceptable.map(below), failure: self.failure.map(|f| (rate <= f.0).into()) };

@@ -10,6 +10,7 @@ use super::{Check, Verdict, View};
 use crate::experiment::decode::At;
 use crate::experiment::diagnostic::{Diagnostics, Span};
 use crate::experiment::units::{Share, Time};
+use crate::journal::record::Record;
 use crate::load::ledger::Class;
 use crate::record;
 use crate::stats::{Against, Rule, percentile_against, quantile, samples_for_percentile};
@@ -21,7 +22,7 @@ record! {
         percentile: f64 = 95.0,
         /// How much above the baseline still counts as recovered.
         to_within: Share = Share(0.2),
-        /// Counted from the moment that the cause of the last fault was gone.
+        /// Counted from the moment that the outage began: the end of the last fault's cause.
         within: Time = Time::secs(30),
         /// Only the jobs of this load; faults' own jobs never count.
         load: Option<At<String>> = None,
@@ -76,18 +77,23 @@ impl Check for LatencyRecovers {
         let Some(usual) = usual else {
             return Verdict::inconclusive(&expected, format!("the baseline has {n} jobs, a p{} takes {needed}: let it run longer before the first fault", self.percentile));
         };
-        let Some(cause_gone) = record.faults_end() else { return Verdict::pending(&expected, "a fault is at work") };
+        let Some((back, outage)) = record.faults_end().zip(record.outage()) else { return Verdict::pending(&expected, "a fault is at work") };
         let limit = usual * (1.0 + self.to_within.0);
         let facts = format!("baseline p{} {} over {n} jobs, so the limit is {}", self.percentile, view.seconds(usual), view.seconds(limit));
-        let after: Vec<&Sample> = samples.iter().filter(|s| s.intended_t >= cause_gone).collect();
-        match self.recovery(&after, limit) {
-            Some(r) if r.from_t - cause_gone <= self.within.as_s() => {
-                let observed = format!("recovered {} after the last fault, certain after {} jobs", view.seconds(r.from_t - cause_gone), r.jobs);
-                Verdict::passed(&expected, observed).taking(r.from_t - cause_gone).with([facts])
+        // Jobs from the moment on that the target is back; the deadline counts from the moment that it was gone.
+        let after: Vec<&Sample> = samples.iter().filter(|s| s.intended_t >= back).collect();
+        let verdict = match self.recovery(&after, limit) {
+            Some(r) => {
+                let took = r.from_t - outage.t;
+                let told = format!("{} after {}", view.seconds(took), outage.what);
+                match took <= self.within.as_s() {
+                    true => Verdict::passed(&expected, format!("recovered {told}, certain after {} jobs", r.jobs)).taking(took),
+                    false => Verdict::failed(&expected, format!("recovered only {told}")).taking(took),
+                }
             }
-            Some(r) => Verdict::failed(&expected, format!("recovered only {} after the last fault", view.seconds(r.from_t - cause_gone))).taking(r.from_t - cause_gone).with([facts]),
-            None => self.not_yet(&expected, &after, limit, cause_gone, record.now).with([facts]),
-        }
+            None => self.not_yet(&expected, &after, limit, outage.t, record),
+        };
+        verdict.with([facts, outage.told()])
     }
 }
 
@@ -121,12 +127,17 @@ impl LatencyRecovers {
     }
 
     /// The verdict while no recovery is certain.
-    fn not_yet(&self, expected: &str, after: &[&Sample], limit: f64, cause_gone: f64, now: f64) -> Verdict {
-        let deadline = cause_gone + self.within.as_s();
+    fn not_yet(&self, expected: &str, after: &[&Sample], limit: f64, outage_t: f64, record: &Record) -> Verdict {
+        let deadline = outage_t + self.within.as_s();
         let late: Vec<&Sample> = after.iter().copied().filter(|s| s.intended_t >= deadline && s.latency.is_some()).collect();
         let settled: Vec<&Sample> = after.iter().copied().filter(|s| s.latency.is_some()).collect();
         let over = settled.iter().filter(|s| s.latency.is_some_and(|l| l > limit)).count();
         let observed = format!("{over} of {} jobs since then over the limit", settled.len());
+        // No job is due after the end of the load: a deadline beyond it was not looked at.
+        let now = record.load_stopped_t.unwrap_or(record.now).min(record.now);
+        if now <= deadline && record.ended {
+            return Verdict::inconclusive(expected, format!("{observed}; the load ended before the time was over"));
+        }
         // A window that begins at the deadline still needs its samples: wait for as long again, then decide.
         let patience_over = now > deadline + self.within.as_s();
         if now <= deadline || (!patience_over && self.against(&late, limit) == Against::Undecided) {
@@ -135,7 +146,8 @@ impl LatencyRecovers {
         let verdict = if late.is_empty() { self.against(&settled, limit) } else { self.against(&late, limit) };
         match verdict {
             Against::Above => Verdict::failed(expected, observed),
-            _ if settled.is_empty() => Verdict::failed(expected, "not one job of the load ended after the last fault"),
+            // Jobs were due for as long as the file allows, and nothing became of any.
+            _ if settled.is_empty() && !record.cut_short() => Verdict::failed(expected, "not one job of the load ended after the last fault"),
             _ => Verdict::inconclusive(expected, observed),
         }
     }

@@ -136,7 +136,7 @@ impl MetricsLive {
             return Said::Fine;
         }
         // The sample after a job's end is the first that can show it.
-        let missed = ends.iter().filter(|t| **t > last_change && **t < record.now - 2.0 * record.plan().sample_every_s).count();
+        let missed = ends.iter().filter(|t| **t > last_change && **t < record.looked_until() - 2.0 * record.plan().sample_every_s).count();
         if missed < self.jobs as usize {
             return Said::Fine;
         }

@@ -7,6 +7,7 @@ pub mod grade;
 mod oom;
 mod queue;
 pub mod scope;
+mod stages;
 
 use std::panic::{self, AssertUnwindSafe};
 

@@ -4,6 +4,9 @@
 use super::queue::{self, peak};
 use super::{Check, Verdict, View};
 use crate::experiment::units::Time;
+use crate::journal::event::Phase;
+use crate::journal::outage::Outage;
+use crate::journal::record::Record;
 use crate::journal::series::Series;
 use crate::{record, words};
 
@@ -22,7 +25,7 @@ record! {
     pub struct QueueDrains {
         /// To at most this many waiting jobs.
         to: u32 = 0,
-        /// Counted from the moment that the cause of the last fault was gone.
+        /// Counted from the moment that the outage began: the end of the last fault's cause.
         within: Time = Time::secs(60),
         /// For how long it must stay there.
         hold: Time = Time::millis(500),
@@ -51,14 +54,15 @@ impl Check for QueueDrains {
         let expected = format!("at most {} jobs wait, within {} after {since}, held for {}", self.to, view.time(self.within), view.time(self.hold));
         let record = view.record;
         let Some(begin) = record.baseline_end() else { return Verdict::pending(&expected, "no fault yet") };
-        let begin_of_wait = if self.load == With::Kept { record.faults_end() } else { record.load_stopped_t };
-        let Some(cause_gone) = begin_of_wait else { return Verdict::pending(&expected, "a fault or the load is at work") };
+        let Some((back, outage)) = self.clock(record) else { return Verdict::pending(&expected, "a fault or the load is at work") };
+        let cause_gone = outage.t;
         let depth = queue::depth(record);
         let series = &depth.series;
         let (peak, really_waiting) = (peak(series, begin, record.now), peak(&depth.by_ledger, begin, record.now));
         let to = f64::from(self.to);
-        let drained = self.drained_at(series, cause_gone, record.now);
-        let facts = [format!("source: {}", depth.source), format!("peak {peak:.0}"), format!("by the ledger at most {really_waiting:.0} jobs waited")];
+        let looked_until = self.looked_until(record);
+        let drained = self.drained_at(series, back, looked_until);
+        let facts = [format!("source: {}", depth.source), format!("peak {peak:.0}"), format!("by the ledger at most {really_waiting:.0} jobs waited"), outage.told()];
         if let Some(t) = drained.filter(|t| *t - cause_gone <= self.within.as_s()) {
             // Some evidence is there only at the end: a gauge that stood still while jobs waited shows nothing.
             if depth.is_frozen(to) {
@@ -69,18 +73,45 @@ impl Check for QueueDrains {
             }
             return Verdict::passed(&expected, format!("drained {} after {since}, from a peak of {peak:.0}", view.seconds(t - cause_gone))).taking(t - cause_gone).with(facts);
         }
-        let last = series.last();
-        if record.now - cause_gone > self.within.as_s() + self.hold.as_s() {
+        let last = series.at(looked_until);
+        let needed = self.within.as_s() + self.hold.as_s();
+        if let Some(t) = drained.filter(|_| looked_until - cause_gone > needed) {
+            let observed = format!("drained only {} after {since}, from a peak of {peak:.0}", view.seconds(t - cause_gone));
+            return Verdict::failed(&expected, observed).taking(t - cause_gone).with(facts);
+        }
+        if looked_until - cause_gone > needed {
             return match last {
                 Some(depth) => Verdict::failed(&expected, format!("{depth:.0} jobs still wait, peak {peak:.0}")).with(facts),
                 None => Verdict::inconclusive(&expected, "the queue depth was never seen").with(facts),
             };
         }
-        Verdict::pending(&expected, format!("{:.0} jobs wait", last.unwrap_or(0.0)))
+        let waiting = format!("{:.0} jobs wait", last.unwrap_or(0.0));
+        if record.ended {
+            let looked = view.seconds(looked_until - cause_gone);
+            return Verdict::inconclusive(&expected, format!("{waiting}, and chaos looked for {looked} only")).with(facts);
+        }
+        Verdict::pending(&expected, waiting)
     }
 }
 
 impl QueueDrains {
+    /// From when on the depth is looked at, and from when the deadline counts. While the target is away its depth is not known.
+    fn clock(&self, record: &Record) -> Option<(f64, Outage)> {
+        match self.load {
+            With::Kept => record.faults_end().zip(record.outage()),
+            With::Gone => record.load_stopped_t.map(|t| (t, Outage { t, what: "the end of the load".to_owned() })),
+        }
+    }
+
+    /// With the load kept, what happens after its end says nothing; what is put back at the end of the run is no drain either.
+    fn looked_until(&self, record: &Record) -> f64 {
+        let end = match self.load {
+            With::Kept => record.load_stopped_t,
+            With::Gone => record.phase_start(Phase::Revert),
+        };
+        end.unwrap_or(record.now).min(record.now)
+    }
+
     /// The first moment from which the depth stays low for the hold time.
     fn drained_at(&self, series: &Series, from: f64, now: f64) -> Option<f64> {
         let points = series.between(from, now);

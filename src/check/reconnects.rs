@@ -6,6 +6,7 @@ use crate::experiment::units::WallTime;
 use crate::journal::event::{JobState, Via};
 use crate::journal::facts::{JobFacts, Loss};
 use crate::journal::record::Record;
+use crate::load::ledger::Class;
 use crate::record;
 
 const EXPECTED: &str = "every lost listener comes back, hears of its jobs, and learns how they ended; the jobs go on without it";
@@ -45,7 +46,7 @@ impl Check for Reconnects {
                 false => Verdict::pending(EXPECTED, "no listener has lost its connection yet"),
             };
         }
-        let said: Vec<Said> = losses.iter().flat_map(|(name, loss)| self.of_loss(name, loss, record)).collect();
+        let said: Vec<Said> = losses.iter().flat_map(|(name, loss)| self.of_loss(name, loss, view)).collect();
         let wrong: Vec<String> = said.iter().filter_map(|s| if let Said::Wrong(why) = s { Some(why.clone()) } else { None }).collect();
         let observed = format!("{} losses, {} things wrong", losses.len(), wrong.len());
         if !wrong.is_empty() {
@@ -57,8 +58,10 @@ impl Check for Reconnects {
             return Verdict::pending(EXPECTED, observed);
         }
         if !open_ends.is_empty() {
+            let undecided = open_ends.len();
             let ends = open_ends.into_iter().take(SHOWN);
-            return Verdict::inconclusive(EXPECTED, "the run ended before it was decided").with(ends).with(cases(&losses, record));
+            let observed = format!("{undecided} {} of {} losses not decided: chaos stopped listening before the time was over", if undecided == 1 { "point" } else { "points" }, losses.len());
+            return Verdict::inconclusive(EXPECTED, observed).with(ends).with(cases(&losses, record));
         }
         let slowest = losses.iter().filter_map(|(_, loss)| Some(loss.back_t? - from(loss, record)?)).fold(0.0, f64::max);
         let passed = format!("{} losses with {open} open jobs; the slowest return took {slowest:.2} s", losses.len());
@@ -90,13 +93,43 @@ fn from(loss: &Loss, record: &Record) -> Option<f64> {
     }
 }
 
+/// Until when chaos listened. A deadline that had not run out by then is not decided.
+struct Horizon {
+    t: f64,
+    /// We hung up; otherwise the run goes on, or is over.
+    closed: bool,
+}
+
+impl Horizon {
+    /// Journals from before listeners' ends were written down: a listener may have been closed as soon as the load was.
+    fn of(loss: &Loss, record: &Record) -> Self {
+        let assumed = record.load_stopped_t.filter(|_| record.ended);
+        let closed_t = loss.closed_t.or(assumed);
+        Self { t: closed_t.unwrap_or(record.now).min(record.now), closed: closed_t.is_some() }
+    }
+
+    /// The time allowed since a moment is over, and we were there to see it.
+    fn past(&self, since: f64, allowed: WallTime) -> bool {
+        self.t - since > allowed.as_s()
+    }
+
+    /// How much of the time was seen, for one that is not over.
+    fn told(&self, since: f64, allowed: WallTime) -> String {
+        let verb = if self.closed { "chaos closed it" } else { "so far" };
+        format!("{verb} {:.2} s later; {:.2} s are allowed", (self.t - since).max(0.0), allowed.as_s())
+    }
+}
+
 impl Reconnects {
-    fn of_loss(&self, name: &str, loss: &Loss, record: &Record) -> Vec<Said> {
+    fn of_loss(&self, name: &str, loss: &Loss, view: &View<'_>) -> Vec<Said> {
+        let record = view.record;
         let Some(from) = from(loss, record) else { return vec![Said::NotYet(format!("{name}, lost at {:.1} s, was kept away to the end", loss.t))] };
+        let horizon = Horizon::of(loss, record);
         let Some(back) = loss.back_t else {
-            return match record.now - from > self.within.as_s() {
-                true => vec![Said::Wrong(format!("{name}, lost at {:.1} s ({}), never came back", loss.t, loss.why))],
-                false => vec![Said::NotYet(format!("{name}, lost at {:.1} s, is not back", loss.t))],
+            let lost = format!("{name}, lost at {:.1} s ({})", loss.t, loss.why);
+            return match horizon.past(from, self.within) {
+                true => vec![Said::Wrong(format!("{lost}, never came back"))],
+                false => vec![Said::NotYet(format!("{lost}, is not back: it was free to return at {from:.1} s, and {}", horizon.told(from, self.within)))],
             };
         };
         let mut said = Vec::new();
@@ -104,11 +137,11 @@ impl Reconnects {
             said.push(Said::Wrong(format!("{name} came back only after {:.1} s", back - from)));
         }
         let jobs = loss.open.iter().filter_map(|id| record.jobs.iter().find(|job| job.id() == Some(id)));
-        said.extend(jobs.map(|job| self.of_job(name, job, loss, back, record)));
+        said.extend(jobs.map(|job| self.of_job(name, job, (loss, back), &horizon, view)));
         said
     }
 
-    fn of_job(&self, name: &str, job: &JobFacts, loss: &Loss, back: f64, record: &Record) -> Said {
+    fn of_job(&self, name: &str, job: &JobFacts, (loss, back): (&Loss, f64), horizon: &Horizon, view: &View<'_>) -> Said {
         let id = job.id().unwrap_or("?");
         let news: Vec<_> = loss.heard.iter().filter(|(_, of, _)| of == id).collect();
         let ended = job.ended.as_ref().map(|(t, view, _)| (*t, view.state));
@@ -123,17 +156,17 @@ impl Reconnects {
         if told_end {
             return Said::Fine;
         }
-        if news.is_empty() && record.now - back > self.update_within.as_s() {
+        if news.is_empty() && horizon.past(back, self.update_within) {
             return Said::Wrong(format!("{name} came back at {back:.1} s and heard nothing of {id}"));
         }
         match ended {
-            Some((t, _)) if record.now - t.max(back) > self.end_within.as_s() => {
+            Some((t, _)) if horizon.past(t.max(back), self.end_within) => {
                 Said::Wrong(format!("{name} came back at {back:.1} s and was never told that {id} had ended"))
             }
-            None if record.load_stopped_t.is_some_and(|t| record.now - t > self.end_within.as_s()) && record.ended => {
-                Said::Wrong(format!("{id} of {name} never ended"))
-            }
-            _ => Said::NotYet(format!("{name} is back since {back:.1} s and has not heard how {id} ended")),
+            Some((t, _)) => Said::NotYet(format!("{name}, back since {back:.1} s, has not heard that {id} ended at {t:.1} s: {}", horizon.told(t.max(back), self.end_within))),
+            // How long it may take is for the ledger to say.
+            None if view.record.ended && view.ledger.class(job) == Class::Lost => Said::Wrong(format!("{id} of {name} never ended")),
+            None => Said::NotYet(format!("{name} is back since {back:.1} s, and {id} has not ended: {}", horizon.told(back, self.update_within))),
         }
     }
 }

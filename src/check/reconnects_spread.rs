@@ -40,9 +40,13 @@ impl Check for ReconnectsSpread {
         let events = losses.chunk_by(|a, b| b.t - a.t < TOGETHER_S).filter(|event| event.len() >= self.listeners as usize);
         let waits = |event: &[&Loss]| event.iter().any(|loss| loss.back_t.is_none());
         let mut worst: Option<(f64, usize, usize)> = None;
+        // Of the event that was seen best.
+        let mut tried = 0;
         let mut still_away = false;
         for event in events {
             still_away |= waits(event);
+            // One that did not try again is the target's client that gives up, unless we closed it first.
+            tried = tried.max(event.iter().filter(|loss| loss.closed_t.is_none() || loss.back_t.is_some() || !loss.tries.is_empty()).count());
             let (most, t) = busiest(event, window);
             if worst.is_none_or(|(_, n, of)| most * of > n * event.len()) {
                 worst = Some((t, most, event.len()));
@@ -58,6 +62,10 @@ impl Check for ReconnectsSpread {
         }
         if !record.ended && (still_away || !record.faults_over()) {
             return Verdict::pending(&expected, observed);
+        }
+        if tried < self.listeners as usize {
+            let why = format!("{tried} of {of} listeners lost together had tried again when chaos closed them: {} are needed", self.listeners);
+            return Verdict::inconclusive(&expected, why);
         }
         Verdict::passed(&expected, observed).measuring(format!("{most} of {of}"))
     }

@@ -6,6 +6,7 @@ use super::{Check, Verdict, View};
 use crate::experiment::decode::At;
 use crate::experiment::units::Rate;
 use crate::journal::facts::JobFacts;
+use crate::journal::record::Record;
 use crate::load::ledger::Class;
 use crate::{record, words};
 
@@ -55,7 +56,7 @@ impl Check for Throughput {
         if !record.ended {
             return Verdict::pending(&expected, "the run goes on");
         }
-        let Some((from, to)) = self.over.window(record) else { return Verdict::inconclusive(&expected, "there was no load") };
+        let Some((from, to)) = self.window(record) else { return Verdict::inconclusive(&expected, "there was no load") };
         let ends = view.measured(self.load(), Over::All).into_iter().filter(|(_, class)| *class == Class::Completed);
         let ended: Vec<&JobFacts> = ends
             .filter(|(job, _)| job.ended.as_ref().is_some_and(|(t, ..)| (from..=to).contains(t)))
@@ -79,6 +80,17 @@ impl Check for Throughput {
             acceptable: self.acceptable.map(|l| at_least(l).into()),
             failure: self.failure.map(|l| at_least(l).into()),
         };
-        limits.verdict(&expected, observed).measuring(per_minute(rate))
+        let counted = (self.over == Over::After).then(|| record.outage().map(|outage| outage.told())).flatten();
+        limits.verdict(&expected, observed).measuring(per_minute(rate)).with(counted)
+    }
+}
+
+impl Throughput {
+    /// After the faults it counts from the moment that the outage began: what a target that is away does not complete is
+    /// missing all the same.
+    fn window(&self, record: &Record) -> Option<(f64, f64)> {
+        let (from, to) = self.over.window(record)?;
+        let from = if self.over == Over::After { record.outage().map_or(from, |outage| outage.t.min(from)) } else { from };
+        Some((from, to))
     }
 }

@@ -4,15 +4,14 @@
 //! A stretch is outside the band when it is surely *and* considerably off (`stats::compare`): with many samples every
 //! difference is certain, with few a large one may be chance. After a restart the stages stand in the evidence.
 
-use super::cold_warm::{episodes, warm_times};
 use super::latency::latency;
 use super::scope::Over;
+use super::stages::{closed, opened, ready_t, stages};
 use super::{Check, Verdict, View};
 use crate::experiment::decode::At;
 use crate::experiment::units::{Share, Time};
 use crate::journal::record::Record;
 use crate::load::ledger::Class;
-use crate::observe::prober::OPEN;
 use crate::record;
 use crate::stats::compare::compare;
 
@@ -25,7 +24,7 @@ record! {
     pub struct TimeToRecover {
         /// `latency`, `throughput`, or a series such as `queue.depth` or `process.rss_bytes`.
         indicator: String = "latency".into(),
-        /// Counted from the moment that the cause of the last fault was gone.
+        /// Counted from the moment that the outage began: the end of the last fault's cause.
         within: Time = Time::secs(300),
         /// For how long it must stay.
         hold: Time = Time::secs(60),
@@ -61,33 +60,49 @@ impl Check for TimeToRecover {
         if baseline.len() < FEWEST {
             return Verdict::inconclusive(&expected, format!("{} samples before the first fault, {FEWEST} are needed", baseline.len()));
         }
-        let Some(since) = record.faults_end() else { return Verdict::pending(&expected, "a fault is at work") };
+        let Some((since, outage)) = record.faults_end().zip(record.outage()) else { return Verdict::pending(&expected, "a fault is at work") };
+        // Looked at from the moment that the target is back; the deadline counts from the moment that it was gone.
         let end = self.known_until(view, since).min(record.load_stopped_t.unwrap_or(record.now));
         let after = self.samples(view, since, end);
-        let stages = stages(view, self.load(), since);
+        let stages = stages(view, self.load(), &outage);
         match self.recovered_at(&baseline, &after, since, end) {
             Some(t) => {
-                let took = t - since;
+                let took = t - outage.t;
                 let observed = match took < 0.005 {
                     true => "within the band from the end of the last fault on".to_owned(),
-                    false => format!("recovered {} after the last fault", view.seconds(took)),
+                    false => format!("recovered {} after {}", view.seconds(took), outage.what),
                 };
                 let verdict = if took <= self.within.as_s() { Verdict::passed(&expected, observed) } else { Verdict::failed(&expected, format!("{observed}: too late")) };
                 verdict.measuring(view.seconds(took)).taking(took).with(stages)
             }
-            None if record.now - since <= self.within.as_s() + self.hold.as_s() && !record.ended => Verdict::pending(&expected, "not yet"),
-            None if after.len() < FEWEST && end - since < self.within.as_s() => {
-                Verdict::inconclusive(&expected, format!("{} samples since the last fault", after.len())).with(stages)
-            }
-            None => {
-                let observed = format!("not within the run: {} after the last fault it is still off", view.seconds(end - since));
-                Verdict::failed(&expected, observed).measuring("not within the run").with(stages)
-            }
+            None => self.not_yet(view, &expected, (&baseline, &after), outage.t, end).with(stages),
         }
     }
 }
 
 impl TimeToRecover {
+    /// The verdict while it has not recovered. A deadline that had not run out when the load ended decides nothing: the
+    /// indicator may still have come back at the deadline itself, and only what follows for `hold` would show it.
+    fn not_yet(&self, view: &View<'_>, expected: &str, (baseline, after): (&[f64], &[(f64, f64)]), outage_t: f64, end: f64) -> Verdict {
+        let record = view.record;
+        let needed = self.within.as_s() + self.hold.as_s();
+        let looked_until = record.load_stopped_t.unwrap_or(record.now);
+        if looked_until - outage_t <= needed && !record.ended {
+            return Verdict::pending(expected, "not yet");
+        }
+        if after.len() < FEWEST && end - outage_t < self.within.as_s() {
+            return Verdict::inconclusive(expected, format!("{} samples since the last fault", after.len()));
+        }
+        let late: Vec<f64> = after.iter().filter(|(t, _)| *t >= outage_t + self.within.as_s()).map(|s| s.1).collect();
+        let surely_off = late.len() >= FEWEST && self.is_off(baseline, &late);
+        if looked_until - outage_t <= needed && !surely_off {
+            let observed = format!("not recovered when the load ended, {} after the outage began: {} and {} are allowed", view.seconds(looked_until - outage_t), view.time(self.within), view.time(self.hold));
+            return Verdict::inconclusive(expected, observed).measuring("not within the run");
+        }
+        let observed = format!("not within the run: {} after the last fault it is still off", view.seconds(end - outage_t));
+        Verdict::failed(expected, observed).measuring("not within the run")
+    }
+
     /// Until when the indicator is known: the latency of jobs that have not ended yet is not, and they are the slow ones.
     fn known_until(&self, view: &View<'_>, since: f64) -> f64 {
         if self.indicator != "latency" {
@@ -167,31 +182,13 @@ impl TimeToRecover {
     }
 }
 
-/// The stages of a recovery from a restart, each with its time: port open, ready, accepting, first result, warm.
-pub fn stages(view: &View<'_>, load: Option<&At<String>>, since: f64) -> Vec<String> {
-    let record = view.record;
-    let Some(life) = record.generations.iter().rev().find(|g| g.number > 1) else { return Vec::new() };
-    let Some(down) = record.generations.iter().filter(|g| g.number < life.number).filter_map(|g| g.exited.as_ref().map(|e| e.0)).reduce(f64::max) else {
-        return Vec::new();
-    };
-    let open = record.series.get(OPEN).and_then(|s| s.since(down).find(|p| p.value > 0.5).map(|p| p.t));
-    let ready = life.ready_after_s.map(|s| life.started_t + s);
-    let later = |job: &&crate::journal::facts::JobFacts| job.submitting_t > life.started_t;
-    let accepted = record.jobs.iter().filter(later).find(|job| job.accepted()).and_then(|job| job.answer.as_ref().map(|a| a.0));
-    let done = record.jobs.iter().filter(|j| j.running_t.is_some_and(|t| t > life.started_t)).filter_map(|j| j.ended.as_ref().map(|e| e.0)).reduce(f64::min);
-    let baseline = warm_times(view, load, record.baseline_end().unwrap_or(since));
-    let warm = episodes(view, load, &baseline, 0.2).last().and_then(|e| Some(e.later.get(e.warm_from?)?.0));
-    let named = [("port open", open), ("ready", ready), ("first job accepted", accepted), ("first result", done), ("warm", warm)];
-    named.into_iter().map(|(what, t)| t.map_or_else(|| format!("{what}: not seen"), |t| format!("{what}: {} after the process ended", view.seconds(t - down)))).collect()
-}
-
 /// How long nothing answered around the last restart: from the first refused connection to the first that was taken.
+/// `None` where no connection was seen refused: what was written down later tells of other changes.
 pub fn downtime(record: &Record) -> Option<(f64, f64)> {
-    let open = record.series.get(OPEN)?;
     let last = record.generations.iter().rev().find(|g| g.number > 1)?;
     let ended = record.generations.iter().find(|g| g.number + 1 == last.number)?.exited.as_ref()?.0;
+    let closed = closed(record, ended)?;
     // The port may close before the process ends: a graceful end stops listening first.
-    let closed = open.iter().take_while(|p| p.t <= ended + 1.0).filter(|p| p.value < 0.5).last().map_or(ended, |p| p.t.min(ended));
-    let opened = open.since(closed).find(|p| p.value > 0.5).map(|p| p.t).or(last.ready_after_s.map(|s| last.started_t + s))?;
-    Some((closed, opened))
+    let opened = opened(record, closed).or(ready_t(last))?;
+    Some((closed.min(ended), opened))
 }

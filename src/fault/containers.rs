@@ -9,7 +9,7 @@ use rand::seq::SliceRandom;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Fault, FaultError, Lasts, Observation, Reverted};
+use super::{CauseEnds, Fault, FaultError, Lasts, Observation, Reverted};
 use crate::experiment::decode::Record;
 use crate::experiment::diagnostic::{Diagnostics, Span};
 use crate::journal::event::When;
@@ -123,6 +123,10 @@ impl<A: Act + Record> Fault for A {
         lasts(self)
     }
 
+    fn cause_ends(&self) -> CauseEnds {
+        cause_ends(self)
+    }
+
     async fn prepare(&self, world: &World, name: &str) -> Result<Self::Undo, FaultError> {
         prepare(self, world, name).await
     }
@@ -154,6 +158,16 @@ pub fn lasts<A: Act>(act: &A) -> Lasts {
         // In rolling order each is put back before the next: when the injection returns it is over.
         Some(time) if act.which().order == Order::Together => Lasts::Held(time),
         _ => Lasts::Once,
+    }
+}
+
+/// From when on recovery is the target's own matter: where its process ended, putting it back is only to start it.
+pub fn cause_ends<A: Act>(act: &A) -> CauseEnds {
+    match (lasts(act), A::ENDS_PROCESS) {
+        (Lasts::Held(_), true) => CauseEnds::LetGo,
+        (Lasts::Held(_), false) => CauseEnds::PutBack,
+        (_, true) => CauseEnds::ProcessEnd { down: act.held().unwrap_or_default() },
+        (_, false) => CauseEnds::Injected,
     }
 }
 
@@ -279,11 +293,8 @@ async fn look_at_all<A: Act>(act: &A, world: &World, name: &str, when: When) -> 
     if when == When::During || broken > 0.0 {
         return Ok(Observation::broken(broken / undo.items.len().max(1) as f64, told));
     }
-    Ok(match world.port.ready().await {
-        Ok(()) => {
-            world.note_ready_again();
-            Observation::intact(told)
-        }
+    Ok(match world.ready().await {
+        Ok(()) => Observation::intact(told),
         Err(error) => Observation::broken(1.0, format!("{told}; the target is not ready: {error}")),
     })
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Fault, FaultError, Lasts, Observation, Reverted};
+use super::{CauseEnds, Fault, FaultError, Lasts, Observation, Reverted};
 use crate::journal::event::When;
 use crate::observe::prometheus;
 use crate::plan::Plan;
@@ -36,6 +36,10 @@ impl Fault for Evict {
 
     fn lasts(&self) -> Lasts {
         Lasts::Once
+    }
+
+    fn cause_ends(&self) -> CauseEnds {
+        CauseEnds::AtOnce
     }
 
     async fn prepare(&self, world: &World, _name: &str) -> Result<Undo, FaultError> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
-use super::{Fault, FaultError, Lasts, Observation, Reverted};
+use super::{CauseEnds, Fault, FaultError, Lasts, Observation, Reverted};
 use crate::driver::template::bounded;
 use crate::experiment::diagnostic::{Diagnostics, Span};
 use crate::experiment::units::{Time, WallTime};
@@ -66,6 +66,11 @@ impl Fault for Exec {
 
     fn lasts(&self) -> Lasts {
         Lasts::Held(self.r#for.0)
+    }
+
+    fn cause_ends(&self) -> CauseEnds {
+        // Without a length the outage is what the target makes of it.
+        if self.r#for.0.is_zero() { CauseEnds::ProcessEnd { down: Duration::ZERO } } else { CauseEnds::LetGo }
     }
 
     async fn prepare(&self, _world: &World, _name: &str) -> Result<Undo, FaultError> {

@@ -1,9 +1,11 @@
 //! A request of the user's to the target, with one that puts things back and one that proves it.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::{Fault, FaultError, Lasts, Observation, Reverted};
+use super::{CauseEnds, Fault, FaultError, Lasts, Observation, Reverted};
 use crate::driver::Method;
 use crate::driver::template::as_text;
 use crate::experiment::diagnostic::{Diagnostics, Span};
@@ -77,6 +79,11 @@ impl Fault for Http {
 
     fn lasts(&self) -> Lasts {
         Lasts::Held(self.r#for.0)
+    }
+
+    fn cause_ends(&self) -> CauseEnds {
+        // Without a length the outage is what the target makes of it.
+        if self.r#for.0.is_zero() { CauseEnds::ProcessEnd { down: Duration::ZERO } } else { CauseEnds::LetGo }
     }
 
     async fn prepare(&self, _world: &World, _name: &str) -> Result<Undo, FaultError> {

@@ -97,6 +97,25 @@ pub enum Lasts {
     WorkedOff,
 }
 
+/// When the cause of a fault is over: what follows is the target's own time, and deadlines of recovery count from here.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum CauseEnds {
+    /// As soon as it begins: what it took is gone from then on.
+    AtOnce,
+    /// With the last job that it sends.
+    Sent,
+    /// So long after the injection, whatever the target does.
+    After(Duration),
+    /// When the injection has returned.
+    Injected,
+    /// When the process that it ends is gone (or, before that, refuses connections), and has stayed down for so long.
+    ProcessEnd { down: Duration },
+    /// When it is let go of: what puts it back starts the target, and that may take its time.
+    LetGo,
+    /// When it has been put back, which takes nothing from the target.
+    PutBack,
+}
+
 /// What became of a revert.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reverted(pub String);
@@ -128,6 +147,14 @@ pub trait Fault: Record {
     /// What is touched, as sentences, for `chaos plan`.
     fn touches(&self, plan: &Plan) -> Vec<String>;
     fn lasts(&self) -> Lasts;
+    /// From when on recovery is the target's own matter.
+    fn cause_ends(&self) -> CauseEnds {
+        match self.lasts() {
+            Lasts::WorkedOff => CauseEnds::Sent,
+            Lasts::Once => CauseEnds::Injected,
+            Lasts::Held(_) => CauseEnds::PutBack,
+        }
+    }
     /// The load whose clients it is about.
     fn load(&self) -> Option<&At<String>> {
         None
@@ -189,6 +216,9 @@ macro_rules! faults {
             }
             pub fn lasts(&self) -> Lasts {
                 match self { $(Self::$ty(fault) => fault.lasts()),* }
+            }
+            pub fn cause_ends(&self) -> CauseEnds {
+                match self { $(Self::$ty(fault) => fault.cause_ends()),* }
             }
             pub async fn prepare(&self, world: &World, name: &str) -> Result<Json, FaultError> {
                 match self { $(Self::$ty(fault) => as_data(&fault.prepare(world, name).await?)),* }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::containers::{self, Act, Container, Seen, comes_back, start_again};
 use super::kill::Before;
 use super::stop;
-use super::{Fault, FaultError, Lasts, Observation, Reverted};
+use super::{CauseEnds, Fault, FaultError, Lasts, Observation, Reverted};
 use crate::experiment::diagnostic::{Diagnostics, Span};
 use crate::experiment::units::{Time, WallTime};
 use crate::journal::event::When;
@@ -86,6 +86,10 @@ impl Fault for Restart {
         Lasts::Once
     }
 
+    fn cause_ends(&self) -> CauseEnds {
+        CauseEnds::ProcessEnd { down: self.down.0 }
+    }
+
     async fn prepare(&self, world: &World, name: &str) -> Result<Undo, FaultError> {
         if world.runtime.docker().is_some() {
             return containers::prepare(&Cycle(self), world, name).await.map(Undo::Containers);
@@ -104,8 +108,11 @@ impl Fault for Restart {
         };
         world.runtime.end(ending).await.map_err(FaultError::Failed)?;
         tokio::time::sleep(self.down.0).await;
+        let began = world.clock.now_s();
         world.runtime.start().await.map_err(FaultError::Failed)?;
-        world.wait_until_ready(self.ready_within.0).await.map_err(FaultError::Failed)
+        // What the start itself took is part of it.
+        let left = self.ready_within.as_s() - (world.clock.now_s() - began);
+        world.wait_until_ready(Duration::from_secs_f64(left.max(0.0))).await.map_err(|error| self.late(error))
     }
 
     async fn observe(&self, world: &World, name: &str, when: When) -> Observation {
@@ -138,6 +145,11 @@ impl Fault for Restart {
 }
 
 impl Restart {
+    /// It may yet become ready: what is known now is that it has not.
+    fn late(&self, error: String) -> FaultError {
+        FaultError::Failed(format!("the target was not ready within {} of its start: {error}", self.ready_within))
+    }
+
     fn told(&self) -> String {
         match self.how {
             How::Graceful => format!("ends (SIGTERM, SIGKILL after {})", self.grace),

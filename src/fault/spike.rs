@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Fault, FaultError, Lasts, Observation, Reverted};
+use super::{CauseEnds, Fault, FaultError, Lasts, Observation, Reverted};
 use crate::driver::Seen;
 use crate::experiment::diagnostic::{Diagnostics, Span};
 use crate::experiment::units::{Time, TimeRange};
@@ -56,6 +56,11 @@ impl Fault for Spike {
 
     fn lasts(&self) -> Lasts {
         Lasts::Held(self.r#for.0)
+    }
+
+    /// Its users stop by themselves.
+    fn cause_ends(&self) -> CauseEnds {
+        CauseEnds::After(self.r#for.0)
     }
 
     async fn prepare(&self, world: &World, _name: &str) -> Result<Undo, FaultError> {

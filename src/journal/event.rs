@@ -328,6 +328,10 @@ pub enum Event {
         id: String,
         state: JobState,
     },
+    /// We closed it ourselves: what it has not heard by then it was not given the time for.
+    ListenerClosed {
+        listener: String,
+    },
     /// The client gives up on its job and cancels it.
     GivingUp {
         job: JobNo,

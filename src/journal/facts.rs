@@ -48,6 +48,8 @@ pub struct Rare {
     pub missing_t: Option<f64>,
     pub vanished_t: Option<f64>,
     pub gave_up: Option<String>,
+    /// When its client stopped following it.
+    pub gave_up_t: Option<f64>,
     /// When its client gave up and cancelled it, and what the target said to that.
     pub cancelled: Option<(f64, Option<String>)>,
 }
@@ -85,6 +87,8 @@ pub struct Loss {
     /// When it tried in vain.
     pub tries: Vec<f64>,
     pub back_t: Option<f64>,
+    /// When we closed the listener ourselves.
+    pub closed_t: Option<f64>,
     /// News of the open jobs after the return: when, of which, in which state.
     pub heard: Vec<(f64, String, JobState)>,
 }
@@ -145,6 +149,11 @@ impl JobFacts {
     /// Why its client stopped following.
     pub fn gave_up(&self) -> Option<&str> {
         self.rare.as_ref()?.gave_up.as_deref()
+    }
+
+    /// When its client stopped following.
+    pub fn gave_up_t(&self) -> Option<f64> {
+        self.rare.as_ref()?.gave_up_t
     }
 
     /// When its client gave up and cancelled it, and what the target said to that.

@@ -209,7 +209,10 @@ fn change(job: &mut JobFacts, t: f64, event: &Event, view: Option<&Arc<JobView>>
             let cancelled = &mut job.rare_mut().cancelled;
             *cancelled = Some((cancelled.as_ref().map_or(t, |c| c.0), error.clone()));
         }
-        (Event::GaveUp { why, .. }, _) => job.rare_mut().gave_up = Some(why.clone()),
+        (Event::GaveUp { why, .. }, _) => {
+            let rare = job.rare_mut();
+            (rare.gave_up, rare.gave_up_t) = (Some(why.clone()), Some(t));
+        }
         _ => {}
     }
 }

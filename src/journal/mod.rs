@@ -5,6 +5,7 @@ pub mod event;
 pub mod facts;
 pub mod jobs;
 pub mod label;
+pub mod outage;
 pub mod reader;
 pub mod record;
 pub mod salvage;

@@ -138,6 +138,11 @@ impl Record {
         self.interrupted.is_some() || self.guard.is_some() || self.broken.is_some()
     }
 
+    /// Until when jobs were followed and figures taken: what happened later, or not at all, was not looked for.
+    pub fn looked_until(&self) -> f64 {
+        self.phase_start(Phase::Revert).unwrap_or(self.now).min(self.now)
+    }
+
     pub fn in_flight(&self) -> usize {
         self.jobs.open().filter(|job| job.accepted() && !job.settled()).count()
     }
@@ -188,6 +193,7 @@ impl Record {
             | Event::ListenerFreed { listener }
             | Event::ListenerTried { listener, .. }
             | Event::ListenerBack { listener, .. }
+            | Event::ListenerClosed { listener }
             | Event::ListenerHeard { listener, .. } => {
                 Arc::make_mut(&mut self.listeners).entry(listener.clone()).or_default().apply(t, &line.event);
             }
@@ -268,7 +274,8 @@ impl Record {
             }
             ProcessEvent::Ready { generation, after_s } => {
                 if let Some(life) = self.generations.iter_mut().find(|g| g.number == *generation) {
-                    life.ready_after_s = Some(*after_s);
+                    // Two that ask at the same time may both write it down.
+                    life.ready_after_s.get_or_insert(*after_s);
                 }
             }
             ProcessEvent::Exited { generation, status, asked, elsewhere } => {
@@ -304,7 +311,23 @@ impl ListenerFacts {
                 }
                 let freed_t = fault.is_none().then_some(t);
                 let (why, fault, open) = (why.clone(), fault.clone(), open.clone());
-                self.losses.push(Loss { t, why, fault, open, freed_t, tries: vec![], back_t: None, heard: vec![] });
+                self.losses.push(Loss {
+                    t,
+                    why,
+                    fault,
+                    open,
+                    freed_t,
+                    tries: vec![],
+                    back_t: None,
+                    closed_t: None,
+                    heard: vec![],
+                });
+            }
+            Event::ListenerClosed { .. } => {
+                if let Some(last) = self.connected.last_mut() {
+                    last.1.get_or_insert(t);
+                }
+                self.losses.iter_mut().for_each(|loss| _ = loss.closed_t.get_or_insert(t));
             }
             Event::ListenerFreed { .. } => self.losses.last_mut().into_iter().for_each(|loss| loss.freed_t = Some(t)),
             Event::ListenerTried { .. } => self.losses.last_mut().into_iter().for_each(|loss| loss.tries.push(t)),

@@ -115,7 +115,10 @@ impl Scan {
         self.lines += 1;
         // A line that does not end was cut off by the run's death: what it announced was not done yet.
         let Ok(mut line) = serde_json::from_slice::<Json>(bytes) else {
-            return if !whole { () } else { self.trouble(format!("line {number} of the journal cannot be read")) };
+            if whole {
+                self.trouble(format!("line {number} of the journal cannot be read"));
+            }
+            return;
         };
         let event = line.get_mut("event").map(Json::take);
         match event {

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rand::RngExt;
@@ -49,11 +50,13 @@ pub struct Setup {
 }
 
 impl Listener {
-    /// Starts a listener; it connects when there is something to follow.
+    /// Starts a listener; it connects when there is something to follow. Its end, whether its client has nothing left to
+    /// follow or the run is over, is ours and is written down.
     pub fn start(setup: Setup, tasks: &TaskTracker) -> Self {
         let (follow, wanted) = mpsc::unbounded_channel();
         let (status, orders) = setup.registry.enter(&setup.name);
         let stop = setup.stop.clone();
+        let (journal, listener, met) = (setup.journal.clone(), setup.name.clone(), Arc::new(AtomicBool::new(false)));
         let task = Task {
             setup,
             status,
@@ -63,11 +66,15 @@ impl Listener {
             away_since: None,
             policy: Reconnect::Backoff,
             silent: Vec::new(),
+            met: met.clone(),
         };
         tasks.spawn(async move {
             tokio::select! {
                 () = task.run(wanted) => {}
                 () = stop.cancelled() => {}
+            }
+            if met.load(Ordering::Relaxed) {
+                journal.emit(Event::ListenerClosed { listener });
             }
         });
         Self { follow }
@@ -93,6 +100,8 @@ struct Task {
     policy: Reconnect,
     /// Connections that nobody reads any more and nobody has closed.
     silent: Vec<Box<dyn Channel>>,
+    /// It has connected, or tried to.
+    met: Arc<AtomicBool>,
 }
 
 /// Why a connection is no longer served.
@@ -124,7 +133,12 @@ impl Task {
                 Some(Err(why)) => self.refused(&why),
             }
             self.jobs.retain(|_, sender| !sender.is_closed());
-            let Some(wait) = self.wait(tries) else { return };
+            let Some(wait) = self.wait(tries) else {
+                // It does not come back, as the target told it: that is no closing of ours while its client has jobs.
+                self.jobs.clear();
+                while wanted.recv().await.is_some() {}
+                return;
+            };
             tokio::time::sleep(wait).await;
             tries += 1;
         }
@@ -233,11 +247,13 @@ impl Task {
     }
 
     fn refused(&mut self, why: &str) {
+        self.met.store(true, Ordering::Relaxed);
         self.away_since.get_or_insert(self.setup.clock.now_s());
         self.setup.journal.emit(Event::ListenerTried { listener: self.setup.name.clone(), why: why.to_owned() });
     }
 
     fn back(&mut self, local: Option<std::net::SocketAddr>) {
+        self.met.store(true, Ordering::Relaxed);
         self.status.set_connected(Some(local));
         let after_s = self.away_since.take().map(|since| self.setup.clock.now_s() - since);
         self.setup.journal.emit(Event::ListenerBack { listener: self.setup.name.clone(), after_s });

@@ -259,6 +259,8 @@ impl Following<'_> {
                 let told = tokio::time::timeout(SOCKET_GRACE, next_end(updates)).await;
                 match told {
                     Ok(told) => self.hear(&told, Via::Socket),
+                    // We have closed the socket ourselves meanwhile.
+                    Err(_) if self.shop.give_up.is_cancelled() => self.hear(&view, Via::Poll),
                     Err(_) => self.hear(&view, Via::SafetyNet),
                 }
             }

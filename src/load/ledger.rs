@@ -6,6 +6,7 @@ use regex::Regex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::patience::{self, Longest};
 use crate::driver::Patterns;
 use crate::journal::event::{Answer, JobState, JobView};
 use crate::journal::facts::{Generation, JobFacts, ResultFacts};
@@ -133,7 +134,7 @@ impl Ledger<'_> {
     fn classify<'a>(&'a self, job: &'a JobFacts) -> (Class, Reason<'a>) {
         match &job.answer {
             None if self.record.ended && !self.record.cut_short() => {
-                (Class::Lost, Box::new(|| "submitted, and the run ended before an answer came".to_owned()))
+                self.unended(job, || "submitted, and no answer came before the run ended".to_owned())
             }
             None => (Class::Open, Box::new(|| "being submitted".to_owned())),
             Some((_, Answer::Accepted { .. })) => self.accepted(job),
@@ -160,11 +161,16 @@ impl Ledger<'_> {
             return (Class::Open, Box::new(|| format!("the run was stopped before it ended ({})", last_seen(job))));
         }
         if job.gave_up().is_some() || self.record.ended {
-            let asked =
-                || job.gave_up().and_then(|why| why.split_once("; ")).map_or_else(String::new, |(_, why)| format!("; {why}"));
-            return (Class::Lost, Box::new(move || format!("accepted, and never ended ({}{})", last_seen(job), asked())));
+            return self.unended(job, || last_seen(job));
         }
         (Class::Open, Box::new(|| last_seen(job)))
+    }
+
+    /// A job that nobody follows any more, and that has not ended: lost, or not looked at for long enough.
+    fn unended<'a>(&'a self, job: &'a JobFacts, last: impl Fn() -> String + 'a) -> (Class, Reason<'a>) {
+        let lost = patience::is_lost(job, self.record, self.scale.longest);
+        let class = if lost { Class::Lost } else { Class::Open };
+        (class, Box::new(move || patience::told(job, self.record, lost, &last())))
     }
 
     fn failed<'a>(&'a self, job: &'a JobFacts, t: f64, error: &'a str) -> (Class, Reason<'a>) {
@@ -280,6 +286,8 @@ struct Scale {
     /// What an error says that means: there was no room.
     shed: Option<Regex>,
     lost: Option<Regex>,
+    /// What a job of this run takes at the most.
+    longest: Option<Longest>,
 }
 
 impl Scale {
@@ -296,7 +304,7 @@ impl Scale {
         digests.sort_unstable();
         let shed = Patterns::compiled(record.plan().driver.patterns.shed.as_ref());
         let lost = Patterns::compiled(record.plan().driver.patterns.lost.as_ref());
-        Self { bytes_per_pixel: stats::median(&mut ratios), digests, shed, lost }
+        Self { bytes_per_pixel: stats::median(&mut ratios), digests, shed, lost, longest: Longest::of(record) }
     }
 
     /// How many results are this very one.

@@ -3,4 +3,5 @@
 pub mod arrivals;
 pub mod drive;
 pub mod ledger;
+pub mod patience;
 pub mod users;

@@ -31,9 +31,10 @@ pub async fn run(world: World, stop: CancellationToken) {
             journal.emit(Event::Sample { values: values.into() });
             last = Some(figures);
         }
-        // A container that its engine has started again: nobody else waits for it.
-        if probe.healthy && world.runtime.docker().is_some() && port.ready().await.is_ok() {
-            world.note_ready_again();
+        // A container that its engine has started again, or a process that took longer than it was waited for. That it is
+        // not ready yet is no news.
+        if probe.healthy && world.is_starting() {
+            let _ = world.ready().await;
         }
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}

@@ -155,8 +155,11 @@ pub struct FaultResult {
     /// Seconds since the run's start, as all times here.
     pub planned_at_s: Option<f64>,
     pub injected_at_s: Option<f64>,
-    /// When its cause was gone.
+    /// When it was over and chaos had seen what became of the target.
     pub over_at_s: Option<f64>,
+    /// From when recovery counts: the end of its cause.
+    #[serde(default)]
+    pub cause_over_at_s: Option<f64>,
     pub reverted_at_s: Option<f64>,
     pub error: Option<String>,
     /// before, during, after: what was seen.
@@ -290,6 +293,7 @@ fn faults(record: &Record) -> Vec<FaultResult> {
                 planned_at_s: facts.planned_t,
                 injected_at_s: facts.injecting_t,
                 over_at_s: facts.over_t,
+                cause_over_at_s: record.outage_of(&facts).map(|outage| outage.t),
                 reverted_at_s: facts.reverted.as_ref().map(|r| r.0),
                 error: facts.error.clone().or_else(|| facts.skipped.clone()).or_else(|| facts.stuck.clone()),
                 seen: When::ALL.iter().copied().filter_map(seen).collect(),

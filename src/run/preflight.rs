@@ -17,7 +17,7 @@ const THERE_WITHIN: Duration = Duration::from_secs(3);
 pub async fn look(world: &World) -> Result<(), String> {
     let within = match &world.plan.runtime {
         RuntimePlan::None => THERE_WITHIN,
-        RuntimePlan::Embedded(_) => Duration::from_secs(30),
+        RuntimePlan::Embedded(backend) => Duration::from_secs(30) + backend.start_time(1),
         RuntimePlan::Process(process) => process.ready_within.0,
         RuntimePlan::Docker(docker) => docker.ready_within.0,
     };

@@ -82,37 +82,39 @@ impl World {
     pub async fn wait_until_ready(&self, within: Duration) -> Result<(), String> {
         let began = self.clock.now_s();
         loop {
-            let error = match self.port.ready().await {
-                Ok(()) => {
-                    self.note_ready(self.clock.now_s() - began);
-                    return Ok(());
-                }
+            let error = match self.ready().await {
+                Ok(()) => return Ok(()),
                 Err(error) => error,
             };
             if self.target_is_gone() {
                 return Err(format!("the target's process ended before it was ready: {error}"));
             }
             if self.clock.now_s() - began > within.as_secs_f64() {
-                return Err(format!("not ready within {} s: {error}", within.as_secs_f64()));
+                return Err(format!("not ready after {:.1} s of waiting: {error}", within.as_secs_f64()));
             }
             tokio::time::sleep(ASK_EVERY).await;
         }
     }
 
-    fn note_ready(&self, after_s: f64) {
-        let generation = self.journal.read(|record| record.generations.last().map(|g| g.number));
-        if let Some(generation) = generation {
+    /// Asks whether the target is ready. If its process was started since it was seen ready last, that is written down,
+    /// with the time from its start on, whatever chaos waited for meanwhile.
+    ///
+    /// # Errors
+    /// What the target said.
+    pub async fn ready(&self) -> Result<(), String> {
+        // The answer may come from a process that has another successor when it arrives.
+        let waiting = self.journal.read(|record| record.generations.last().map(|g| (g.number, g.started_t, g.ready_after_s)));
+        self.port.ready().await?;
+        if let Some((generation, started_t, None)) = waiting {
+            let after_s = self.clock.now_s() - started_t;
             self.journal.emit(Event::Process { event: ProcessEvent::Ready { generation, after_s } });
         }
+        Ok(())
     }
 
-    /// The target is ready: if its process was started since it was seen ready last, that is written down.
-    pub fn note_ready_again(&self) {
-        let waiting =
-            self.journal.read(|record| record.generations.last().filter(|g| g.ready_after_s.is_none()).map(|g| g.started_t));
-        if let Some(started_t) = waiting {
-            self.note_ready(self.clock.now_s() - started_t);
-        }
+    /// Nobody has seen the target's process ready since it was started.
+    pub fn is_starting(&self) -> bool {
+        self.journal.read(|record| record.generations.last().is_some_and(|g| g.ready_after_s.is_none() && g.exited.is_none()))
     }
 
     /// The target does not run, and nobody will start it again.

@@ -82,6 +82,10 @@ impl Machine {
         }
         self.core().ok_or_else(|| "connection refused".to_owned())
     }
+    /// It answers, and would take a job.
+    async fn ready(&self) -> Result<(), String> {
+        if self.answer().await?.is_starting() { Err("status 503".to_owned()) } else { Ok(()) }
+    }
     fn view(&self, core: &Core, id: &str) -> Option<JobView> {
         let job = core.find(id)?;
         let json = serde_json::to_value(&*job.view.borrow()).unwrap();
@@ -117,6 +121,7 @@ impl Port for SimPort {
                 Answer::Refused { status: 429, retry_after_s: Some(retry_after_s as f64), reason: String::new() }
             }
             Err(Refusal::Broken) => Answer::Error { status: 500, proxy: false, reason: "internal error".into() },
+            Err(Refusal::Starting) => Answer::Refused { status: 503, retry_after_s: Some(1.0), reason: String::new() },
             Err(Refusal::ShuttingDown) => Answer::Refused { status: 503, retry_after_s: Some(1.0), reason: String::new() },
         }
     }
@@ -160,7 +165,7 @@ impl Port for SimPort {
     }
     async fn probe(&self) -> Probe {
         let open = self.0.core().is_some();
-        let healthy = tokio::time::timeout(Duration::from_secs(1), self.0.answer()).await.is_ok_and(|core| core.is_ok());
+        let healthy = tokio::time::timeout(Duration::from_secs(1), self.0.ready()).await.is_ok_and(|ready| ready.is_ok());
         Probe { open, healthy, seconds: 0.0 }
     }
     async fn call(&self, _method: Method, path: &str, _body: Option<&serde_json::Value>) -> Result<(u16, String), String> {
@@ -172,10 +177,10 @@ impl Port for SimPort {
         Ok((404, String::new()))
     }
     async fn health(&self) -> Result<(), String> {
-        self.0.answer().await.map(drop)
+        self.0.ready().await
     }
     async fn ready(&self) -> Result<(), String> {
-        self.0.answer().await.map(drop)
+        self.0.ready().await
     }
     async fn scrape(&self) -> Option<Result<String, String>> {
         Some(self.0.answer().await.map(|core| {
