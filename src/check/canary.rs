@@ -46,7 +46,9 @@ impl Check for Canary {
             let observed = format!("{} of {} canaries completed since", sent.iter().filter(|c| fine(c.2)).count(), sent.len());
             // The last of a row that could still be in time is due before the deadline: what was sent by then decides.
             let due = sent.iter().filter(|c| c.0 <= deadline).count();
-            let begun = sent[..decided].iter().rev().take_while(|c| fine(c.2)).last().and_then(|c| c.1).is_some_and(|t| t <= deadline);
+            // A row that has begun in time and is not complete yet.
+            let row = sent[..decided].iter().rev().take_while(|c| fine(c.2));
+            let begun = row.last().and_then(|c| c.1).is_some_and(|t| t <= deadline);
             return match looked_until > deadline && !begun {
                 true if due >= ROW => Verdict::failed(&expected, format!("not ready: {observed}")).with([outage.told()]),
                 true => Verdict::inconclusive(&expected, format!("{observed}: too few were sent in time")).with([outage.told()]),

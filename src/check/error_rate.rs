@@ -67,8 +67,10 @@ impl Check for ErrorRate {
         }
         // Those that chaos stopped following might have gone wrong: where that would decide, nothing is.
         let worst = self.acceptable.unwrap_or(self.below);
-        if open > 0 && (rate < worst.0 || wrong.is_empty()) && (wrong.len() + open) as f64 / (n + open) as f64 >= worst.0.max(f64::EPSILON) {
-            return Verdict::inconclusive(&expected, format!("{observed}; chaos stopped following {open} more before they had ended"));
+        let (at_best, at_worst) = (rate < worst.0 || wrong.is_empty(), (wrong.len() + open) as f64 / (n + open) as f64);
+        if open > 0 && at_best && at_worst >= worst.0.max(f64::EPSILON) {
+            let open = format!("chaos stopped following {open} more before they had ended");
+            return Verdict::inconclusive(&expected, format!("{observed}; {open}"));
         }
         let below = |limit: Share| Met::from(rate < limit.0 || wrong.is_empty());
         let limits = Limits { target: below(self.below), acceptable: self.acceptable.map(below), failure: self.failure.map(|f| (rate <= f.0).into()) };

@@ -147,7 +147,9 @@ impl LatencyRecovers {
         match verdict {
             Against::Above => Verdict::failed(expected, observed),
             // Jobs were due for as long as the file allows, and nothing became of any.
-            _ if settled.is_empty() && !record.cut_short() => Verdict::failed(expected, "not one job of the load ended after the last fault"),
+            _ if settled.is_empty() && !record.cut_short() => {
+                Verdict::failed(expected, "not one job of the load ended after the last fault")
+            }
             _ => Verdict::inconclusive(expected, observed),
         }
     }

@@ -44,7 +44,8 @@ impl Check for NoAbandonedWork {
         }
         // A job that is neither seen to stop nor watched for as long as it may take is not decided.
         let watched_until = |job: &JobFacts| job.gave_up_t().unwrap_or(record.now).min(record.looked_until());
-        let open = given_up.iter().filter(|(job, t, _)| job.ended.is_none() && job.vanished_t().is_none() && watched_until(job) - t <= bound).count();
+        let is_open = |job: &JobFacts, t: f64| job.ended.is_none() && job.vanished_t().is_none() && watched_until(job) - t <= bound;
+        let open = given_up.iter().filter(|(job, t, _)| is_open(job, *t)).count();
         if !record.ended && (open > 0 || record.load_stopped_t.is_none()) {
             return Verdict::pending(&expected, observed);
         }

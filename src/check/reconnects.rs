@@ -2,7 +2,7 @@
 //! and the jobs went on meanwhile.
 
 use super::{Check, Ruling, Verdict, View};
-use crate::experiment::units::WallTime;
+use crate::experiment::units::{Time, WallTime};
 use crate::journal::event::{JobState, Via};
 use crate::journal::facts::{JobFacts, Loss};
 use crate::journal::record::Record;
@@ -29,11 +29,17 @@ enum Said {
     Fine,
     Wrong(String),
     NotYet(String),
+    /// Nobody will ever know: we hung up.
+    Cut(String),
 }
 
 impl Check for Reconnects {
     fn needs_time(&self) -> bool {
         true
+    }
+    /// Clients that have nothing more to send hang up, and would not hear what they are owed.
+    fn needs_load(&self) -> Option<Time> {
+        Some(Time(self.within.0 + self.update_within.0 + self.end_within.0))
     }
 
     fn judge(&self, view: &View<'_>) -> Verdict {
@@ -53,14 +59,15 @@ impl Check for Reconnects {
             return Verdict::failed(EXPECTED, observed).with(wrong.into_iter().take(SHOWN)).with(cases(&losses, record));
         }
         let open: usize = losses.iter().map(|(_, loss)| loss.open.len()).sum();
-        let open_ends: Vec<String> = said.into_iter().filter_map(|s| if let Said::NotYet(what) = s { Some(what) } else { None }).collect();
-        if !faults_over || (!record.ended && !open_ends.is_empty()) {
+        if !faults_over || (!record.ended && said.iter().any(|s| matches!(s, Said::NotYet(_)))) {
             return Verdict::pending(EXPECTED, observed);
         }
+        let open_ends: Vec<String> = said.into_iter().filter_map(|s| if let Said::NotYet(what) | Said::Cut(what) = s { Some(what) } else { None }).collect();
         if !open_ends.is_empty() {
             let undecided = open_ends.len();
             let ends = open_ends.into_iter().take(SHOWN);
-            let observed = format!("{undecided} {} of {} losses not decided: chaos stopped listening before the time was over", if undecided == 1 { "point" } else { "points" }, losses.len());
+            let are = if undecided == 1 { "question is" } else { "questions are" };
+            let observed = format!("{undecided} {are} open over {} losses: chaos stopped listening before the time was over", losses.len());
             return Verdict::inconclusive(EXPECTED, observed).with(ends).with(cases(&losses, record));
         }
         let slowest = losses.iter().filter_map(|(_, loss)| Some(loss.back_t? - from(loss, record)?)).fold(0.0, f64::max);
@@ -113,6 +120,10 @@ impl Horizon {
         self.t - since > allowed.as_s()
     }
 
+    fn undecided(&self, what: String) -> Said {
+        if self.closed { Said::Cut(what) } else { Said::NotYet(what) }
+    }
+
     /// How much of the time was seen, for one that is not over.
     fn told(&self, since: f64, allowed: WallTime) -> String {
         let verb = if self.closed { "chaos closed it" } else { "so far" };
@@ -129,7 +140,10 @@ impl Reconnects {
             let lost = format!("{name}, lost at {:.1} s ({})", loss.t, loss.why);
             return match horizon.past(from, self.within) {
                 true => vec![Said::Wrong(format!("{lost}, never came back"))],
-                false => vec![Said::NotYet(format!("{lost}, is not back: it was free to return at {from:.1} s, and {}", horizon.told(from, self.within)))],
+                false => {
+                    let told = horizon.told(from, self.within);
+                    vec![horizon.undecided(format!("{lost}, is not back: it was free to return at {from:.1} s, and {told}"))]
+                }
             };
         };
         let mut said = Vec::new();
@@ -163,12 +177,22 @@ impl Reconnects {
             Some((t, _)) if horizon.past(t.max(back), self.end_within) => {
                 Said::Wrong(format!("{name} came back at {back:.1} s and was never told that {id} had ended"))
             }
-            Some((t, _)) => Said::NotYet(format!("{name}, back since {back:.1} s, has not heard that {id} ended at {t:.1} s: {}", horizon.told(t.max(back), self.end_within))),
+            Some((t, _)) => {
+                let told = horizon.told(t.max(back), self.end_within);
+                horizon.undecided(format!("{name}, back since {back:.1} s, has not heard that {id} ended at {t:.1} s: {told}"))
+            }
             // How long it may take is for the ledger to say.
-            None if view.record.ended && view.ledger.class(job) == Class::Lost => Said::Wrong(format!("{id} of {name} never ended")),
-            None => Said::NotYet(format!("{name} is back since {back:.1} s, and {id} has not ended: {}", horizon.told(back, self.update_within))),
+            None if view.record.ended && is_lost(job, view) => Said::Wrong(format!("{id} of {name} never ended")),
+            None => {
+                let told = horizon.told(back, self.update_within);
+                horizon.undecided(format!("{name} is back since {back:.1} s, and {id} has not ended: {told}"))
+            }
         }
     }
+}
+
+fn is_lost(job: &JobFacts, view: &View<'_>) -> bool {
+    view.ledger.class(job) == Class::Lost
 }
 
 /// The three cases of a return, each of which breaks in its own way.

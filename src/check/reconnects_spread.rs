@@ -46,7 +46,8 @@ impl Check for ReconnectsSpread {
         for event in events {
             still_away |= waits(event);
             // One that did not try again is the target's client that gives up, unless we closed it first.
-            tried = tried.max(event.iter().filter(|loss| loss.closed_t.is_none() || loss.back_t.is_some() || !loss.tries.is_empty()).count());
+            let has_tried = |loss: &&&Loss| loss.closed_t.is_none() || loss.back_t.is_some() || !loss.tries.is_empty();
+            tried = tried.max(event.iter().filter(has_tried).count());
             let (most, t) = busiest(event, window);
             if worst.is_none_or(|(_, n, of)| most * of > n * event.len()) {
                 worst = Some((t, most, event.len()));

@@ -96,7 +96,8 @@ impl TimeToRecover {
         let late: Vec<f64> = after.iter().filter(|(t, _)| *t >= outage_t + self.within.as_s()).map(|s| s.1).collect();
         let surely_off = late.len() >= FEWEST && self.is_off(baseline, &late);
         if looked_until - outage_t <= needed && !surely_off {
-            let observed = format!("not recovered when the load ended, {} after the outage began: {} and {} are allowed", view.seconds(looked_until - outage_t), view.time(self.within), view.time(self.hold));
+            let (looked, within, hold) = (view.seconds(looked_until - outage_t), view.time(self.within), view.time(self.hold));
+            let observed = format!("not recovered when the load ended, {looked} after the outage began: {within} and {hold} are allowed");
             return Verdict::inconclusive(expected, observed).measuring("not within the run");
         }
         let observed = format!("not within the run: {} after the last fault it is still off", view.seconds(end - outage_t));
