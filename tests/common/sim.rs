@@ -51,6 +51,8 @@ pub struct Sabotage {
     pub panics: bool,
     /// So long after the end of a job its result comes.
     pub slow_results: Duration,
+    /// So long after a subscription its first news comes.
+    pub slow_news: Duration,
 }
 
 /// The state that port and runtime share.
@@ -219,6 +221,7 @@ impl Channel for SimChannel {
         let (mut changes, sender, machine, core, id) =
             (job.view.subscribe(), self.sender.clone(), self.machine.clone(), self.core.clone(), id.to_owned());
         tokio::spawn(async move {
+            tokio::time::sleep(machine.sabotage.slow_news).await;
             loop {
                 changes.borrow_and_update();
                 let Some(view) = machine.view(&core, &id) else { return };
