@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::driver::{Ask, Port, Seen};
 use crate::experiment::{JobShape, Listen};
 use crate::journal::event::{Answer, Event, JobNo, JobState, JobView, Via};
+use crate::journal::facts::Loss;
 use crate::journal::writer::Journal;
 use crate::listen::registry::Registry;
 use crate::listen::websocket::{Listener, Setup, Updates};
@@ -68,6 +69,19 @@ impl Client {
             Listener::start(setup, &shop.tasks)
         });
         Self { load: load.to_owned(), number, listener, patience: None }
+    }
+
+    /// What a client does that has sent its last job: one whose connection was lost, and that was not told of every job since,
+    /// goes on listening to the end. Otherwise our own leaving would be the reason why it heard nothing.
+    pub async fn leave(self, shop: &Shop) {
+        let name = format!("{}/{}", self.load, self.number);
+        let owed = |loss: &Loss| {
+            let told = |id: &String| loss.heard.iter().any(|(_, of, state)| of == id && state.is_terminal());
+            !loss.open.iter().all(told)
+        };
+        if shop.journal.read(|record| record.listeners.get(&name).is_some_and(|facts| facts.losses.iter().any(owed))) {
+            shop.give_up.cancelled().await;
+        }
     }
 }
 

@@ -67,20 +67,21 @@ async fn closed_user(shop: Shop, load: LoadPlan, stage: StagePlan, number: u32, 
     }
     for index in 0.. {
         if shop.stop.is_cancelled() || shop.clock.now_s() >= end || !take(left) {
-            return;
+            break;
         }
         let shape = pick(&load.job, &mut shapes);
         let mark = mark(shop.seed, &load.name, number, index);
         let pause = match shop.drive(&client, &shape, &mark, shop.clock.now_s()).await {
             After::Ended => draw(&mut thoughts, load.think).0,
             After::NotTaken(wait) => draw(&mut thoughts, load.think).0.max(wait.unwrap_or(BACK_OFF)),
-            After::RunOver => return,
+            After::RunOver => break,
         };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = shop.stop.cancelled() => return,
+            () = shop.stop.cancelled() => break,
         }
     }
+    client.leave(&shop).await;
 }
 
 async fn open_loop(shop: Shop, load: LoadPlan, stage: StagePlan, number: u32, begin: f64, left: &AtomicU32) {
@@ -94,13 +95,14 @@ async fn open_loop(shop: Shop, load: LoadPlan, stage: StagePlan, number: u32, be
     for (index, offset) in due.enumerate() {
         let intended = start + offset;
         if intended >= end || !wait_until(&shop, intended).await || !take(left) {
-            return;
+            break;
         }
         let shape = pick(&load.job, &mut shapes);
         let mark = mark(shop.seed, &load.name, number, index as u64);
         let (shop, client) = (shop.clone(), client.clone());
         shop.tasks.clone().spawn(async move { shop.drive(&client, &shape, &mark, intended).await });
     }
+    client.leave(&shop).await;
 }
 
 /// Arrivals as they were recorded, whatever the target does.
@@ -111,12 +113,13 @@ async fn recorded(shop: Shop, load: LoadPlan, stage: StagePlan, begin: f64, left
     for (index, arrival) in load.trace.iter().enumerate() {
         let intended = begin + stage.from_s + arrival.at_s;
         if intended >= end || !wait_until(&shop, intended).await || !take(left) {
-            return;
+            break;
         }
         let mark = mark(shop.seed, &load.name, 0, index as u64);
         let (shop, client, shape) = (shop.clone(), client.clone(), arrival.job.clone());
         shop.tasks.clone().spawn(async move { shop.drive(&client, &shape, &mark, intended).await });
     }
+    client.leave(&shop).await;
 }
 
 /// False if the load was stopped first.
