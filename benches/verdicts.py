@@ -4,7 +4,9 @@
     benches/verdicts.py [--seeds 10] [--at-once 3] [--only REGEX] [--table FILE]
 
 What is expected stands in benches/verdicts.txt. A defect is found when a check that names it fails; a healthy backend must
-pass. "inconclusive" is no wrong verdict, and is counted. Exit 0 when no verdict was wrong and no row was all inconclusive.
+pass. "inconclusive" is no wrong verdict, and is counted; one that the noise of this machine made is run once more at the end, alone
+(with a single seed every one is). Exit 0 when no verdict was wrong and no row was all inconclusive; with a single seed a healthy
+backend's row may be.
 """
 import argparse
 import collections
@@ -20,6 +22,9 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 EXPERIMENTS = pathlib.Path(os.environ.get("EXPERIMENTS", ROOT / "experiments"))
 CHAOS = pathlib.Path(os.environ.get("CHAOS", ROOT / "target/release/chaos"))
+
+# What a verdict says that fell for noise of the machine, for lateness of chaos, or for load that could not be sent.
+NOISE = re.compile("too noisy to tell|chaos itself was|could be sent")
 
 
 def rows():
@@ -78,6 +83,12 @@ def table(outcomes):
     return "\n".join(lines) + "\n"
 
 
+def note(outcomes, row, seed, outcome):
+    outcomes[row].append(outcome)
+    if outcome[0] != "right":
+        print(f"{outcome[0]}: {row[0]} {row[1]} seed {seed}: {outcome[1]}", file=sys.stderr, flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=10)
@@ -93,18 +104,27 @@ def main():
     with tempfile.TemporaryDirectory() as reports, concurrent.futures.ThreadPoolExecutor(args.at_once) as pool:
         seeds = range(args.first_seed, args.first_seed + args.seeds)
         tasks = {pool.submit(run, *row, seed, reports): (row, seed) for seed in seeds for row in wanted}
+        noisy = []
         for task in concurrent.futures.as_completed(tasks):
             row, seed = tasks[task]
-            outcomes[row].append(task.result())
-            if task.result()[0] != "right":
-                print(f"{task.result()[0]}: {row[0]} {row[1]} seed {seed}: {task.result()[1]}", file=sys.stderr, flush=True)
+            # Of one seed alone nothing else tells whether it was this machine: then every one gets its second try.
+            again = args.seeds == 1 or NOISE.search(task.result()[1])
+            if task.result()[0] == "inconclusive" and again:
+                noisy.append((row, seed))
+            else:
+                note(outcomes, row, seed, task.result())
+        for row, seed in noisy:
+            print(f"again, alone: {row[0]} {row[1]} seed {seed}", file=sys.stderr, flush=True)
+            note(outcomes, row, seed, run(*row, seed, reports))
     text = table(outcomes)
     print(text)
     if args.table:
         args.table.write_text(text)
     total = collections.Counter(word for seen in outcomes.values() for word, _ in seen)
     print(f'{total["right"]} right, {total["inconclusive"]} inconclusive, {total["WRONG"]} wrong')
-    undecided = [row for row, seen in outcomes.items() if all(word == "inconclusive" for word, _ in seen)]
+    # One healthy run that is not decided, and says so, is no wrong verdict; a defect that is never found is.
+    found_by_none = [row for row, seen in outcomes.items() if all(word == "inconclusive" for word, _ in seen)]
+    undecided = [row for row in found_by_none if args.seeds > 1 or not (row[0] == "healthy" or row[0].startswith("mode:"))]
     sys.exit(1 if total["WRONG"] or undecided else 0)
 
 

@@ -4,10 +4,13 @@
 //! YAML ─▶ experiment ─▶ plan ─▶ run ─▶ events ─▶ journal ─▶ record ─▶ check ─▶ verdicts ─▶ report
 //! ```
 
+#![forbid(unsafe_code)]
+
 pub mod backend;
 pub mod check;
 pub mod cli;
 pub mod clock;
+pub mod crash;
 pub mod driver;
 pub mod exit;
 pub mod experiment;
@@ -22,11 +25,14 @@ pub mod minimize;
 pub mod notify;
 pub mod observe;
 pub mod plan;
+pub mod private;
+pub mod readers;
 pub mod report;
 pub mod run;
 pub mod runtime;
 pub mod schedule;
 pub mod secret;
 pub mod seed;
+pub mod state;
 pub mod stats;
 pub mod text;

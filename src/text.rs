@@ -1,6 +1,34 @@
-//! Figures as text, the same in every report.
+//! Figures as text, the same in every report; and what a text is.
 
 use crate::experiment::units::Bytes;
+
+/// Whether this is the URL of a server that speaks HTTP.
+pub fn is_http_url(text: &str) -> bool {
+    url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+}
+
+/// Text of the target's must not steer a terminal, nor change the order in which what stands around it is read.
+pub fn harmless(text: &str) -> String {
+    text.chars()
+        .map(|c| {
+            if c.is_control() {
+                ' '
+            } else if is_invisible(c) {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                c
+            }
+        })
+        .collect()
+}
+
+/// Marks that are not seen and change what is: directions (UAX #9), joiners, tags, and noncharacters.
+fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+        | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}' | '\u{fdd0}'..='\u{fdef}')
+        || u32::from(c) & 0xfffe == 0xfffe
+}
 
 /// Seconds for a person.
 pub fn seconds(s: f64) -> String {
@@ -46,4 +74,15 @@ pub fn count(n: usize, what: &str) -> String {
 /// A word of one of our enums, as reports write it.
 pub fn word(of: impl serde::Serialize) -> String {
     serde_json::to_value(of).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_seen_is_shown_and_what_is_stays() {
+        assert_eq!(harmless("ok \u{1b}[31m\n\u{202e}gpj.exe\u{feff}\u{ffff}"), "ok  [31m \u{fffd}gpj.exe\u{fffd}\u{fffd}");
+        assert_eq!(harmless("größer → 模型 \u{1f600}"), "größer → 模型 \u{1f600}");
+    }
 }

@@ -253,6 +253,42 @@ fn latency() {
     assert_eq!(ruling(&lost), Failed);
 }
 
+/// Jobs that had not ended when the run did are the slow ones: what they had waited belongs to it.
+#[test]
+fn latency_counts_jobs_that_never_came_to_an_end() {
+    let with = |check: &str, ended: u32, open: u32, waited: f64| {
+        let mut script = Script::new(check);
+        (0..ended).for_each(|i| {
+            script.completed(f64::from(i), 1.0);
+        });
+        // The longest, so that none of the others is given up as lost.
+        script.completed(1.0, 10.0);
+        (0..open).for_each(|_| {
+            script.accepted(500.0 - waited);
+        });
+        script.end(500.0);
+        script
+    };
+    let p90 = "latency: { percentile: 90, below: 2s }";
+    assert_eq!(ruling(&with(p90, 100, 0, 0.0)), Passed);
+    assert_eq!(
+        ruling(&with(p90, 100, 100, 20.0)),
+        Failed,
+        "half of them waited for 20 s: {:?}",
+        with(p90, 100, 100, 20.0).verdict()
+    );
+    let young = with(p90, 100, 100, 1.5);
+    assert_eq!(ruling(&young), Inconclusive, "half of them may have been in time: {:?}", young.verdict());
+    assert!(young.verdict().evidence.iter().any(|e| e.contains("100 jobs had not ended")), "{:?}", young.verdict());
+    assert_eq!(ruling(&with(p90, 500, 3, 1.5)), Passed, "three of 500 change nothing");
+    let mean = "mean_latency: { within: 500ms..2s }";
+    assert_eq!(ruling(&with(mean, 100, 0, 0.0)), Passed);
+    assert_eq!(ruling(&with(mean, 100, 100, 20.0)), Failed);
+    assert_eq!(ruling(&with(mean, 100, 3, 0.5)), Passed, "a hundred took as long as they had waited");
+    assert_eq!(ruling(&with(mean, 100, 3, 1.5)), Inconclusive, "one took as long");
+    assert_eq!(ruling(&with(p90, 100, 12, 0.5)), Passed, "closed loops have jobs under way when they end");
+}
+
 #[test]
 fn latency_says_nothing_when_chaos_itself_was_late() {
     let mut script = Script::new("latency: { percentile: 90, below: 2s }");
@@ -287,7 +323,30 @@ fn latency_recovers() {
     assert_eq!(ruling(&with(100, 200, 100, 1.0)), Failed, "recovered, but after 40 s");
     assert_eq!(ruling(&with(80, 10, 100, 1.0)), Inconclusive, "too small a baseline");
     assert_eq!(ruling(&with(100, 0, 50, 1.0)), Inconclusive, "too few jobs afterwards");
-    assert_eq!(ruling(&with(100, 0, 0, 1.0)), Failed, "not one job ended afterwards");
+    assert_eq!(ruling(&with(100, 0, 0, 1.0)), Inconclusive, "no job was due afterwards");
+    // The jobs since the deadline are under way, and have waited for longer than the limit.
+    let mut waits = with(100, 10, 0, 30.0);
+    waits.record.ended = false;
+    (0..100).for_each(|i| {
+        waits.accepted(60.0 + f64::from(i) * 0.2);
+    });
+    waits.end(110.0);
+    assert_eq!(ruling(&waits), Failed, "{:?}", waits.verdict());
+    for sent in [19.5, 25.5] {
+        let mut hangs = Script::new("latency_recovers: { percentile: 95, within: 30s, to_within: 20% }");
+        (0..100).for_each(|i| {
+            hangs.completed(f64::from(i) * 0.19, 0.1);
+        });
+        if sent < 20.0 {
+            hangs.accepted(sent);
+        }
+        hangs.fault();
+        if sent > 20.0 {
+            hangs.accepted(sent);
+        }
+        hangs.end(500.0);
+        assert_eq!(ruling(&hangs), Failed, "who sent at {sent} waited for ever: {:?}", hangs.verdict());
+    }
 }
 
 #[test]

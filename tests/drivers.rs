@@ -7,7 +7,7 @@ mod common;
 
 use std::path::PathBuf;
 
-use common::{Run, left_out, run};
+use common::{Run, free_port, left_out, run};
 
 fn python() -> Option<PathBuf> {
     let here = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/backends/bin/python");
@@ -15,10 +15,6 @@ fn python() -> Option<PathBuf> {
     let wanted = std::env::var_os("CHAOS_TEST_REAL").is_some_and(|v| v == "1");
     assert!(path.is_file() || !wanted, "CHAOS_TEST_REAL=1, and there is no {}", path.display());
     path.is_file().then_some(path)
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// One server, what it is told, and what is done to it.

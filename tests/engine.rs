@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{chaos, only_folder, process_exists, run, wait_for};
+use common::{chaos, free_port, only_folder, process_exists, run, wait_for};
 use serde_json::Value as Json;
 
 const FILE: &str = "experiments/gpu-oom.yaml";
@@ -113,7 +113,7 @@ fn a_restart_keeps_every_job_and_a_memory_only_queue_is_found_out() {
 fn a_pause_of_the_wrong_process_is_inconclusive() {
     // The command is a shell that stays in between: stopping it stops nobody who serves.
     let folder = tempfile::tempdir().unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let binary = env!("CARGO_BIN_EXE_chaos");
     let yaml = format!(
         "version: 1\nname: wrong\ntarget:\n  url: http://127.0.0.1:{port}\n  runtime: {{ process: {{ command: [sh, -c, '{binary} backend --speed 400 --listen 127.0.0.1:{port}; true'] }} }}\nload: [{{ name: users, users: 1 }}]\nfaults: [{{ pause: {{ at: 1s, for: 1s }} }}]\nchecks: [{{ all_jobs_complete: {{ within: 5s }} }}]\n"
@@ -285,11 +285,8 @@ fn the_target_never_outlives_a_killed_chaos() {
 #[test]
 fn a_fault_whose_undo_holds_a_secret_is_not_injected() {
     let folder = tempfile::tempdir().unwrap();
-    let (file, marker) = (folder.path().join("x.yaml"), folder.path().join("marker"));
-    let yaml = format!(
-        "version: 1\nname: x\ntarget: {{ url: embedded }}\nload: [{{ users: 1 }}]\nfaults: [{{ exec: {{ at: 300ms, command: [touch, {0}], revert: [rm, -f, {0}, \"${{secret:CHAOS_TEST_TOKEN}}\"], proof: [test, -e, {0}] }} }}]\nchecks: [{{ no_crash: {{}} }}]\n",
-        marker.display()
-    );
+    let file = folder.path().join("x.yaml");
+    let yaml = "version: 1\nname: x\ntarget: { url: embedded }\nload: [{ users: 1 }]\nfaults: [{ http: { at: 300ms, send: { path: /x }, revert: { path: /y, json: { token: \"${secret:CHAOS_TEST_TOKEN}\" } }, proof: { path: /health, status: 200 } } }]\nchecks: [{ no_crash: {} }]\n";
     std::fs::write(&file, yaml).unwrap();
     let reports = tempfile::tempdir().unwrap();
     let mut command = chaos();
@@ -297,7 +294,7 @@ fn a_fault_whose_undo_holds_a_secret_is_not_injected() {
     let done = common::finished(command.output().unwrap(), reports);
     assert_eq!(done.code, Some(6), "{}", done.trouble());
     assert!(done.trouble().contains("what puts it back holds a secret"), "{}", done.trouble());
-    assert!(!marker.exists());
+    assert!(done.result["faults"][0]["injected_at_s"].is_null(), "{}", done.result["faults"]);
 }
 
 #[test]
@@ -334,7 +331,7 @@ fn secrets_reach_neither_journal_nor_report_nor_log() {
 #[test]
 fn a_user_command_that_ignores_sigterm_is_killed_after_its_stop_grace() {
     let folder = tempfile::tempdir().unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let binary = env!("CARGO_BIN_EXE_chaos");
     let yaml = format!(
         "version: 1\nname: deaf\ntarget:\n  url: http://127.0.0.1:{port}\n  runtime: {{ process: {{ command: ['{binary}', backend, --speed, '1000', --defect, ignores-sigterm, --listen, '127.0.0.1:{port}'], stop_grace: 300ms }} }}\nload: [{{ users: 1, for: 1s }}]\nchecks: [{{ all_jobs_complete: {{ within: 5s }} }}]\n"

@@ -81,7 +81,9 @@ fn an_evicted_model_is_loaded_again() {
     let done = carried_out("websocket", "evict: { at: 3s }", "cold_warm: { within: 10s, to_within: 60% }");
     assert_eq!(done.code, Some(0), "{}", done.trouble());
     let during = seen(&done, "during");
-    assert!(during.contains("was cold") || during.contains("memory fell"), "{during}");
+    // Whichever of the three is seen first.
+    let told = ["was cold", "memory fell", "log says afterwards"];
+    assert!(told.iter().any(|evidence| during.contains(evidence)), "{during}");
     assert!(seen(&done, "after").contains("ready"), "{}", seen(&done, "after"));
 }
 

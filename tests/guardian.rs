@@ -1,22 +1,18 @@
-//! Whatever happens to `chaos`, what it broke is put back: killed at random moments, by the guardian; by signals; by hand.
-//! Where no container engine answers, the parts with containers say so.
+//! Whatever happens to `chaos`, what it broke is put back: by signals, by hand, by another guardian (`safety.rs` kills it at random
+//! moments). Where no container engine answers, the parts with containers say so.
 
 mod common;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use common::docker::{Backend, engine};
-use common::{chaos, only_folder, process_exists, wait_for};
-
-/// How long after the death of `chaos` everything must be as it was.
-const BACK_WITHIN: Duration = Duration::from_secs(5);
-const KILLS: u64 = 50;
-const WORKERS: u64 = 5;
+use common::machine::guardian_of;
+use common::{chaos, only_folder, processes_with, wait_for};
 
 /// Starts a run and returns with its reports' folder.
 fn start(file: &Path, seed: u64) -> (Child, tempfile::TempDir) {
@@ -35,12 +31,6 @@ fn journal(reports: &Path) -> String {
 
 fn end(child: &Child, signal: Signal) {
     kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
-}
-
-/// Numbers that look random and are the same every time.
-fn draw(seed: u64, below: u64) -> u64 {
-    let mixed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    (mixed >> 33) % below
 }
 
 /// A target and two neighbours, and an experiment that breaks all three in four ways, each held for a minute.
@@ -88,60 +78,7 @@ impl Field {
 
 /// The processes of ours that have to do with that folder.
 fn processes_of(folder: &Path) -> Vec<u64> {
-    let folder = folder.to_string_lossy().into_owned();
-    let all = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|e| e.file_name().to_string_lossy().parse::<u64>().ok());
-    all.filter(|pid| {
-        std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|c| c.contains(&folder)) && process_exists(*pid)
-    })
-    .collect()
-}
-
-/// Kills one run at a drawn moment, and watches what becomes of what it broke.
-fn kill_once(field: &Field, seed: u64) -> usize {
-    let (mut child, reports) = start(&field.file, seed);
-    wait_for("the run's start", Duration::from_secs(20), || journal(reports.path()).contains("\"phase\":\"baseline\""));
-    // Into the time in which all faults are prepared, injected, looked at and held.
-    std::thread::sleep(Duration::from_millis(draw(seed, 3_000)));
-    end(&child, Signal::SIGKILL);
-    let killed = Instant::now();
-    child.wait().unwrap();
-    let broken = journal(reports.path()).matches("fault_injecting").count();
-    while !field.is_as_before() {
-        assert!(killed.elapsed() < BACK_WITHIN, "seed {seed}: {}\n{}", field.difference(), journal(reports.path()));
-    }
-    // The guardian stays until nothing can come late any more; then everything must still be as it was.
-    let folder = only_folder(reports.path());
-    wait_for("the guardian's end", Duration::from_secs(30), || {
-        std::thread::sleep(Duration::from_millis(50));
-        processes_of(&folder).is_empty()
-    });
-    assert!(field.is_as_before(), "seed {seed}, later: {}\n{}", field.difference(), journal(reports.path()));
-    let said = std::fs::read_to_string(folder.join("guardian.log")).unwrap_or_default();
-    let result = std::fs::read(folder.join("result.json"))
-        .unwrap_or_else(|e| panic!("seed {seed}: no result ({e}); the guardian said: {said}"));
-    let result: serde_json::Value = serde_json::from_slice(&result).unwrap();
-    assert_eq!(result["exit_code"], 4, "{result}");
-    assert!(result["reason"].as_str().unwrap_or_default().contains("disappeared without a goodbye"), "{result}");
-    let told = journal(reports.path());
-    assert_eq!(told.matches("\"fault_reverting\"").count(), broken, "seed {seed}: each is put back and told\n{told}");
-    broken
-}
-
-#[test]
-fn fifty_kills_at_random_moments_leave_nothing_broken() {
-    if !engine("killing chaos at fifty random moments") {
-        return;
-    }
-    let worker = |number: u64| {
-        move || {
-            let field = Field::new();
-            (0..KILLS / WORKERS).map(|round| kill_once(&field, number * 1_000 + round)).collect::<Vec<usize>>()
-        }
-    };
-    let workers: Vec<_> = (0..WORKERS).map(|number| std::thread::spawn(worker(number))).collect();
-    let broken: Vec<usize> = workers.into_iter().flat_map(|w| w.join().unwrap()).collect();
-    // The kills must have hit runs with nothing, with something and with everything broken.
-    assert!(broken.contains(&5) && broken.iter().any(|n| *n < 3), "{broken:?}");
+    processes_with(&folder.to_string_lossy()).into_iter().map(u64::from).collect()
 }
 
 #[test]
@@ -211,21 +148,16 @@ fn a_guardian_that_dies_is_replaced() {
     std::fs::write(&file, text).unwrap();
     let (mut child, reports) = start(&file, 1);
     wait_for("the fault", Duration::from_secs(20), || marker.exists());
-    let guardian = |text: &str| {
-        text.split("\"guardian\",\"level\":\"ok\",\"detail\":\"process ")
-            .nth(1)
-            .and_then(|t| t.split(' ').next()?.parse::<u64>().ok())
-    };
-    let first = guardian(&journal(reports.path())).expect("the journal names the guardian");
-    kill(Pid::from_raw(i32::try_from(first).unwrap()), Signal::SIGKILL).unwrap();
+    let first = guardian_of(&journal(reports.path()));
+    kill(Pid::from_raw(first), Signal::SIGKILL).unwrap();
     wait_for("another guardian", Duration::from_secs(10), || journal(reports.path()).contains("another one is started"));
     let folder = only_folder(reports.path());
     wait_for("its process", Duration::from_secs(10), || {
-        processes_of(&folder).iter().any(|pid| *pid != first && *pid != u64::from(child.id()))
+        processes_of(&folder).iter().any(|pid| *pid != u64::from(first.cast_unsigned()) && *pid != u64::from(child.id()))
     });
     end(&child, Signal::SIGKILL);
     child.wait().unwrap();
     // It may still be starting: it takes over as soon as it reads the end of its socket.
-    wait_for("the revert", BACK_WITHIN, || !marker.exists());
+    wait_for("the revert", Duration::from_secs(5), || !marker.exists());
     wait_for("the guardian's end", Duration::from_secs(20), || processes_of(&folder).is_empty());
 }

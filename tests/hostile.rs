@@ -1,20 +1,19 @@
 //! Whatever a target answers, it is bounded and counted as an error: nothing hangs, nothing grows, nothing panics.
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use chaos::driver::http::HttpPort;
-use chaos::driver::{Ask, Port, Seen, Wanted, With, find};
+use chaos::driver::{Ask, Port, Seen};
 use chaos::experiment::JobShape;
-use chaos::experiment::decode::At;
-use chaos::experiment::diagnostic::{Diagnostics, Span};
 use chaos::journal::event::{Answer, JobState};
-use chaos::secret::Redactor;
+use common::port::port;
+use common::resident;
 use proptest::prelude::*;
 
 /// Serves every request by one function, each connection on a thread of its own; counts them.
@@ -67,18 +66,6 @@ submit:
   answer: stream
 ";
 
-fn port(driver: &str, url: &str) -> HttpPort {
-    // As `main` does it. It may have been done by another test.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("d.yaml"), driver).unwrap();
-    let name = At { value: "d.yaml".to_owned(), span: Span::default() };
-    let (with, mut diags) = (With::new(), Diagnostics::default());
-    let wanted = Wanted { name: &name, with: &with, beside: Path::new(folder.path()) };
-    let driver = find(&wanted, &mut Redactor::default(), &mut diags).unwrap_or_else(|| panic!("{}", diags.render(false)));
-    HttpPort::new(driver, Arc::new(OnceLock::from(url.to_owned()))).unwrap()
-}
-
 fn ask() -> Ask {
     Ask { shape: JobShape::default(), mark: "chaos-00000000000000aa".into(), seed: 1, client: "a".into() }
 }
@@ -120,12 +107,6 @@ async fn nothing_but_errors(what: &str, url: &str) {
     }
     let (_, _) = (port.probe().await, port.scrape().await);
     assert!(began.elapsed() < Duration::from_secs(60), "{what} took {:?}", began.elapsed());
-}
-
-/// Resident memory of this process, bytes.
-fn resident() -> u64 {
-    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
-    pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

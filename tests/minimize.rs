@@ -120,7 +120,9 @@ fn a_run_is_replayed_with_the_same_plan_and_compared() {
     let compared: Json = serde_json::from_slice(&replayed.stdout).unwrap();
     assert_eq!(compared["same_plan"], true);
     let jobs = compared["figures"].as_array().unwrap().iter().find(|f| f["name"] == "jobs.completed").unwrap().clone();
-    assert_eq!(jobs["first"], jobs["second"]);
+    // The load goes on until the checks have decided, so the last arrivals are the clock's.
+    let (one, other) = (jobs["first"].as_f64().unwrap(), jobs["second"].as_f64().unwrap());
+    assert!((one - other).abs() <= 0.2 * one, "{jobs}");
     let burst = &compared["faults"][0];
     assert!((burst["first"].as_f64().unwrap() - burst["second"].as_f64().unwrap()).abs() < 60.0, "{burst}");
     // Against a worse target it is worse, and says so.

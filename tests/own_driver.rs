@@ -16,6 +16,7 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use common::chaos;
+use common::server::serve_routes;
 
 const KEY: &str = "atelier-key-of-the-tests";
 const AT_ONCE: usize = 3;
@@ -48,23 +49,13 @@ async fn crowd(State(atelier): State<Arc<Atelier>>) -> Json<Value> {
     Json(json!({ "wartende": atelier.busy.load(Ordering::SeqCst).saturating_sub(AT_ONCE) }))
 }
 
-/// The server, on a thread of its own for as long as the test runs.
 fn atelier() -> SocketAddr {
-    let (told, address) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async move {
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            told.send(listener.local_addr().unwrap()).unwrap();
-            let routes = Router::new()
-                .route("/v9/paint", put(paint))
-                .route("/andrang", get(crowd))
-                .route("/lebst-du", get(|| async { "ja" }))
-                .with_state(Arc::default());
-            axum::serve(listener, routes).await.unwrap();
-        });
-    });
-    address.recv().unwrap()
+    let routes = Router::new()
+        .route("/v9/paint", put(paint))
+        .route("/andrang", get(crowd))
+        .route("/lebst-du", get(|| async { "ja" }))
+        .with_state(Arc::default());
+    serve_routes(routes)
 }
 
 /// The file as the documentation has it.

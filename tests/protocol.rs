@@ -1,8 +1,10 @@
 //! What drivers can say about requests, tried one by one: bodies, captures, credentials, certificates, proxies, files.
 
+mod common;
+
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use axum::body::Bytes;
 use axum::extract::{Path as UrlPath, State};
@@ -11,23 +13,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use axum::{Json, Router};
 use chaos::driver::http::HttpPort;
-use chaos::driver::{Ask, Port, Seen, Wanted, With, find};
+use chaos::driver::{Ask, Port, Seen};
 use chaos::experiment::JobShape;
-use chaos::experiment::decode::At;
-use chaos::experiment::diagnostic::{Diagnostics, Span};
 use chaos::journal::event::{Answer, JobState};
-use chaos::secret::Redactor;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn port_in(folder: &Path, driver: &str, url: &str) -> HttpPort {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    std::fs::write(folder.join("d.yaml"), format!("version: 1\nname: d\n{driver}")).unwrap();
-    let name = At { value: "d.yaml".to_owned(), span: Span::default() };
-    let (with, mut diags) = (With::new(), Diagnostics::default());
-    let wanted = Wanted { name: &name, with: &with, beside: folder };
-    let driver = find(&wanted, &mut Redactor::default(), &mut diags).unwrap_or_else(|| panic!("{}", diags.render(false)));
-    HttpPort::new(driver, Arc::new(OnceLock::from(url.to_owned()))).unwrap()
+    common::port::port_in(folder, &format!("version: 1\nname: d\n{driver}"), url)
 }
 
 fn port(driver: &str, url: &str) -> HttpPort {

@@ -53,6 +53,33 @@ fn markdown_and_junit() {
     insta::assert_snapshot!("junit.xml", read("junit.xml"));
 }
 
+/// What a hostile target says stands there as text: it makes no link, turns no line around, and breaks no format.
+#[test]
+fn a_targets_words_stay_text_in_every_report() {
+    let mut script = script();
+    let job = script.accepted(31.5);
+    let mut failed = view(JobState::Failed);
+    let evil =
+        "see [the fix](https://evil.example/x) ![i](http://evil.example/i.png) \u{202e}gpj.exe \u{fffe}\u{ffff}\u{0} <img src=x>";
+    failed.error = Some(evil.into());
+    script.ends(job, 32.0, failed);
+    script.at(32.0, Event::Broken { reason: evil.into() });
+    let folder = tempfile::tempdir().unwrap();
+    report::write_all(&script.record, folder.path()).unwrap();
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    let (markdown, junit) = (read("report.md"), read("junit.xml"));
+    assert!(markdown.contains("the fix") && junit.contains("the fix"));
+    for (name, text) in
+        [("report.md", &markdown), ("terminal", &terminal::summary(&result::of(&script.record), Path::new("r"), false))]
+    {
+        assert!(!text.contains('\u{202e}') && !text.contains('\u{fffe}') && !text.contains('\0'), "{name}: {text}");
+    }
+    assert!(!markdown.contains("https://evil") && !markdown.contains("[the fix]") && !markdown.contains("<img"), "{markdown}");
+    // The characters of XML 1.0, production 2.
+    let is_xml = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..);
+    assert!(junit.chars().all(is_xml), "{junit}");
+}
+
 /// Every section of the load-testing plan's report template is there, and has something in it.
 #[test]
 fn every_section_of_the_plans_template_is_filled() {

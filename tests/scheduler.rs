@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use chaos::schedule::file;
 use chaos::schedule::store::{State, Store};
-use common::{chaos, get, real};
+use common::{chaos, free_port, get, real};
 use jiff::{SignedDuration, Timestamp};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -58,10 +58,6 @@ fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         assert!(start.elapsed() < Duration::from_secs(90), "not within 90 s: {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 #[test]

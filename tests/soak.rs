@@ -220,3 +220,12 @@ fn memory_grows_with_the_jobs_and_no_faster() {
     );
     assert!(held / jobs < 700.0, "{:.0} B a job", held / jobs);
 }
+
+/// What a check reads is there to the last change, and what none reads in an outline: memory is bounded by what is judged.
+#[test]
+fn what_is_judged_is_kept_whole_and_the_rest_is_an_outline() {
+    let run = Target { hours: 24.0, ..Target::default() }.run();
+    let kept = |name: &str| run.record.series.get(name).map_or(0, |series| series.len());
+    assert!(kept("process.rss_bytes") > 80_000, "{}", kept("process.rss_bytes"));
+    assert!(kept("process.cpu_percent") < 20_000, "{}", kept("process.cpu_percent"));
+}

@@ -3,6 +3,7 @@
 //! `cargo test --test statistics -- --nocapture` prints the rates that stand in docs/verdicts.md.
 
 use chaos::stats::compare::compare;
+use chaos::stats::confidence::Confidence;
 use chaos::stats::growth::{Judgement, Sample, growth};
 use chaos::stats::trend::trend;
 use rand::{RngExt, SeedableRng};
@@ -19,7 +20,7 @@ fn rates(what: &str, make: impl Fn(&mut ChaCha8Rng) -> Vec<Sample>) -> (f64, f64
     let mut counts = [0.0; 3];
     for seed in 0..SERIES {
         let samples = make(&mut ChaCha8Rng::seed_from_u64(seed));
-        let judged = growth(&samples).map(|g| g.against(0.05 * 100.0 / 3600.0));
+        let judged = growth(&samples, Confidence::USUAL).map(|g| g.against(0.05 * 100.0 / 3600.0));
         let at = match judged {
             Some(Judgement::Grows) => 0,
             Some(Judgement::Flat) => 1,
@@ -111,9 +112,10 @@ fn a_series_with_gaps_or_too_short_is_no_reason_to_accuse() {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let samples = noisy(&mut rng, |_| 0.0);
     let gaps: Vec<Sample> = samples.iter().copied().filter(|s| !(900.0..2400.0).contains(&s.t)).collect();
-    assert_eq!(growth(&gaps).unwrap().against(0.05 * 100.0 / 3600.0), Judgement::Flat);
-    assert_eq!(growth(&samples[..12]), None);
-    let Judgement::Undecided { needed_s } = growth(&samples[..40]).unwrap().against(0.05 * 100.0 / 3600.0) else {
+    assert_eq!(growth(&gaps, Confidence::USUAL).unwrap().against(0.05 * 100.0 / 3600.0), Judgement::Flat);
+    assert_eq!(growth(&samples[..12], Confidence::USUAL), None);
+    let Judgement::Undecided { needed_s } = growth(&samples[..40], Confidence::USUAL).unwrap().against(0.05 * 100.0 / 3600.0)
+    else {
         panic!("six minutes cannot show 5 % an hour")
     };
     assert!((400.0..36_000.0).contains(&needed_s), "it says how long it would take: {needed_s}");
@@ -133,7 +135,7 @@ fn trends_of_latencies() {
                     (f64::from(i), usual * (1.0 + decay * f64::from(i)))
                 })
                 .collect();
-            let found = trend(&points).unwrap();
+            let found = trend(&points, Confidence::USUAL).unwrap();
             counts.0 += f64::from(u8::from(found.low > 0.0)) / SERIES as f64;
             counts.1 += f64::from(u8::from(found.low * 104.0 > 0.1)) / SERIES as f64;
         }

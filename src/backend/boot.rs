@@ -9,15 +9,16 @@ use super::config::MODEL_BYTES;
 use super::core::{Core, Job, end_view};
 use super::defect::Defect;
 use super::store::{Entry, Store};
+use crate::private;
 
 const BOOTS: &str = "boots";
 
 /// How often a backend was started over this folder, this start included.
 pub fn count(folder: &Path) -> io::Result<u32> {
-    std::fs::create_dir_all(folder)?;
+    private::folder(folder)?;
     let path = folder.join(BOOTS);
     let before: u32 = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
-    std::fs::write(&path, (before + 1).to_string())?;
+    private::write(&path, (before + 1).to_string())?;
     Ok(before + 1)
 }
 

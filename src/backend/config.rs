@@ -101,6 +101,11 @@ impl Embedded {
         pixels * u64::from(batch) * BYTES_PER_PIXEL
     }
 
+    /// What the device's gauge shows of memory that is held now, and at most was.
+    pub fn taken(&self, held: u64, peak: u64) -> u64 {
+        if self.is(Mode::CachingAllocator) { held.max(peak) } else { held }
+    }
+
     pub fn host_bytes_for(&self, pixels: u64) -> usize {
         (HOST_BYTES as f64 * pixels as f64 / BASE_PIXELS) as usize
     }

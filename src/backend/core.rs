@@ -61,6 +61,8 @@ pub struct Inner {
     pub next: u64,
     pub started: u64,
     pub vram_used: u64,
+    /// The most that was ever in use: what a caching allocator has taken from the device.
+    pub vram_peak: u64,
     /// Under `vram-kept-after-oom`: what was taken is never given back.
     pub vram_kept: bool,
     pub model_loaded: bool,
@@ -277,6 +279,7 @@ impl Core {
         let total = self.config.vram.0;
         if !inner.vram_kept && inner.vram_used + bytes <= total {
             inner.vram_used += bytes;
+            inner.vram_peak = inner.vram_peak.max(inner.vram_used);
             return Ok(());
         }
         let gib = |b: u64| b as f64 / f64::from(1 << 30);

@@ -114,7 +114,10 @@ pub struct Now {
     pub queue: usize,
     pub running: usize,
     pub gpu_lost: bool,
+    /// Taken from the device.
     pub vram_used: u64,
+    /// Of which jobs and the model hold.
+    pub vram_allocated: u64,
     pub vram_total: u64,
     pub rss_bytes: u64,
     pub cpu_percent: f64,
@@ -187,8 +190,9 @@ impl Metrics {
         self.queue_size.set(now.queue as i64);
         self.gpu_usage.set(busy * 100.0);
         self.gpu_temperature.set(41.0 + 32.0 * busy);
-        let used = if now.gpu_lost { 0 } else { now.vram_used };
-        for (kind, bytes) in [("used", used), ("total", now.vram_total)] {
+        let of_gpu = |bytes: u64| if now.gpu_lost { 0 } else { bytes };
+        let (used, reusable) = (of_gpu(now.vram_used), of_gpu(now.vram_used.saturating_sub(now.vram_allocated)));
+        for (kind, bytes) in [("used", used), ("reusable", reusable), ("total", now.vram_total)] {
             self.gpu_memory.get_or_create(&Kind { r#type: kind.into() }).set(bytes as i64);
         }
         self.cpu_usage.set(now.cpu_percent);

@@ -15,6 +15,8 @@ words! {
         Honest429 = "honest-429",
         /// Each start, the first too, takes long until it is ready: it reads its weights.
         SlowStart = "slow-start",
+        /// GPU memory that jobs have used stays with the process for later jobs: the gauge keeps its high-water mark.
+        CachingAllocator = "caching-allocator",
         /// Two slots: the queue becomes long, and drains.
         LongQueue = "long-queue",
     }

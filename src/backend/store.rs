@@ -3,13 +3,14 @@
 //! A line is handed to the kernel before the client hears of it, so the queue survives the death of the process
 //! (SIGKILL included), though not a power cut: it is not synced to the disk.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::job::{Request, State};
+use crate::private;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -29,9 +30,9 @@ impl Store {
     /// # Errors
     /// When the folder or file cannot be created or read.
     pub fn open(folder: &Path) -> io::Result<(Self, Vec<Entry>)> {
-        std::fs::create_dir_all(folder)?;
+        private::folder(folder)?;
         let path = folder.join("queue.jsonl");
-        let mut file = OpenOptions::new().create(true).append(true).read(true).open(&path)?;
+        let mut file = private::options().create(true).append(true).read(true).open(&path)?;
         let mut entries = Vec::new();
         let mut whole = true;
         for line in BufReader::new(File::open(&path)?).split(b'\n') {

@@ -1,5 +1,6 @@
 //! Every accepted job ended, once, with its own result.
 
+use super::noise::Bearing;
 use super::{Check, Verdict, View};
 use crate::experiment::decode::At;
 use crate::experiment::units::Time;
@@ -41,6 +42,9 @@ const BAD: [(Class, &str); 5] = [
 ];
 
 impl Check for AllJobsComplete {
+    fn bearing(&self) -> Bearing {
+        Bearing::Clock
+    }
     fn load(&self) -> Option<&At<String>> {
         self.load.as_ref()
     }

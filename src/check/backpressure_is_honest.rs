@@ -1,5 +1,6 @@
 //! Refusals say that they are refusals, and when to come back; what was accepted is not dropped for want of room.
 
+use super::dose::Dose;
 use super::queue::{self, peak};
 use super::scope::Over;
 use super::{Check, Verdict, View};
@@ -17,6 +18,10 @@ record! {
 }
 
 impl Check for BackpressureIsHonest {
+    fn dose(&self) -> Dose {
+        Dose::Pass
+    }
+
     fn judge(&self, view: &View<'_>) -> Verdict {
         let record = view.record;
         if !record.ended {

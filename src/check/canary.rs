@@ -1,5 +1,6 @@
 //! A small job of our own, sent at intervals, is what readiness means: after the faults it completes, soon, and goes on to.
 
+use super::noise::Bearing;
 use super::{Check, Verdict, View};
 use crate::experiment::units::Time;
 use crate::load::ledger::Class;
@@ -18,6 +19,9 @@ record! {
 }
 
 impl Check for Canary {
+    fn bearing(&self) -> Bearing {
+        Bearing::Clock
+    }
     fn needs_load(&self) -> Option<Time> {
         // A row that begins in time may end a few canaries after the deadline.
         Some(Time(2 * self.within.0))

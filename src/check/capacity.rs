@@ -1,8 +1,10 @@
 //! The capacity limit: the load is stepped up until a criterion breaks; a law is fitted to what was measured; and the limit is
 //! stated with the resource that gave out. The law is the Universal Scalability Law (`stats::scalability`).
 
+use super::dose::Dose;
 use super::error_rate::is_error;
 use super::latency::latency;
+use super::noise::Bearing;
 use super::{Check, Verdict, View};
 use crate::experiment::diagnostic::{Diagnostics, Span};
 use crate::experiment::units::{Share, Time};
@@ -21,6 +23,8 @@ const SETTLE: f64 = 0.3;
 const FEWEST: usize = 5;
 /// A resource used beyond this share has given out.
 const EXHAUSTED: f64 = 0.9;
+/// A limit is found where there is none in so few of the runs (95 % confidence), however many steps they have.
+const CHANCE: f64 = 0.05;
 
 record! {
     /// How much the target can take: measured on a load whose `stages` step up its users.
@@ -50,6 +54,12 @@ pub struct Step {
 }
 
 impl Check for Capacity {
+    fn dose(&self) -> Dose {
+        Dose::Pass
+    }
+    fn bearing(&self) -> Bearing {
+        Bearing::Jobs
+    }
     fn ends_load(&self) -> bool {
         true
     }
@@ -142,18 +152,20 @@ impl Capacity {
         let errors = (wrong + refused) as f64 / tried.max(1) as f64;
         let queue = view.record.series.get("queue.depth").and_then(|s| s.mean(from_t, until_t)).unwrap_or(0.0);
         // One slow job of six is no limit: more must be over it than chance explains.
-        let broken = if surely_more(slow, n, 0.05) {
+        // Each step may be the last that is sent: all of them together are to be as sure as one.
+        let chance = CHANCE / stages(view.record).len().max(1) as f64;
+        let broken = if surely_more(slow, n, 0.05, chance) {
             Some(format!("the p95 is {}", view.seconds(p95_s)))
         } else {
-            surely_more(wrong + refused, tried, self.error_rate.0).then(|| format!("{:.0} % go wrong", errors * 100.0))
+            surely_more(wrong + refused, tried, self.error_rate.0, chance).then(|| format!("{:.0} % go wrong", errors * 100.0))
         };
         (n >= FEWEST || broken.is_some()).then(|| Step { users: stage.users, from_t, until_t, jobs: completed, throughput: completed as f64 / (until_t - from_t), p95_s, errors, queue, broken })
     }
 }
 
-/// More of so many than a true share would bring, at 95 % confidence.
-fn surely_more(events: usize, of: usize, share: f64) -> bool {
-    events > 0 && 1.0 - binomial_at_most(events as u64 - 1, of as u64, share) < 0.05
+/// More of so many than a true share would bring, but for this chance.
+fn surely_more(events: usize, of: usize, share: f64, chance: f64) -> bool {
+    events > 0 && 1.0 - binomial_at_most(events as u64 - 1, of as u64, share) < chance
 }
 
 fn table(steps: &[Step], record: &Record) -> Vec<String> {

@@ -3,6 +3,7 @@
 //! It is a count over this run, not an estimate: the upper bound of the true rate stands beside it (Clopper and Pearson,
 //! 1934). An honest refusal is no error; a refusal of our own invalid input is the load's fault and left out.
 
+use super::dose::Dose;
 use super::grade::{Limits, Met, describe};
 use super::scope::Over;
 use super::{Check, Verdict, View};
@@ -42,6 +43,9 @@ pub fn is_error(job: &JobFacts, class: Class) -> bool {
 }
 
 impl Check for ErrorRate {
+    fn dose(&self) -> Dose {
+        Dose::Pass
+    }
     fn load(&self) -> Option<&At<String>> {
         self.load.as_ref()
     }

@@ -1,5 +1,6 @@
 //! The GPU's memory never fills beyond a share.
 
+use super::dose::Dose;
 use super::grade::{Limits, describe};
 use super::scope::{Over, values};
 use super::{Check, Verdict, View};
@@ -21,6 +22,12 @@ record! {
 }
 
 impl Check for GpuMemory {
+    fn dose(&self) -> Dose {
+        Dose::Pass
+    }
+    fn over(&self) -> Over {
+        self.over
+    }
     fn series(&self) -> Vec<String> {
         ["gpu.memory_used_bytes", "gpu.memory_total_bytes"].map(str::to_owned).into()
     }

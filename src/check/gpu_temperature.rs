@@ -1,5 +1,6 @@
 //! The GPU never becomes too hot.
 
+use super::dose::Dose;
 use super::grade::{Limits, describe};
 use super::scope::{Over, values};
 use super::{Check, Verdict, View};
@@ -20,6 +21,12 @@ record! {
 }
 
 impl Check for GpuTemperature {
+    fn dose(&self) -> Dose {
+        Dose::Pass
+    }
+    fn over(&self) -> Over {
+        self.over
+    }
     fn series(&self) -> Vec<String> {
         ["gpu.temperature_c"].map(str::to_owned).into()
     }

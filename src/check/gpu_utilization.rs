@@ -1,5 +1,6 @@
 //! The GPU is as busy as it should be: neither idle nor saturated for long.
 
+use super::dose::Dose;
 use super::grade::{Limits, Met, describe};
 use super::scope::{Over, values};
 use super::{Check, Verdict, View};
@@ -28,8 +29,17 @@ record! {
 }
 
 impl Check for GpuUtilization {
+    fn dose(&self) -> Dose {
+        Dose::Both
+    }
+    fn over(&self) -> Over {
+        self.over
+    }
     fn series(&self) -> Vec<String> {
         ["gpu.utilization_percent"].map(str::to_owned).into()
+    }
+    fn fails_by_last(&self) -> bool {
+        true
     }
 
     fn judge(&self, view: &View<'_>) -> Verdict {

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use super::noise::Bearing;
 use super::{Check, Verdict, View};
 use crate::experiment::units::{Time, WallTime};
 use crate::journal::event::Phase;
@@ -24,6 +25,9 @@ record! {
 }
 
 impl Check for HealthIsHonest {
+    fn bearing(&self) -> Bearing {
+        Bearing::Clock
+    }
     fn needs_load(&self) -> Option<Time> {
         Some(Time(2 * self.stall.0))
     }
@@ -106,7 +110,10 @@ impl HealthIsHonest {
         let mut ends: Vec<f64> = record.jobs.iter().filter_map(|job| job.ended.as_ref().map(|e| e.0)).collect();
         ends.sort_by(f64::total_cmp);
         let down = up.stretches(f64::NEG_INFINITY, f64::INFINITY).into_iter().filter(|(.., value)| *value < 0.5);
-        down.filter(|(from, to, _)| *from > begin && *to < end).find_map(|(from, to, _)| {
+        // One that never ended is looked at for as long as work went on under load: afterwards it may be true.
+        let last = ends.iter().copied().rfind(|t| *t <= end).unwrap_or(f64::NEG_INFINITY) + 1e-6;
+        let down = down.map(|(from, to, value)| (from, if to.is_finite() { to } else { last.min(end) }, value));
+        down.filter(|(from, to, _)| *from > begin && *to <= end).find_map(|(from, to, _)| {
             let done = ends.partition_point(|t| *t < to) - ends.partition_point(|t| *t < from);
             let listening = open.mean(from, to).unwrap_or(0.0) > 0.9;
             let lie = to - from >= self.silence.as_s() && done > 0 && listening && !excused(record, from, to);

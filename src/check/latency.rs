@@ -1,15 +1,20 @@
 //! A percentile of the latency lies below a limit: counted from the moment that a job should have been sent, judged with
 //! the binomial rule of MLPerf LoadGen, so that too few samples are inconclusive.
 
+use super::dose::Dose;
 use super::grade::{Limits, Met, describe};
+use super::noise::Bearing;
 use super::scope::Over;
 use super::{Check, Ruling, Verdict, View};
 use crate::experiment::decode::At;
 use crate::experiment::diagnostic::{Diagnostics, Span};
 use crate::experiment::units::Time;
 use crate::journal::facts::JobFacts;
+use crate::journal::record::Record;
 use crate::load::ledger::Class;
+use crate::load::patience::followed_until;
 use crate::{record, words};
+use crate::stats::confidence::Confidence;
 use crate::stats::{Against, percentile_against, quantile, samples_for_percentile};
 
 /// A generator that is late by more than this share of the limit has no say about it.
@@ -48,6 +53,12 @@ record! {
 }
 
 impl Check for Latency {
+    fn dose(&self) -> Dose {
+        Dose::Pass
+    }
+    fn bearing(&self) -> Bearing {
+        Bearing::Jobs
+    }
     fn load(&self) -> Option<&At<String>> {
         self.load.as_ref()
     }
@@ -64,7 +75,7 @@ impl Check for Latency {
         let latencies: Vec<f64> = jobs.iter().filter_map(|(job, class)| self.of.seconds(job, *class)).collect();
         let limit = self.acceptable.unwrap_or(self.below).as_s();
         let over = latencies.iter().filter(|l| **l >= limit).count();
-        percentile_against(self.percentile, over as u64, latencies.len() as u64) == Against::Undecided
+        percentile_against(self.percentile, over as u64, latencies.len() as u64, view.confidence()) == Against::Undecided
     }
 
     fn judge(&self, view: &View<'_>) -> Verdict {
@@ -76,41 +87,125 @@ impl Check for Latency {
             return Verdict::pending(&expected, "jobs are still being sent");
         }
         let jobs = view.measured(self.load(), self.over);
-        let mut latencies: Vec<f64> = jobs.iter().filter_map(|(job, class)| self.of.seconds(job, *class)).collect();
+        let times = Times::of(self.of, &jobs, view.record);
         let told = jobs.iter().any(|(job, _)| job.tokens().is_some());
         if self.of != TimeOf::Completion && !told {
             return Verdict::inconclusive(&expected, "no job's answer was streamed in tokens");
         }
         let limit = self.below.as_s();
-        if let Some(late) = own_lateness(&jobs).filter(|late| *late > OWN_LATENESS * limit) {
+        let mut known = times.known(limit);
+        let shown = quantile(&mut known, self.percentile / 100.0);
+        // What is too slow by more than that is too slow whoever was late.
+        let without = |late: f64| shown.is_none_or(|shown| shown - late <= limit);
+        if let Some(late) = own_lateness(&jobs).filter(|late| *late > OWN_LATENESS * limit && without(*late)) {
             return Verdict::inconclusive(&expected, format!("chaos itself was {:.0} ms late (p99): too much against this limit", late * 1e3));
         }
-        let n = latencies.len() as u64;
-        let against = |limit: Time| {
-            let over = latencies.iter().filter(|l| **l >= limit.as_s()).count() as u64;
-            Met::from(percentile_against(self.percentile, over, n))
-        };
+        let confidence = view.confidence();
+        let against = |limit: Time| Met::from(times.against(self.percentile, limit.as_s(), confidence));
         let limits = Limits { target: against(self.below), acceptable: self.acceptable.map(against), failure: self.failure.map(against) };
-        let over = latencies.iter().filter(|l| **l >= limit).count();
-        let shown = quantile(&mut latencies, self.percentile / 100.0).map_or_else(|| "no job".to_owned(), |s| view.seconds(s));
+        let (over, n) = (times.over(limit), known.len() as u64);
+        let shown = shown.map_or_else(|| "no job".to_owned(), |s| view.seconds(s));
         let observed = format!("{shown}; {over} of {n} jobs over the limit");
-        let verdict = limits.verdict(&expected, observed).measuring(shown);
-        if verdict.ruling == Ruling::Inconclusive { verdict.with([needed(self.percentile, n)]) } else { verdict }
+        let verdict = limits.verdict(&expected, observed).measuring(shown).with(times.unknown_told(limit));
+        if verdict.ruling == Ruling::Inconclusive { verdict.with([needed(self.percentile, n, confidence)]) } else { verdict }
     }
 }
 
-fn needed(percentile: f64, n: u64) -> String {
-    let least = samples_for_percentile(percentile);
+/// The times of the jobs that are known, in order; and how long those had waited that had not ended when nobody followed them any
+/// more.
+pub struct Times {
+    known: Vec<f64>,
+    waited: Vec<f64>,
+}
+
+/// So many jobs that took as long as one has waited tell what is to be expected of it.
+const ALIKE: usize = 10;
+
+impl Times {
+    pub fn of(of: TimeOf, jobs: &[(&JobFacts, Class)], record: &Record) -> Self {
+        let mut known: Vec<f64> = jobs.iter().filter_map(|(job, class)| of.seconds(job, *class)).collect();
+        known.sort_by(f64::total_cmp);
+        let waited = jobs.iter().filter(|(job, class)| is_open(job, *class)).map(|(job, _)| match of {
+            TimeOf::Completion => waited_s(job, record),
+            // When tokens came is told with the end.
+            TimeOf::FirstToken | TimeOf::BetweenTokens => 0.0,
+        });
+        Self { waited: waited.collect(), known }
+    }
+
+    /// Who has waited for longer than the limit is over it, whatever came later.
+    fn known(&self, limit: f64) -> Vec<f64> {
+        self.known.iter().chain(self.waited.iter().filter(|s| **s >= limit)).copied().collect()
+    }
+
+    fn n(&self) -> u64 {
+        (self.known.len() + self.waited.len()) as u64
+    }
+
+    fn over(&self, limit: f64) -> u64 {
+        let known = self.known.len() - self.known.partition_point(|s| *s < limit);
+        (known + self.waited.iter().filter(|s| **s >= limit).count()) as u64
+    }
+
+    /// Those that took at least as long as somebody has waited, where there are enough of them.
+    fn like(&self, waited: f64) -> Option<&[f64]> {
+        Some(&self.known[self.known.partition_point(|s| *s < waited)..]).filter(|like| like.len() >= ALIKE)
+    }
+
+    /// How many of those that may still have been in time would not have been: as many as of those that took as long, or all.
+    fn may_be_over(&self, limit: f64) -> u64 {
+        let share = |waited: f64| {
+            self.like(waited).map_or(1.0, |like| (like.len() - like.partition_point(|s| *s < limit)) as f64 / like.len() as f64)
+        };
+        self.waited.iter().filter(|s| **s < limit).map(|s| share(*s)).sum::<f64>().ceil() as u64
+    }
+
+    /// Decided where it would be the same whatever became of the jobs that are not known, as far as one can tell.
+    fn against(&self, percentile: f64, limit: f64, confidence: Confidence) -> Against {
+        let (over, n) = (self.over(limit), self.n());
+        let at_best = percentile_against(percentile, over, n, confidence);
+        let at_worst = percentile_against(percentile, (over + self.may_be_over(limit)).min(n), n, confidence);
+        if at_best == at_worst { at_best } else { Against::Undecided }
+    }
+
+    /// The time of each job, where it has not ended the mean of those that took as long; and for how many there is none.
+    pub fn expected(&self) -> (Vec<f64>, usize) {
+        let mean = |like: &[f64]| like.iter().sum::<f64>() / like.len() as f64;
+        let unlike = self.waited.iter().filter(|waited| self.like(**waited).is_none()).count();
+        let expected = self.waited.iter().map(|waited| self.like(*waited).map_or(*waited, mean));
+        (self.known.iter().copied().chain(expected).collect(), unlike)
+    }
+
+    fn unknown_told(&self, limit: f64) -> Option<String> {
+        let unknown = self.waited.iter().filter(|s| **s < limit).count();
+        (unknown > 0).then(|| format!("{unknown} jobs had not ended, and may have been faster or slower than the limit"))
+    }
+}
+
+/// Sent, not refused, and what became of it was not looked at.
+pub fn is_open(job: &JobFacts, class: Class) -> bool {
+    class == Class::Open && job.ended.is_none() && (job.accepted() || job.answer.is_none())
+}
+
+/// How long the client of such a job had waited for it.
+pub fn waited_s(job: &JobFacts, record: &Record) -> f64 {
+    (followed_until(job, record) - job.intended_t).max(0.0)
+}
+
+fn needed(percentile: f64, n: u64, confidence: Confidence) -> String {
+    let least = samples_for_percentile(percentile, confidence);
     match least.checked_sub(n).filter(|missing| *missing > 0) {
         Some(missing) => format!("{missing} samples are missing: a p{percentile} takes at least {least}, with none over the limit"),
-        None => "so many over the limit neither show that it holds nor that it does not (99 % confidence)".to_owned(),
+        None => format!("so many over the limit neither show that it holds nor that it does not ({confidence} confidence)"),
     }
 }
 
 impl TimeOf {
     /// A job's time, as `latency` has it.
     fn seconds(self, job: &JobFacts, class: Class) -> Option<f64> {
-        let whole = latency(job, class)?;
+        // It has ended, and its result was not looked at any more.
+        let unseen = || job.total_s().filter(|_| class == Class::Open);
+        let whole = latency(job, class).or_else(unseen)?;
         match (self, job.tokens()) {
             (Self::Completion, _) => Some(whole),
             _ if whole.is_infinite() => Some(whole),

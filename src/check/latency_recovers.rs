@@ -4,8 +4,14 @@
 //! consecutive jobs lies below the limit at that percentile, with the confidence of the LoadGen rule (`stats`), and after
 //! which no later stretch of the same length is above it with the same confidence. "The first moment from which a system
 //! stays within the band of its normal behaviour" is Brown and Patterson's (USENIX ATC 2000).
+//!
+//! It is asked again and again, and the load ends when it is decided. So while the load goes on, a row counts when as many jobs
+//! again have followed it; and that it has not recovered is asked after stated numbers of jobs, with a confidence that makes
+//! all these times together as sure as one (as in `plan::looks`).
 
-use super::latency::{check_percentile, latency};
+use super::dose::Dose;
+use super::latency::{check_percentile, is_open, latency, waited_s};
+use super::noise::Bearing;
 use super::{Check, Verdict, View};
 use crate::experiment::decode::At;
 use crate::experiment::diagnostic::{Diagnostics, Span};
@@ -13,6 +19,7 @@ use crate::experiment::units::{Share, Time};
 use crate::journal::record::Record;
 use crate::load::ledger::Class;
 use crate::record;
+use crate::stats::confidence::Confidence;
 use crate::stats::{Against, Rule, percentile_against, quantile, samples_for_percentile};
 
 record! {
@@ -36,16 +43,35 @@ const LONGEST_ROW: usize = 20;
 struct Sample {
     intended_t: f64,
     latency: Option<f64>,
+    /// While it is under way: for how long it has been waited for.
+    waited: f64,
     cold: bool,
+    /// Accepted, and it never ended: whoever waits for it sends nothing more.
+    hangs: bool,
+}
+
+impl Sample {
+    /// Whether it took more; not known of one that may still come in time.
+    fn is_over(&self, limit: f64) -> Option<bool> {
+        self.latency.map(|took| took > limit).or_else(|| (self.waited > limit).then_some(true))
+    }
 }
 
 /// From which moment, and after how many jobs it was certain.
 struct Recovery {
     from_t: f64,
     jobs: usize,
+    /// As many jobs again have followed.
+    held: bool,
 }
 
 impl Check for LatencyRecovers {
+    fn dose(&self) -> Dose {
+        Dose::Pass
+    }
+    fn bearing(&self) -> Bearing {
+        Bearing::Clock
+    }
     fn load(&self) -> Option<&At<String>> {
         self.load.as_ref()
     }
@@ -70,7 +96,7 @@ impl Check for LatencyRecovers {
         let record = view.record;
         let Some(first_fault) = record.baseline_end() else { return Verdict::pending(&expected, "no fault yet") };
         let samples = self.samples(view);
-        let needed = samples_for_percentile(self.percentile);
+        let needed = samples_for_percentile(self.percentile, Confidence::USUAL);
         let mut baseline: Vec<f64> = samples.iter().filter(|s| s.intended_t + s.latency.unwrap_or(f64::INFINITY) < first_fault && !s.cold).filter_map(|s| s.latency).collect();
         let n = baseline.len() as u64;
         let usual = quantile(&mut baseline, self.percentile / 100.0).filter(|_| n >= needed);
@@ -82,7 +108,11 @@ impl Check for LatencyRecovers {
         let facts = format!("baseline p{} {} over {n} jobs, so the limit is {}", self.percentile, view.seconds(usual), view.seconds(limit));
         // Jobs from the moment on that the target is back; the deadline counts from the moment that it was gone.
         let after: Vec<&Sample> = samples.iter().filter(|s| s.intended_t >= back).collect();
+        let is_over = record.load_stopped_t.is_some() || self.patience_is_over(record, outage.t);
         let verdict = match self.recovery(&after, limit) {
+            Some(r) if !is_over && !r.held => {
+                Verdict::pending(&expected, format!("below the limit for {} jobs; as many again are to follow", r.jobs))
+            }
             Some(r) => {
                 let took = r.from_t - outage.t;
                 let told = format!("{} after {}", view.seconds(took), outage.what);
@@ -91,7 +121,7 @@ impl Check for LatencyRecovers {
                     false => Verdict::failed(&expected, format!("recovered only {told}")).taking(took),
                 }
             }
-            None => self.not_yet(&expected, &after, limit, outage.t, record),
+            None => self.not_yet(&expected, &after, limit, outage.t, samples.iter().any(|s| s.hangs), record),
         };
         verdict.with([facts, outage.told()])
     }
@@ -103,51 +133,90 @@ impl LatencyRecovers {
         let mut samples: Vec<Sample> = view
             .jobs(self.load())
             .filter(|(job, class, _)| !is_fault(&job.load) && !matches!(class, Class::Rejected | Class::Invalid))
-            .map(|(job, class, _)| Sample { intended_t: job.intended_t, latency: latency(job, class), cold: job.cold })
+            .map(|(job, class, _)| Sample {
+                intended_t: job.intended_t,
+                latency: latency(job, class),
+                waited: if is_open(job, class) { waited_s(job, view.record) } else { 0.0 },
+                cold: job.cold,
+                hangs: class == Class::Lost,
+            })
             .collect();
         samples.sort_by(|a, b| a.intended_t.total_cmp(&b.intended_t));
         samples
     }
 
-    fn against(&self, samples: &[&Sample], limit: f64) -> Against {
-        let over = samples.iter().filter(|s| s.latency.is_some_and(|l| l > limit)).count();
-        percentile_against(self.percentile, over as u64, samples.len() as u64)
+    /// The jobs since the deadline are above the limit: asked after as many as can decide, after twice as many, and so on, with a
+    /// half, a quarter and so on of what it may be wrong in; and at the end of all with what is left.
+    fn is_surely_slow(&self, late: &[&Sample], limit: f64, is_last: bool) -> bool {
+        let (mut jobs, mut share, mut left) = (samples_for_percentile(self.percentile, Confidence::USUAL) as usize, 0.5, 1.0);
+        while jobs <= late.len() {
+            if self.against(&late[..jobs], limit, Confidence::spending(share)) == Against::Above {
+                return true;
+            }
+            (jobs, share, left) = (2 * jobs, share / 2.0, share);
+        }
+        is_last && self.against(late, limit, Confidence::spending(left)) == Against::Above
+    }
+
+    /// A window that begins at the deadline still needs its samples: as long again.
+    fn patience_is_over(&self, record: &Record, outage_t: f64) -> bool {
+        record.load_stopped_t.unwrap_or(record.now).min(record.now) > outage_t + 2.0 * self.within.as_s()
+    }
+
+    fn against(&self, samples: &[&Sample], limit: f64, confidence: Confidence) -> Against {
+        let over = samples.iter().filter(|s| s.is_over(limit) == Some(true)).count();
+        percentile_against(self.percentile, over as u64, samples.len() as u64, confidence)
     }
 
     fn recovery(&self, after: &[&Sample], limit: f64) -> Option<Recovery> {
-        let ended = after.iter().position(|s| s.latency.is_none()).unwrap_or(after.len());
-        let over: Vec<bool> = after[..ended].iter().map(|s| s.latency.is_some_and(|l| l > limit)).collect();
-        let longest = over.len().min(LONGEST_ROW * samples_for_percentile(self.percentile) as usize);
+        // Up to the first that is not known.
+        let over: Vec<bool> = after.iter().map_while(|s| s.is_over(limit)).collect();
+        let longest = over.len().min(LONGEST_ROW * samples_for_percentile(self.percentile, Confidence::USUAL) as usize);
         let rule = Rule::new(self.percentile, longest);
-        (0..over.len()).find_map(|from| {
-            let jobs = row_below(&over[from..], &rule)?;
-            let stays = over[from + jobs..].chunks(jobs).all(|later| rule.against(count(later), later.len()) != Against::Above);
-            stays.then(|| Recovery { from_t: after[from].intended_t, jobs })
-        })
+        let mut from = 0;
+        while from < over.len() {
+            let Some(jobs) = row_below(&over[from..], &rule) else {
+                from += 1;
+                continue;
+            };
+            match self.slow_again(&over[from + jobs..], jobs) {
+                None => return Some(Recovery { from_t: after[from].intended_t, jobs, held: over.len() - from >= 2 * jobs }),
+                // Whatever begins before it is not the end of it.
+                Some(at) => from += jobs + at,
+            }
+        }
+        None
     }
 
-    /// The verdict while no recovery is certain.
-    fn not_yet(&self, expected: &str, after: &[&Sample], limit: f64, outage_t: f64, record: &Record) -> Verdict {
+    /// Where the first stretch of so many jobs begins that is surely above the limit again. In a long run there are many
+    /// stretches: what they may be wrong in is spent on all of them.
+    fn slow_again(&self, later: &[bool], jobs: usize) -> Option<usize> {
+        let each = Confidence::spending(1.0 / later.len().div_ceil(jobs).max(1) as f64);
+        let is_slow = |part: &[bool]| percentile_against(self.percentile, count(part), part.len() as u64, each) == Against::Above;
+        later.chunks(jobs).position(is_slow).map(|at| at * jobs)
+    }
+
+    /// The verdict while no recovery is certain. `hangs`: some job of the load never ended, sent before the fault or after it.
+    fn not_yet(&self, expected: &str, after: &[&Sample], limit: f64, outage_t: f64, hangs: bool, record: &Record) -> Verdict {
         let deadline = outage_t + self.within.as_s();
-        let late: Vec<&Sample> = after.iter().copied().filter(|s| s.intended_t >= deadline && s.latency.is_some()).collect();
-        let settled: Vec<&Sample> = after.iter().copied().filter(|s| s.latency.is_some()).collect();
-        let over = settled.iter().filter(|s| s.latency.is_some_and(|l| l > limit)).count();
+        let settled: Vec<&Sample> = after.iter().copied().filter(|s| s.is_over(limit).is_some()).collect();
+        let late: Vec<&Sample> = settled.iter().copied().filter(|s| s.intended_t >= deadline).collect();
+        let over = settled.iter().filter(|s| s.is_over(limit) == Some(true)).count();
         let observed = format!("{over} of {} jobs since then over the limit", settled.len());
         // No job is due after the end of the load: a deadline beyond it was not looked at.
         let now = record.load_stopped_t.unwrap_or(record.now).min(record.now);
         if now <= deadline && record.ended {
             return Verdict::inconclusive(expected, format!("{observed}; the load ended before the time was over"));
         }
-        // A window that begins at the deadline still needs its samples: wait for as long again, then decide.
-        let patience_over = now > deadline + self.within.as_s();
-        if now <= deadline || (!patience_over && self.against(&late, limit) == Against::Undecided) {
+        let is_last = self.patience_is_over(record, outage_t) || record.ended;
+        let surely_slow = self.is_surely_slow(&late, limit, is_last);
+        if now <= deadline || (!is_last && !surely_slow) {
             return Verdict::pending(expected, observed);
         }
-        let verdict = if late.is_empty() { self.against(&settled, limit) } else { self.against(&late, limit) };
-        match verdict {
-            Against::Above => Verdict::failed(expected, observed),
-            // Jobs were due for as long as the file allows, and nothing became of any.
-            _ if settled.is_empty() && !record.cut_short() => {
+        match surely_slow || (late.is_empty() && self.against(&settled, limit, Confidence::USUAL) == Against::Above) {
+            true => Verdict::failed(expected, observed),
+            // Clients waited for as long as the file allows, and nothing became of it. Where nobody waited, nothing was asked.
+            _ if hangs && !settled.iter().any(|s| s.latency.is_some_and(f64::is_finite)) && !record.cut_short() => {
                 Verdict::failed(expected, "not one job of the load ended after the last fault")
             }
             _ => Verdict::inconclusive(expected, observed),

@@ -1,5 +1,6 @@
 //! No connection of a listener's is lost that no fault took away, and over it each job's end is told.
 
+use super::noise::Bearing;
 use super::{Check, Verdict, View};
 use crate::journal::event::Via;
 use crate::journal::facts::JobFacts;
@@ -15,6 +16,10 @@ record! {
 }
 
 impl Check for ListenersStable {
+    fn bearing(&self) -> Bearing {
+        Bearing::Clock
+    }
+
     fn judge(&self, view: &View<'_>) -> Verdict {
         let record = view.record;
         let connections: usize = record.listeners.values().map(|l| l.connected.len()).sum();
@@ -34,7 +39,7 @@ impl Check for ListenersStable {
             let observed = format!("of {} of {listened} jobs the end was not told over the connection that followed them", untold.len());
             let line = |job: &&JobFacts| {
                 let (t, view, _) = job.ended.as_ref()?;
-                Some(format!("job {} ({}): {} at {t:.1} s, as it said when asked", job.number, job.id()?, view.word))
+                Some(format!("job {} ({}): {} at {t:.1} s, as it said when asked", job.number, job.shown_id(), view.word))
             };
             return Verdict::failed(EXPECTED, observed).with(untold.iter().filter_map(line).take(SHOWN));
         }

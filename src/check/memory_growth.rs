@@ -1,8 +1,9 @@
 //! Memory does not grow for good: a slope with its confidence interval after the warm-up, for each life of the process.
 //! The method stands in `stats::growth`.
 
+use super::ceiling::{self, Full};
 use super::grade::{Limits, Met, describe};
-use super::{Check, Verdict, View};
+use super::{Check, Verdict, View, level};
 use crate::experiment::diagnostic::{Diagnostics, Span};
 use crate::experiment::units::{Bytes, Share};
 use crate::journal::event::Phase;
@@ -16,6 +17,10 @@ use crate::stats::growth::{Growth, Judgement, Sample, growth};
 const LOAD: [&str; 2] = ["queue.running", "jobs.in_flight"];
 /// A life shorter than this share of the longest is not held against the run when nothing can be said of it.
 const SHORT_LIFE: f64 = 0.5;
+/// Growth that goes on for this share of a life is no warm-up (as where the warm-up is cut off, in `stats::growth`) ...
+const LATE: f64 = 0.5;
+/// ... and for this share where jobs run out of memory then.
+const STARVED_LATE: f64 = 0.1;
 
 record! {
     /// Memory, or any series, does not grow faster than a bound.
@@ -39,8 +44,11 @@ record! {
 /// What one life of the process shows.
 struct Life {
     name: String,
+    from_t: f64,
     length_s: f64,
     growth: Option<Growth>,
+    /// It had no room left at its end; how it grew until then, and whether its lowest values did.
+    full: Option<(Full, Option<Growth>, bool)>,
     /// Completed jobs per second.
     jobs_per_s: f64,
 }
@@ -59,13 +67,19 @@ impl Check for MemoryGrowth {
     fn wants_samples(&self, view: &View<'_>) -> bool {
         lives(view.record, self.series(view.record)).iter().any(|life| {
             let bound = life.growth.as_ref().map(|g| self.bound(g, life, view.record));
-            life.growth.zip(bound).is_none_or(|(g, bound)| matches!(g.against(bound), Judgement::Undecided { .. }))
+            let undecided = life.growth.zip(bound).is_none_or(|(g, bound)| matches!(g.against(bound), Judgement::Undecided { .. }));
+            // What is full shows no more growth, however long it is looked at.
+            undecided && life.full.is_none()
         })
     }
 
     fn series(&self) -> Vec<String> {
         let own = self.series.iter().map(String::as_str);
-        own.chain(MEMORY).chain(LOAD).map(str::to_owned).collect()
+        own.chain(MEMORY).chain(LOAD).chain(ceiling::LIMITS).map(str::to_owned).collect()
+    }
+
+    fn rests_on(&self, record: &Record) -> Vec<String> {
+        vec![self.series(record).to_owned()]
     }
 
     fn judge(&self, view: &View<'_>) -> Verdict {
@@ -139,22 +153,40 @@ impl MemoryGrowth {
         let of_level = |s: Share| s.0 * growth.level / hour;
         let limits = Limits { target: met(bound), acceptable: self.acceptable.map(|s| met(of_level(s))), failure: self.failure.map(|s| met(of_level(s))) };
         let observed = format!(
-            "{:+.1} %/h (99 %: {:+.1} to {:+.1}) from {} after a warm-up of {}",
-            share(trend.slope), share(trend.low), share(trend.high), figure("_bytes", growth.level),
+            "{:+.1} %/h ({}: {:+.1} to {:+.1}) from {} after a warm-up of {}",
+            share(trend.slope), level::of(record), share(trend.low), share(trend.high), figure("_bytes", growth.level),
             seconds((growth.warm_t - record.phase_start(Phase::Baseline).unwrap_or(0.0)).max(0.0) / scale),
         );
         let per_job = (life.jobs_per_s > 0.0).then(|| format!("{} for each completed job", figure("_bytes", (trend.slope / life.jobs_per_s).max(0.0))));
         let verdict = limits.verdict(expected, observed).measuring(format!("{:+.1} %/h", share(trend.slope))).with([format!("{}: {} long", life.name, seconds(life.length_s / scale))]).with(per_job);
-        match needed.filter(|_| verdict.ruling == super::Ruling::Inconclusive) {
+        let verdict = match needed.filter(|_| verdict.ruling == super::Ruling::Inconclusive) {
             Some(needed_s) => verdict.with([format!("about {} of load after the warm-up would decide it", seconds(needed_s / scale))]),
             None => verdict,
+        };
+        self.where_full(verdict, expected, life, record)
+    }
+
+    /// What has no room left to grow is not flat. It is a leak where it grew until then, and until late, or until jobs ran out of
+    /// memory; else nobody can tell.
+    fn where_full(&self, verdict: Verdict, expected: &str, life: &Life, record: &Record) -> Verdict {
+        let Some((full, until_then, floor_rises)) = life.full.as_ref().filter(|_| verdict.ruling != super::Ruling::Failed) else { return verdict };
+        let lasted = (full.since_t - life.from_t) / life.length_s;
+        let late = lasted >= if full.starved { STARVED_LATE } else { LATE };
+        let grew = until_then.as_ref().is_some_and(|g| matches!(g.against(self.bound(g, life, record)), Judgement::Grows));
+        if late && (grew || (full.starved && *floor_rises)) {
+            return Verdict::failed(expected, format!("it grew until there was no room left: {}", full.why)).with(verdict.evidence);
         }
+        if verdict.ruling == super::Ruling::Inconclusive {
+            return verdict.with([full.why.clone()]);
+        }
+        let remedy = "judge a figure that has room, such as a metric of what is in use inside the target";
+        Verdict::inconclusive(expected, format!("what is full cannot grow: {}", full.why)).with(verdict.evidence).with([remedy.to_owned()])
     }
 }
 
 /// The lives of the process during the load; one for a target whose process nobody sees.
-fn lives(record: &Record, name: &str) -> Vec<Life> {
-    let Some(series) = record.series.get(name) else { return Vec::new() };
+fn lives(record: &Record, of: &str) -> Vec<Life> {
+    let Some(series) = record.series.get(of) else { return Vec::new() };
     let begin = record.phase_start(Phase::Baseline).unwrap_or(0.0);
     let end = record.load_stopped_t.unwrap_or(record.now);
     let whole = vec![("the run".to_owned(), begin, end)];
@@ -180,7 +212,14 @@ fn lives(record: &Record, name: &str) -> Vec<Life> {
             })
             .collect();
         let ended = record.jobs.iter().filter(|j| j.ended.as_ref().is_some_and(|(t, ..)| (from..to).contains(t))).count();
-        Life { name, length_s: to - from, growth: growth(&samples), jobs_per_s: ended as f64 / (to - from) }
+        let level = level::of(record);
+        let full = ceiling::full(record, of, &samples).map(|full| {
+            let until_then = samples.partition_point(|s| s.t < full.since_t);
+            let grown = growth(&samples[..until_then], level);
+            let floor = ceiling::floor_rises(&samples[..until_then]);
+            (full, grown, floor)
+        });
+        Life { name, from_t: from, length_s: to - from, growth: growth(&samples, level), full, jobs_per_s: ended as f64 / (to - from) }
     });
     made.collect()
 }

@@ -3,11 +3,13 @@
 //! A metric that has not moved while so many jobs ended stands still, unless it counts something that did not happen. Gauges
 //! of resources are judged together: any one of them may be constant in health. The list of the load-testing plan is built in.
 
+use super::blind::ASKED_FOR_S;
 use super::{Check, Verdict, View};
 use crate::experiment::diagnostic::nearest;
 use crate::journal::event::{JobState, Phase};
 use crate::journal::record::Record;
 use crate::observe::prometheus::canonical_name;
+use crate::observe::unread::{METRICS, mark};
 use crate::record;
 
 /// What makes a metric move.
@@ -57,6 +59,14 @@ record! {
 }
 
 impl Check for MetricsLive {
+    fn metrics(&self) -> Vec<String> {
+        self.wanted().into_iter().map(|(name, ..)| name).collect()
+    }
+
+    fn rests_on(&self, _record: &Record) -> Vec<String> {
+        vec![METRICS.to_owned()]
+    }
+
     fn judge(&self, view: &View<'_>) -> Verdict {
         let expected = "every named metric exists, has its type, and moves while jobs are done";
         let record = view.record;
@@ -66,11 +76,7 @@ impl Check for MetricsLive {
         if record.samples == 0 || !record.series.keys().any(|name| name.starts_with("metric:")) {
             return Verdict::inconclusive(expected, "the target's metrics could not be read");
         }
-        let wanted: Vec<(String, Option<&str>, Moves)> = if self.names.is_empty() {
-            PLAN.iter().map(|(name, kind, moves)| ((*name).to_owned(), Some(*kind), *moves)).collect()
-        } else {
-            self.names.iter().map(|name| (name.clone(), None, Moves::WithJobs)).collect()
-        };
+        let wanted = self.wanted();
         let ends = completed_at(record);
         let mut wrong = Vec::new();
         let mut still: Vec<Option<String>> = Vec::new();
@@ -111,6 +117,14 @@ enum Said {
 }
 
 impl MetricsLive {
+    /// Their names, their types where those are known, and what moves them.
+    fn wanted(&self) -> Vec<(String, Option<&'static str>, Moves)> {
+        if self.names.is_empty() {
+            return PLAN.iter().map(|(name, kind, moves)| ((*name).to_owned(), Some(*kind), *moves)).collect();
+        }
+        self.names.iter().map(|name| (name.clone(), None, Moves::WithJobs)).collect()
+    }
+
     fn of_metric(&self, record: &Record, name: &str, kind: Option<&str>, moves: Moves, ends: &[f64]) -> Said {
         let last_change = match last_change(record, name) {
             Some(t) => t,
@@ -136,7 +150,8 @@ impl MetricsLive {
             return Said::Fine;
         }
         // The sample after a job's end is the first that can show it.
-        let missed = ends.iter().filter(|t| **t > last_change && **t < record.looked_until() - 2.0 * record.plan().sample_every_s).count();
+        let seen_until = read_until(record) - 2.0 * record.plan().sample_every_s;
+        let missed = ends.iter().filter(|t| **t > last_change && **t < seen_until).count();
         if missed < self.jobs as usize {
             return Said::Fine;
         }
@@ -145,6 +160,12 @@ impl MetricsLive {
             _ => format!("{name}: it never moved, while {missed} jobs completed"),
         })
     }
+}
+
+/// Until when the metrics were surely read: a question that was given up later had been asked before.
+fn read_until(record: &Record) -> f64 {
+    let unread = record.series.get(&mark(METRICS)).and_then(|marks| marks.last_point()).filter(|last| last.value > 0.0);
+    unread.map_or(f64::INFINITY, |since| since.t - ASKED_FOR_S).min(record.looked_until())
 }
 
 /// A counter's family has no `_total` in OpenMetrics.

@@ -2,18 +2,31 @@
 //!
 //! To add a check: one file beside this one, and one line in `checks!` below.
 
+pub mod blind;
+mod ceiling;
+pub mod dose;
 mod gpu_level;
 pub mod grade;
+pub mod level;
+pub mod noise;
 mod oom;
 mod queue;
 pub mod scope;
 mod stages;
+pub mod standstill;
+pub mod without_noise;
 
+use std::cell::OnceCell;
 use std::panic::{self, AssertUnwindSafe};
 
+use dose::Dose;
 use grade::Grade;
+use noise::Bearing;
 use schemars::JsonSchema;
+use scope::Over;
 use serde::{Deserialize, Serialize};
+use standstill::Standstill;
+use without_noise::Quiet;
 
 use crate::experiment::decode::{At, Fields, ObjectSchema, Record as FromFile};
 use crate::experiment::diagnostic::{Diagnostics, Span};
@@ -157,6 +170,30 @@ pub trait Check: FromFile {
     fn series(&self) -> Vec<String> {
         Vec::new()
     }
+    /// Of these, those without which there is no verdict.
+    fn rests_on(&self, _record: &Record) -> Vec<String> {
+        self.series()
+    }
+    /// It fails by the last value of these, too: where that cannot be read, it may have changed.
+    fn fails_by_last(&self) -> bool {
+        false
+    }
+    /// In which part of the run it looks at these.
+    fn over(&self) -> Over {
+        Over::All
+    }
+    /// The target's metrics that it judges by, of which there may be several series.
+    fn metrics(&self) -> Vec<String> {
+        Vec::new()
+    }
+    /// On what of time its verdict rests: what noise of the machine may have changed.
+    fn bearing(&self) -> Bearing {
+        Bearing::None
+    }
+    /// What the load has to do with its verdict.
+    fn dose(&self) -> Dose {
+        Dose::Any
+    }
     /// Log patterns that it needs, by name.
     fn log_patterns(&self) -> Vec<(String, String)> {
         Vec::new()
@@ -219,6 +256,24 @@ macro_rules! checks {
             }
             pub fn series(&self) -> Vec<String> {
                 match self { $(Self::$ty(check) => check.series()),* }
+            }
+            pub fn rests_on(&self, record: &Record) -> Vec<String> {
+                match self { $(Self::$ty(check) => check.rests_on(record)),* }
+            }
+            pub fn fails_by_last(&self) -> bool {
+                match self { $(Self::$ty(check) => check.fails_by_last()),* }
+            }
+            pub fn over(&self) -> Over {
+                match self { $(Self::$ty(check) => check.over()),* }
+            }
+            pub fn metrics(&self) -> Vec<String> {
+                match self { $(Self::$ty(check) => check.metrics()),* }
+            }
+            pub fn bearing(&self) -> Bearing {
+                match self { $(Self::$ty(check) => check.bearing()),* }
+            }
+            pub fn dose(&self) -> Dose {
+                match self { $(Self::$ty(check) => check.dose()),* }
             }
             pub fn log_patterns(&self) -> Vec<(String, String)> {
                 match self { $(Self::$ty(check) => check.log_patterns()),* }
@@ -305,8 +360,16 @@ pub fn judge_all(view: &View<'_>) -> Vec<(String, String, Verdict)> {
         let verdict = caught(|| fault_proven::judge(fault, view));
         (format!("fault {}", fault.name), "fault_proven".to_owned(), verdict)
     });
-    let checks = plan.checks.iter().map(|check| (check.name.clone(), check.spec.kind().to_owned(), judge(&check.spec, view)));
-    proofs.chain(checks).map(|(name, kind, verdict)| (name, kind, settle(verdict, view.record))).collect()
+    let proofs = proofs.map(|(name, kind, verdict)| (name, kind, settle(verdict, view.record)));
+    let seen = OnceCell::new();
+    let (quiet, standstill) = (Quiet::of(view.record), Standstill::of(view.record, &seen));
+    let checks = plan.checks.iter().map(|check| {
+        let verdict = settle(judge(&check.spec, view), view.record);
+        let verdict = dose::weigh(&check.spec, noise::weigh(&check.spec, verdict, view, &quiet), view);
+        let verdict = standstill.weigh(&check.spec, blind::weigh(&check.spec, verdict, view));
+        (check.name.clone(), check.spec.kind().to_owned(), verdict)
+    });
+    proofs.chain(checks).collect()
 }
 
 /// One check's verdict. A check that panics has none, and the others still count.
@@ -365,4 +428,17 @@ pub fn wants_samples(view: &View<'_>) -> bool {
 pub fn load_may_end(record: &Record) -> bool {
     let checks = &record.plan().checks;
     checks.iter().any(|check| check.spec.ends_load()) && !undecided(&View::of(record), CheckSpec::ends_load)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_that_panics_has_no_verdict_and_says_so() {
+        let verdict = caught(|| panic!("index {} of 3", 7));
+        assert_eq!(verdict.ruling, Ruling::Inconclusive);
+        assert!(verdict.observed.contains("index 7 of 3") && verdict.observed.contains("mistake in chaos"), "{verdict:?}");
+        assert!(verdict.evidence.iter().any(|e| e.contains("events.jsonl")), "{verdict:?}");
+    }
 }

@@ -1,6 +1,7 @@
 //! The target's process did not end by itself.
 
 use super::{Check, Verdict, View};
+use crate::journal::record::Record;
 use crate::record;
 
 const EXPECTED: &str = "the target's process never ends unless the experiment ends it";
@@ -13,6 +14,15 @@ record! {
 }
 
 impl Check for NoCrash {
+    fn metrics(&self) -> Vec<String> {
+        START_TIME.strip_prefix("metric:").map(str::to_owned).into_iter().collect()
+    }
+
+    /// With a runtime its process is seen.
+    fn rests_on(&self, record: &Record) -> Vec<String> {
+        if record.generations.is_empty() { vec![START_TIME.to_owned()] } else { Vec::new() }
+    }
+
     fn judge(&self, view: &View<'_>) -> Verdict {
         let record = view.record;
         let crashed = record.generations.iter().filter_map(|g| g.crashed().map(|(t, status)| (g.pid, t, status)));

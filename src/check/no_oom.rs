@@ -1,6 +1,8 @@
 //! No out-of-memory happened.
 
+use super::dose::Dose;
 use super::{Check, Verdict, View, oom};
+use crate::journal::record::Record;
 use crate::record;
 
 const EXPECTED: &str = "no out-of-memory";
@@ -11,6 +13,14 @@ record! {
 }
 
 impl Check for NoOom {
+    fn dose(&self) -> Dose {
+        Dose::Pass
+    }
+
+    fn rests_on(&self, record: &Record) -> Vec<String> {
+        oom::counter(record)
+    }
+
     fn judge(&self, view: &View<'_>) -> Verdict {
         let record = view.record;
         let sources = oom::counts(record);

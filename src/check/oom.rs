@@ -1,5 +1,7 @@
 //! Which jobs met an out-of-memory, and what says so.
 
+use std::collections::HashMap;
+
 use regex::Regex;
 
 use crate::driver::Patterns;
@@ -7,15 +9,29 @@ use crate::journal::facts::{JobFacts, LogHit};
 use crate::journal::record::Record;
 use crate::observe::prometheus::canonical_name;
 
+/// The patterns whose lines name jobs that met one.
+const SHOWING: [&str; 2] = ["oom", "retry"];
+
 /// What out-of-memory errors look like in this run.
 pub struct Signs<'a> {
     record: &'a Record,
     pattern: Option<Regex>,
+    /// Which of the log's hits hold a word: a run may have a million jobs, and each asks for its own lines.
+    words: HashMap<&'a str, Vec<&'a LogHit>>,
 }
 
 impl<'a> Signs<'a> {
     pub fn of(record: &'a Record) -> Self {
-        Self { record, pattern: Patterns::compiled(record.plan().driver.patterns.oom.as_ref()) }
+        let mut words: HashMap<&str, Vec<&LogHit>> = HashMap::new();
+        for hit in record.log_hits.iter().filter(|hit| SHOWING.contains(&hit.pattern.as_str())) {
+            for word in hit.line.split(|c: char| !part_of_word(c)).filter(|word| !word.is_empty()) {
+                let hits = words.entry(word).or_default();
+                if !hits.last().is_some_and(|last| std::ptr::eq(*last, hit)) {
+                    hits.push(hit);
+                }
+            }
+        }
+        Self { record, pattern: Patterns::compiled(record.plan().driver.patterns.oom.as_ref()), words }
     }
 
     /// By its error, by a log line that names it, or by a smaller batch at a later attempt; and what followed was not cut off.
@@ -44,9 +60,13 @@ impl<'a> Signs<'a> {
     }
 
     /// Log lines that match the pattern and name the job.
-    fn named(&self, job: &JobFacts, pattern: &'static str) -> impl Iterator<Item = &LogHit> {
-        let id = job.id().filter(|id| !id.is_empty());
-        self.record.log_hits.iter().filter(move |hit| hit.pattern == pattern && id.is_some_and(|id| names(&hit.line, id)))
+    fn named(&self, job: &JobFacts, pattern: &'static str) -> Box<dyn Iterator<Item = &LogHit> + '_> {
+        let Some(id) = job.id().filter(|id| !id.is_empty()).map(str::to_owned) else { return Box::new(std::iter::empty()) };
+        if id.chars().all(part_of_word) {
+            let hits = self.words.get(id.as_str()).into_iter().flatten();
+            return Box::new(hits.copied().filter(move |hit| hit.pattern == pattern));
+        }
+        Box::new(self.record.log_hits.iter().filter(move |hit| hit.pattern == pattern && names(&hit.line, &id)))
     }
 }
 
@@ -70,15 +90,26 @@ pub fn counts(record: &Record) -> Vec<(&'static str, u64)> {
     sources
 }
 
+/// The series without which none may be seen: where the log is read, it tells all of them.
+pub fn counter(record: &Record) -> Vec<String> {
+    let driver = &record.plan().driver;
+    let is_logged = driver.patterns.oom.is_some() && !record.generations.is_empty();
+    let counter = driver.counters.out_of_memory.iter().filter(|_| !is_logged);
+    counter.map(|name| format!("metric:{}", canonical_name(name))).collect()
+}
+
 /// Lines of the log that say so.
 pub fn lines(record: &Record) -> impl Iterator<Item = String> {
     let hits = record.log_hits.iter().filter(|hit| hit.pattern == "oom").take(3);
     hits.map(|hit| format!("log at {:.1} s: {}", hit.t, hit.line))
 }
 
+fn part_of_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '-' || c == '_'
+}
+
 /// The id stands in the line as a word of its own: `job-1` is not named by `job-12`.
 fn names(line: &str, id: &str) -> bool {
-    let part_of_word = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
     line.match_indices(id).any(|(at, _)| {
         let before = line[..at].chars().next_back();
         let after = line[at + id.len()..].chars().next();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::oom::Signs;
-use super::gpu_level::Levels;
+use super::gpu_level::Memory;
 use super::{Check, Verdict, View};
 use crate::experiment::units::Share;
 use crate::journal::facts::JobFacts;
@@ -32,11 +32,12 @@ words! {
 }
 
 record! {
-    /// What becomes of jobs that meet an out-of-memory.
+    /// What becomes of jobs that meet an out-of-memory, and of the memory: it must be usable again.
     pub struct OomOutcome {
         /// Which outcomes are in order.
         allow: Vec<Outcome> = vec![Outcome::Refused, Outcome::RetriedSmaller],
-        /// GPU memory must come back to what it was before, to within this share of all of it.
+        /// GPU memory must come back to what it was before, to within this share of all of it; or, where an allocator keeps it,
+        /// later jobs of that size must be able to use it.
         memory_back_to_within: Share = Share(0.1),
     }
 }
@@ -45,10 +46,14 @@ impl Check for OomOutcome {
     fn series(&self) -> Vec<String> {
         super::gpu_level::SERIES.map(str::to_owned).into()
     }
+    /// Levels are made of what could be read; where there is none, that is said.
+    fn rests_on(&self, _record: &Record) -> Vec<String> {
+        Vec::new()
+    }
 
     fn judge(&self, view: &View<'_>) -> Verdict {
         let allowed: Vec<&str> = self.allow.iter().map(|o| o.word()).collect();
-        let expected = format!("jobs that meet an out-of-memory are {}, and the memory comes back", allowed.join(" or "));
+        let expected = format!("jobs that meet an out-of-memory are {}, and the memory can be used again", allowed.join(" or "));
         let record = view.record;
         if !record.ended {
             return Verdict::pending(&expected, "the run goes on");
@@ -67,17 +72,15 @@ impl Check for OomOutcome {
             return Verdict::inconclusive(&expected, "no job is known to have met an out-of-memory (one whose process was ended meanwhile tells nothing)");
         }
         let told: Vec<String> = counts.iter().map(|(what, n)| format!("{n} {what}")).collect();
-        let memory = Levels::of(record);
-        let untold = "whether GPU memory came back cannot be told: no figures at the same number of jobs before and after";
-        let evidence = memory.as_ref().map_or_else(|| untold.to_owned(), Levels::told);
-        let kept = memory.as_ref().is_some_and(|levels| !levels.is_back(self.memory_back_to_within.0));
-        let observed = format!("{}{}", told.join(", "), if kept { "; the memory did not come back" } else { "" });
-        let verdict = match wrong.is_empty() && !kept {
-            true if memory.is_none() => Verdict::inconclusive(&expected, format!("{observed}; whether the memory came back cannot be told")),
-            true => Verdict::passed(&expected, observed),
-            false => Verdict::failed(&expected, observed),
+        let memory = Memory::of(record, self.memory_back_to_within.0);
+        let outcomes = told.join(", ");
+        let verdict = match (&memory, wrong.is_empty()) {
+            (Memory::Kept(_), _) => Verdict::failed(&expected, format!("{outcomes}; the memory did not come back")),
+            (_, false) => Verdict::failed(&expected, &outcomes),
+            (Memory::Unknown(_), true) => Verdict::inconclusive(&expected, format!("{outcomes}; whether the memory can be used again is not known")),
+            (Memory::Back(_) | Memory::Reused(_), true) => Verdict::passed(&expected, &outcomes),
         };
-        verdict.measuring(told.join(", ")).with(wrong.into_iter().take(5)).with([evidence])
+        verdict.measuring(outcomes).with(wrong.into_iter().take(5)).with([memory.told().to_owned()])
     }
 }
 

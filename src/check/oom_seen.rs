@@ -1,6 +1,8 @@
 //! An out-of-memory really happened: without it, nothing about recovery from one is proven.
 
+use super::dose::Dose;
 use super::{Check, Verdict, View, oom};
+use crate::journal::record::Record;
 use crate::record;
 
 record! {
@@ -12,6 +14,17 @@ record! {
 }
 
 impl Check for OomSeen {
+    fn dose(&self) -> Dose {
+        Dose::Fail
+    }
+
+    fn rests_on(&self, record: &Record) -> Vec<String> {
+        oom::counter(record)
+    }
+    fn fails_by_last(&self) -> bool {
+        true
+    }
+
     fn judge(&self, view: &View<'_>) -> Verdict {
         let expected = format!("at least {} out-of-memory", self.at_least);
         let record = view.record;

@@ -1,5 +1,6 @@
 //! The queue never grows beyond a length.
 
+use super::dose::Dose;
 use super::grade::{Limits, describe};
 use super::queue::{self, peak};
 use super::scope::Over;
@@ -21,6 +22,12 @@ record! {
 }
 
 impl Check for QueueDepth {
+    fn dose(&self) -> Dose {
+        Dose::Pass
+    }
+    fn over(&self) -> Over {
+        self.over
+    }
     fn series(&self) -> Vec<String> {
         ["queue.depth"].map(str::to_owned).into()
     }

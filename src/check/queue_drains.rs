@@ -1,6 +1,8 @@
 //! The queue empties after the faults, with the load still on: a queue that drains only when the load is taken away hides
 //! a failure that sustains itself (Bronson et al., Metastable Failures in Distributed Systems, HotOS 2021).
 
+use super::dose::Dose;
+use super::noise::Bearing;
 use super::queue::{self, peak};
 use super::{Check, Verdict, View};
 use crate::experiment::units::Time;
@@ -35,6 +37,12 @@ record! {
 }
 
 impl Check for QueueDrains {
+    fn dose(&self) -> Dose {
+        Dose::Pass
+    }
+    fn bearing(&self) -> Bearing {
+        Bearing::Clock
+    }
     fn needs_load(&self) -> Option<Time> {
         (self.load == With::Kept).then_some(Time(self.within.0 + self.hold.0))
     }
@@ -47,6 +55,9 @@ impl Check for QueueDrains {
 
     fn series(&self) -> Vec<String> {
         ["queue.depth"].map(str::to_owned).into()
+    }
+    fn fails_by_last(&self) -> bool {
+        true
     }
 
     fn judge(&self, view: &View<'_>) -> Verdict {

@@ -1,6 +1,7 @@
 //! Every listener whose connection was lost comes back, hears of its jobs, and learns how those ended that ended without it;
 //! and the jobs went on meanwhile.
 
+use super::noise::Bearing;
 use super::{Check, Ruling, Verdict, View};
 use crate::experiment::units::{Time, WallTime};
 use crate::journal::event::{JobState, Via};
@@ -34,6 +35,9 @@ enum Said {
 }
 
 impl Check for Reconnects {
+    fn bearing(&self) -> Bearing {
+        Bearing::Clock
+    }
     fn needs_time(&self) -> bool {
         true
     }
@@ -156,14 +160,14 @@ impl Reconnects {
     }
 
     fn of_job(&self, name: &str, job: &JobFacts, (loss, back): (&Loss, f64), horizon: &Horizon, view: &View<'_>) -> Said {
-        let id = job.id().unwrap_or("?");
+        let (id, shown) = (job.id().unwrap_or("?"), job.shown_id());
         let news: Vec<_> = loss.heard.iter().filter(|(_, of, _)| of == id).collect();
         let ended = job.ended.as_ref().map(|(t, view, _)| (*t, view.state));
         match ended {
             Some((_, JobState::Failed | JobState::Cancelled)) => {
-                return Said::Wrong(format!("{id} of {name} did not go on without it: {}", job.error().unwrap_or("it was cancelled")));
+                return Said::Wrong(format!("{shown} of {name} did not go on without it: {}", job.error().unwrap_or("it was cancelled")));
             }
-            None if job.vanished_t().is_some() => return Said::Wrong(format!("{id} of {name} was lost")),
+            None if job.vanished_t().is_some() => return Said::Wrong(format!("{shown} of {name} was lost")),
             _ => {}
         }
         let told_end = news.iter().any(|(_, _, state)| state.is_terminal());
@@ -171,21 +175,21 @@ impl Reconnects {
             return Said::Fine;
         }
         if news.is_empty() && horizon.past(back, self.update_within) {
-            return Said::Wrong(format!("{name} came back at {back:.1} s and heard nothing of {id}"));
+            return Said::Wrong(format!("{name} came back at {back:.1} s and heard nothing of {shown}"));
         }
         match ended {
             Some((t, _)) if horizon.past(t.max(back), self.end_within) => {
-                Said::Wrong(format!("{name} came back at {back:.1} s and was never told that {id} had ended"))
+                Said::Wrong(format!("{name} came back at {back:.1} s and was never told that {shown} had ended"))
             }
             Some((t, _)) => {
                 let told = horizon.told(t.max(back), self.end_within);
-                horizon.undecided(format!("{name}, back since {back:.1} s, has not heard that {id} ended at {t:.1} s: {told}"))
+                horizon.undecided(format!("{name}, back since {back:.1} s, has not heard that {shown} ended at {t:.1} s: {told}"))
             }
             // How long it may take is for the ledger to say.
-            None if view.record.ended && is_lost(job, view) => Said::Wrong(format!("{id} of {name} never ended")),
+            None if view.record.ended && is_lost(job, view) => Said::Wrong(format!("{shown} of {name} never ended")),
             None => {
                 let told = horizon.told(back, self.update_within);
-                horizon.undecided(format!("{name} is back since {back:.1} s, and {id} has not ended: {told}"))
+                horizon.undecided(format!("{name} is back since {back:.1} s, and {shown} has not ended: {told}"))
             }
         }
     }

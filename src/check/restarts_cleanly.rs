@@ -1,7 +1,8 @@
 //! A restart is clean: the process ends when it is asked to, is soon back, as soon as at its first start, and leaves nothing
 //! behind that holds memory. An open port is not readiness: a server may listen long before it works.
 
-use super::gpu_level::Levels;
+use super::gpu_level::{Levels, Memory};
+use super::noise::Bearing;
 use super::stages::stages;
 use super::time_to_recover::downtime;
 use super::{Check, Verdict, View};
@@ -41,8 +42,15 @@ enum Said {
 }
 
 impl Check for RestartsCleanly {
+    fn bearing(&self) -> Bearing {
+        Bearing::Clock
+    }
     fn series(&self) -> Vec<String> {
         super::gpu_level::SERIES.map(str::to_owned).into()
+    }
+    /// Levels are made of what could be read; where there is none, that is said.
+    fn rests_on(&self, _record: &Record) -> Vec<String> {
+        Vec::new()
     }
 
     fn validate(&self, place: Span, diags: &mut Diagnostics) {
@@ -74,14 +82,14 @@ impl Check for RestartsCleanly {
             wrong.push(format!("down for {:.1} s", to - from));
         }
         let mut not_yet = Vec::new();
-        for life in restarted(record) {
-            match self.readiness(record, life) {
+        let starts_said = restarted(record).map(|life| self.readiness(record, life));
+        for said in starts_said.chain([self.left_behind(record)]) {
+            match said {
                 Said::Fine => {}
                 Said::Wrong(why) => wrong.push(why),
                 Said::NotYet(why) => not_yet.push(why),
             }
         }
-        wrong.extend(self.left_behind(record));
         let down = down.map_or_else(|| "no downtime was seen".to_owned(), |(from, to)| format!("down for {:.2} s", to - from));
         let plural = if ended.len() == 1 { "" } else { "s" };
         let observed = format!("{} restart{plural}, {down}", ended.len());
@@ -151,10 +159,17 @@ impl RestartsCleanly {
         self.ready_at_most.map(|time| time.as_s()).or_else(|| of_faults.reduce(f64::max))
     }
 
-    /// GPU memory that nobody uses any more.
-    fn left_behind(&self, record: &Record) -> Option<String> {
-        let levels = Levels::of(record)?;
-        (!levels.is_back(self.memory_to_within.0)).then(|| format!("something still holds memory: {}", levels.told()))
+    /// GPU memory that nobody uses any more. A new process may keep more for later jobs than the old one did by then, but not
+    /// more than that one ever used.
+    fn left_behind(&self, record: &Record) -> Said {
+        let Some(levels) = Levels::of(record) else { return Said::Fine };
+        let more = levels.after > levels.peak_before + self.memory_to_within.0 * levels.total;
+        match Memory::of(record, self.memory_to_within.0) {
+            Memory::Back(_) | Memory::Reused(_) => Said::Fine,
+            Memory::Kept(told) => Said::Wrong(format!("something still holds memory: {told}")),
+            Memory::Unknown(_) if more => Said::Wrong(format!("something still holds memory: {}", levels.told())),
+            Memory::Unknown(told) => Said::NotYet(told),
+        }
     }
 }
 

@@ -32,7 +32,7 @@ impl Check for RetriedSmaller {
         let (smaller, others): (Vec<&JobFacts>, Vec<&JobFacts>) = met.iter().copied().partition(|job| signs.retried(job));
         let name = |job: &&JobFacts| {
             let batches = job.smallest_batch.map_or_else(String::new, |b| format!(", batch {} → {b}", job.shape.batch));
-            format!("job {} ({}): {} attempts{batches}, {}", job.number, job.id().unwrap_or("?"), job.attempts, job.error().unwrap_or("no error"))
+            format!("job {} ({}): {} attempts{batches}, {}", job.number, job.shown_id(), job.attempts, job.error().unwrap_or("no error"))
         };
         let observed = format!("{} of {} were", smaller.len(), met.len());
         if !others.is_empty() {

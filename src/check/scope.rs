@@ -1,6 +1,7 @@
 //! Which part of a run, and which of its jobs, a check looks at.
 
 use super::View;
+use super::blind::is_read;
 use crate::experiment::decode::At;
 use crate::journal::event::Phase;
 use crate::journal::facts::JobFacts;
@@ -65,8 +66,9 @@ impl<'a> View<'a> {
 /// A figure's values in a part of the run, each holding until the next; `None` where there is none.
 pub fn values(record: &Record, series: &str, over: Over) -> Option<(Series, f64)> {
     let (from, to) = over.window(record)?;
-    let points = record.series.get(series)?.between(from, to);
+    let held_is_known = is_read(record, series, from);
+    let points = record.series.get(series)?.between(from, to).into_iter().filter(|p| p.t > from || held_is_known);
     let mut cut = Series::default();
-    points.into_iter().for_each(|p: Point| cut.push(p.t, p.value));
+    points.for_each(|p: Point| cut.push(p.t, p.value));
     (!cut.is_empty()).then_some((cut, to))
 }

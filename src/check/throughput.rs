@@ -1,6 +1,8 @@
 //! So many jobs are completed in a time.
 
+use super::dose::Dose;
 use super::grade::{Limits, describe};
+use super::noise::Bearing;
 use super::scope::Over;
 use super::{Check, Verdict, View};
 use crate::experiment::decode::At;
@@ -42,6 +44,12 @@ record! {
 }
 
 impl Check for Throughput {
+    fn dose(&self) -> Dose {
+        Dose::Both
+    }
+    fn bearing(&self) -> Bearing {
+        Bearing::Clock
+    }
     fn load(&self) -> Option<&At<String>> {
         self.load.as_ref()
     }

@@ -1,6 +1,7 @@
 //! The share of the time in which the target was up: its health endpoint answered.
 
 use super::grade::{Limits, describe};
+use super::noise::Bearing;
 use super::scope::{Over, values};
 use super::{Check, Verdict, View};
 use crate::experiment::units::Share;
@@ -22,6 +23,10 @@ record! {
 }
 
 impl Check for Uptime {
+    fn bearing(&self) -> Bearing {
+        Bearing::Clock
+    }
+
     fn judge(&self, view: &View<'_>) -> Verdict {
         let text = |share: Option<Share>| share.map(|s| s.to_string());
         let expected = describe(format!("up for at least {} of the time", self.at_least), text(self.acceptable), text(self.failure));

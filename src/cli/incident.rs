@@ -60,12 +60,16 @@ pub struct Args {
 
 pub fn run(args: Args) -> Exit {
     match make(args) {
-        Ok(text) => print(&text),
+        // What `chaos validate` would refuse is not done yet.
+        Ok((text, is_ready)) => match print(&text) {
+            Exit::Passed if !is_ready => Exit::Usage,
+            exit => exit,
+        },
         Err((exit, reason)) => complain(exit, reason),
     }
 }
 
-fn make(args: Args) -> Result<String, (Exit, String)> {
+fn make(args: Args) -> Result<(String, bool), (Exit, String)> {
     let wrong = |reason: String| (Exit::Usage, reason);
     let sources = Sources {
         access: args.access_log,
@@ -100,11 +104,12 @@ fn make(args: Args) -> Result<String, (Exit, String)> {
     written.experiment.lines().filter(|line| line.starts_with("#   QUESTION")).for_each(|line| {
         out.push_str(&format!("{}\n", line.trim_start_matches("#   ")));
     });
+    let is_ready = trouble.is_none();
     match trouble {
         None => out.push_str(&format!("run it with: chaos run {}\n", path.display())),
         Some(trouble) => out.push_str(&format!("it needs your hand before it runs:\n{trouble}\n")),
     }
-    Ok(out)
+    Ok((out, is_ready))
 }
 
 /// What is still missing, such as the parameters of a driver.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::{complain, print, tokio_runtime};
 use crate::exit::Exit;
 use crate::init;
+use crate::text::is_http_url;
 
 /// Look at a backend, and write a driver and a first experiment for it. Sends GET requests only.
 #[derive(clap::Args)]
@@ -28,7 +29,7 @@ pub fn run(args: Args) -> Exit {
     let Some(url) = args.url.clone().or_else(ask) else {
         return complain(Exit::Usage, "no URL was given; for example: chaos init http://127.0.0.1:8188");
     };
-    if !url.starts_with("http://") && !url.starts_with("https://") {
+    if !is_http_url(&url) {
         return complain(Exit::Usage, format!("`{url}` is no URL; expected http://host:port or https://host:port"));
     }
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
@@ -68,8 +69,8 @@ fn ask() -> Option<String> {
     if !std::io::stdin().is_terminal() {
         return None;
     }
-    eprint!("URL of the backend (such as http://127.0.0.1:8188): ");
-    std::io::stderr().flush().ok()?;
+    let mut out = std::io::stderr();
+    write!(out, "URL of the backend (such as http://127.0.0.1:8188): ").and_then(|()| out.flush()).ok()?;
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).ok()?;
     Some(line.trim().to_owned()).filter(|url| !url.is_empty())

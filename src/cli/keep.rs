@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::driver;
 use crate::experiment::diagnostic::Span;
 use crate::experiment::node::{Node, Value};
+use crate::private;
 
 /// The tree with every path in it pointing at a copy in `folder`, or where it is a folder of the user's, at the whole path.
 ///
@@ -41,11 +42,11 @@ fn item<'a>(node: &'a Node, step: &str) -> Option<&'a Node> {
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), String> {
-    std::fs::copy(from, to).map(drop).map_err(|e| format!("{} cannot be kept with the run: {e}", from.display()))
+    private::copy(from, to).map_err(|e| format!("{} cannot be kept with the run: {e}", from.display()))
 }
 
 fn put(tree: &mut Node, path: &[&str], text: String) -> Result<(), String> {
-    tree.set(path, Node { value: Value::Text(text), span: Span::default(), interpolated: false })
+    tree.set(path, Node { value: Value::Text(text), span: Span::default(), interpolated: false, secret: false })
 }
 
 /// `files: folder` of a job, and `{ file: path }` of the driver's parameters.

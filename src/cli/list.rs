@@ -6,7 +6,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 
-use super::{OutputFormat, complain, print};
+use super::{OutputFormat, complain, print, say};
 use crate::exit::Exit;
 use crate::history::{Filter, History};
 use crate::run::outcome::Outcome;
@@ -60,7 +60,7 @@ pub fn run(args: Args) -> Exit {
     };
     for folder in &unfinished {
         let folder = folder.display();
-        eprintln!("{folder} has no result: it is running, or was broken off, and then `chaos report {folder}` makes one");
+        say(format_args!("{folder} has no result: it is running, or was broken off, and then `chaos report {folder}` makes one"));
     }
     let text = match args.format {
         OutputFormat::Json => serde_json::to_string(&runs).unwrap_or_default() + "\n",

@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-use super::OutputFormat;
+use super::{OutputFormat, say};
 use crate::exit::Exit;
 use crate::experiment::diagnostic::Diagnostics;
 use crate::experiment::file::{self, Loaded, Overrides};
@@ -42,7 +42,8 @@ pub fn read(file: &Path, overrides: &Overrides) -> Result<Ready, Diagnostics> {
 fn show(diags: &Diagnostics, format: OutputFormat) -> Exit {
     match format {
         OutputFormat::Text => {
-            eprintln!("{}\n\n{} found", diags.render(std::io::stderr().is_terminal()), count(diags.found.len(), "problem"))
+            let told = diags.render(std::io::stderr().is_terminal());
+            say(format_args!("{told}\n\n{} found", count(diags.found.len(), "problem")));
         }
         OutputFormat::Json => {
             super::print(&(serde_json::json!({ "valid": false, "errors": diags.located() }).to_string() + "\n"));

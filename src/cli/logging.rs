@@ -1,15 +1,12 @@
 //! The program's own log, through `tracing`, with secrets masked.
 
 use std::io::{self, Write};
-use std::sync::{OnceLock, RwLock};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::{Globals, LogFormat};
-use crate::secret::Redactor;
-
-static SECRETS: OnceLock<RwLock<Redactor>> = OnceLock::new();
+use crate::secret;
 
 /// Starts the log on standard error (or standard output for the backend, whose log is what it prints).
 pub fn start(globals: &Globals, default: &str, to_stdout: bool) {
@@ -27,12 +24,6 @@ pub fn start(globals: &Globals, default: &str, to_stdout: bool) {
     };
 }
 
-/// From now on these are never written to the log.
-pub fn mask(redactor: &Redactor) {
-    let secrets = SECRETS.get_or_init(RwLock::default);
-    *secrets.write().unwrap_or_else(std::sync::PoisonError::into_inner) = redactor.clone();
-}
-
 #[derive(Clone, Copy)]
 struct Masked {
     to_stdout: bool,
@@ -48,11 +39,7 @@ impl<'a> MakeWriter<'a> for Masked {
 impl Write for Masked {
     /// The formatter hands over whole lines, so a secret is never cut in two.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let text = String::from_utf8_lossy(bytes);
-        let masked = match SECRETS.get() {
-            Some(secrets) => secrets.read().unwrap_or_else(std::sync::PoisonError::into_inner).text(&text),
-            None => text.into_owned(),
-        };
+        let masked = secret::masked(&String::from_utf8_lossy(bytes));
         if self.to_stdout {
             io::stdout().write_all(masked.as_bytes())?;
         } else {

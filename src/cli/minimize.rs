@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::load;
-use super::{Globals, OutputFormat, complain, keep, logging, print, run};
+use super::{Globals, OutputFormat, complain, keep, logging, print, run, say};
 use crate::check::Ruling;
 use crate::exit::Exit;
 use crate::experiment::diagnostic::Diagnostics;
@@ -15,6 +15,7 @@ use crate::minimize::candidate::{Candidate, Sizes, label, normal};
 use crate::minimize::summary::{Found, Summary};
 use crate::minimize::trial::{Bounds, Seen, Stop, Trial};
 use crate::minimize::{Test, minimize};
+use crate::private;
 use crate::report::result::RunResult;
 
 /// Make a failed run's experiment smaller as long as the same check fails: fewer faults, less load, shorter.
@@ -89,7 +90,7 @@ fn search(args: &Args, globals: &Globals) -> Result<Exit, (Exit, String)> {
     let run = history::folder(&args.run, &args.reports).map_err(|reason| (Exit::Usage, reason))?;
     let output = args.output.clone().unwrap_or_else(|| run.join("minimize"));
     let subject = subject(&run, args.check.as_deref()).map_err(|reason| (Exit::Usage, reason))?;
-    std::fs::create_dir_all(&output).map_err(|e| cannot(format!("{}: {e}", output.display())))?;
+    private::folder(&output).map_err(|e| cannot(format!("{}: {e}", output.display())))?;
     let lines = |trace: &str| Some(std::fs::read_to_string(run.join(trace)).ok()?.lines().count() as u64);
     let sizes = Sizes::of(&subject.tree, lines);
     let search = Search { args, run: &run, globals, subject, sizes, output: &output };
@@ -194,7 +195,7 @@ impl Search<'_> {
         }
         let seen = self.seen(&result);
         if !self.globals.quiet {
-            eprintln!("{}  {}", if seen == Seen::Fails { "fails" } else { "holds" }, self.describe(candidate));
+            say(format_args!("{}  {}", if seen == Seen::Fails { "fails" } else { "holds" }, self.describe(candidate)));
         }
         Ok(seen)
     }
@@ -235,7 +236,7 @@ impl Search<'_> {
     fn store(&self, candidate: &Candidate, path: &Path, comment: &str) -> Result<(), String> {
         let tree = keep::beside(candidate.apply(&self.subject.tree, &self.sizes)?, self.run, self.output)?;
         let text = serde_yaml::to_string(&tree).map_err(|e| e.to_string())?;
-        std::fs::write(path, format!("{comment}{}\n", text.trim_end())).map_err(|e| format!("{}: {e}", path.display()))
+        private::write(path, format!("{comment}{}\n", text.trim_end())).map_err(|e| format!("{}: {e}", path.display()))
     }
 
     fn finish(&self, best: &Candidate, summary: &Summary) -> Result<(), String> {

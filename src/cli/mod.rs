@@ -30,6 +30,7 @@ mod validate;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::exit::Exit;
+use crate::secret;
 
 /// Breaks a GPU generation backend on purpose and proves that it recovers.
 #[derive(Parser)]
@@ -108,6 +109,7 @@ pub fn main() -> Exit {
         }
     };
     let globals = Globals { verbose: cli.verbose, quiet: cli.quiet, log_format: cli.log_format };
+    mask_panics();
     // Without a default provider every TLS client would panic at its first use.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match cli.command {
@@ -137,8 +139,23 @@ pub fn main() -> Exit {
 
 /// Prints an error and returns its exit code.
 fn complain(exit: Exit, text: impl std::fmt::Display) -> Exit {
-    eprintln!("error: {text}");
+    say(format_args!("error: {text}"));
     exit
+}
+
+/// Writes a line for people, without secrets, to standard error. Where that cannot be written there is nobody to tell, and the
+/// command goes on.
+fn say(text: impl std::fmt::Display) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{}", secret::masked(&text.to_string()));
+}
+
+/// A mistake of ours may quote anything.
+fn mask_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        say(format_args!("thread '{}' {panic}", thread.name().unwrap_or("<unnamed>")));
+    }));
 }
 
 /// The runtime for commands that wait for something.
@@ -149,7 +166,8 @@ fn tokio_runtime() -> Result<tokio::runtime::Runtime, String> {
 /// Writes to standard output; a reader that has gone away (`| head`) is no error.
 fn print(text: &str) -> Exit {
     use std::io::Write;
-    match std::io::stdout().write_all(text.as_bytes()) {
+    let mut out = std::io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             complain(Exit::CannotRun, format!("cannot write the output: {error}"))
         }

@@ -6,7 +6,8 @@ use super::load;
 use super::{OutputFormat, complain, print};
 use crate::exit::Exit;
 use crate::experiment::file::Overrides;
-use crate::plan::{Moment, Plan, RuntimePlan};
+use crate::plan::{Moment, Plan, RuntimePlan, looks};
+use crate::secret;
 use crate::text::seconds;
 
 /// Print what a run would send, break and touch, and when. Touches nothing.
@@ -26,14 +27,14 @@ pub fn run(args: Args) -> Exit {
         Ok(ready) => ready,
         Err(exit) => return exit,
     };
-    let mut plan = match serde_json::to_value(&ready.plan) {
+    let masked = secret::known().typed(&ready.plan);
+    let plan = match masked.and_then(|masked| masked.map_or_else(|| serde_json::to_value(&ready.plan), Ok)) {
         Ok(plan) => plan,
         Err(error) => return complain(Exit::CannotRun, format!("the plan cannot be written: {error}")),
     };
-    ready.loaded.redactor.json(&mut plan);
     match args.format {
         OutputFormat::Json => print(&format!("{plan:#}\n")),
-        OutputFormat::Text => print(&ready.loaded.redactor.text(&text(&ready.plan))),
+        OutputFormat::Text => print(&secret::masked(&text(&ready.plan))),
     }
 }
 
@@ -67,6 +68,11 @@ fn text(plan: &Plan) -> String {
             let total = forecast.jobs.map_or_else(String::new, |n| format!(", about {n:.0} in all"));
             line(format!("         about {rate:.2} jobs/s at most{total}"));
         }
+    }
+    let looks = looks::of(plan);
+    if looks.len() > 1 {
+        let told = looks.iter().map(|look| format!("{} ({})", seconds(look.at_s), look.confidence));
+        line(format!("looks    whether the load is long enough, and how sure: {}", told.collect::<Vec<_>>().join(", ")));
     }
     for fault in &plan.faults {
         let when = match &fault.moment {

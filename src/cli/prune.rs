@@ -10,6 +10,8 @@ use super::{complain, print};
 use crate::exit::Exit;
 use crate::history::{Filter, History, Run};
 use crate::journal::undo;
+use crate::run::leftover::Leftover;
+use crate::state;
 
 /// Remove old runs. Without --yes it only says which.
 #[derive(clap::Args)]
@@ -38,10 +40,12 @@ pub fn run(args: Args) -> Exit {
         Err(reason) => return complain(Exit::CannotRun, reason),
     };
     let old = chosen(&runs, args.before, args.keep, args.failed_too);
+    // Without a state folder there is no copy of what a run has left either.
+    let state = state::folder().ok();
     let mut worst = Exit::Passed;
     let mut text = String::new();
     for run in &old {
-        match (args.yes, remove(&run.folder, args.yes)) {
+        match (args.yes, remove(&run.folder, state.as_deref(), args.yes)) {
             (_, Err(reason)) => worst = complain(Exit::CannotRun, format!("{}: {reason}", run.folder.display())),
             (true, Ok(())) => text.push_str(&format!("removed {}\n", run.folder.display())),
             (false, Ok(())) => text.push_str(&format!("would remove {}\n", run.folder.display())),
@@ -74,8 +78,8 @@ fn chosen(runs: &[Run], before: Timestamp, keep: usize, failed_too: bool) -> Vec
 }
 
 /// A run that has left something broken stays: its journal is what puts it back.
-fn remove(folder: &Path, really: bool) -> Result<(), String> {
-    let left = undo::left(folder);
+fn remove(folder: &Path, state: Option<&Path>, really: bool) -> Result<(), String> {
+    let left = state.map_or_else(|| undo::left(folder), |state| Leftover::of(folder, state).left());
     if !left.is_clear() {
         let why = left.unreadable.unwrap_or_else(|| "it has left something broken".to_owned());
         return Err(format!("{why}; it is kept: put things back first, with `chaos revert {}`", folder.display()));

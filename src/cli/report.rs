@@ -9,6 +9,7 @@ use crate::journal::reader;
 use crate::report::result::RunResult;
 use crate::report::suite::{self, SuiteResult};
 use crate::report::{self, terminal};
+use crate::run::folder;
 
 /// Make every report of a run, or of a suite, again, from the journals alone.
 #[derive(clap::Args)]
@@ -43,6 +44,7 @@ pub fn run(args: Args) -> Exit {
 /// One run's reports.
 fn one(run: &Path, to: &Path) -> Result<RunResult, (Exit, String)> {
     let record = reader::read(run).map_err(|e| (Exit::Usage, e.to_string()))?;
+    folder::release_left_reserve(run);
     std::fs::create_dir_all(to).map_err(|e| (Exit::CannotRun, format!("cannot make {}: {e}", to.display())))?;
     report::write_all(&record, to).map_err(|e| (Exit::CannotRun, e))
 }

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use super::{Globals, complain, logging, print, tokio_runtime};
 use crate::exit::Exit;
+use crate::run::leftover::Leftover;
 use crate::run::{claims, takeover};
+use crate::{secret, state};
 
 /// Put back what a run left broken. Safe to call again.
 #[derive(clap::Args)]
@@ -21,8 +23,11 @@ pub struct Args {
 
 pub fn run(args: Args, globals: &Globals) -> Exit {
     logging::start(globals, "warn", false);
-    let named = args.run.is_some();
-    let runs = args.run.clone().map_or_else(|| claims::unfinished(&claims::state_folder()), |run| vec![run]);
+    let state = match state::folder() {
+        Ok(state) => state,
+        Err(reason) => return complain(Exit::CannotRun, reason),
+    };
+    let runs = args.run.as_ref().map_or_else(|| claims::unfinished(&state), |run| vec![Leftover::of(run, &state)]);
     if runs.is_empty() {
         return print("nothing is left to put back\n");
     }
@@ -32,18 +37,17 @@ pub fn run(args: Args, globals: &Globals) -> Exit {
     };
     let mut worst = Exit::Passed;
     for run in runs {
-        if !run.is_dir() {
-            // One that nobody has named may be removed by its owner while we are at work on another.
-            if named {
-                worst = complain(Exit::Usage, format!("{} is no folder of a run", run.display()));
-            }
+        if run.is_unknown() {
+            worst =
+                complain(Exit::Usage, format!("{} is no folder of a run, and none of this name is known", run.folder.display()));
             continue;
         }
+        secret::learn_from(&run.folder);
         let put_back = takeover::put_back(&run, "`chaos revert` puts back what the run left broken");
         let done = if args.forget { runtime.block_on(takeover::forget(&run)) } else { runtime.block_on(put_back) };
         match done {
-            Ok(done) => drop(print(&format!("{}: {done}\n", run.display()))),
-            Err(stuck) => worst = complain(Exit::Stuck, format!("{}: {stuck}", run.display())),
+            Ok(done) => drop(print(&format!("{}: {done}\n", run.folder.display()))),
+            Err(stuck) => worst = complain(Exit::Stuck, format!("{}: {stuck}", run.folder.display())),
         }
     }
     worst

@@ -1,36 +1,41 @@
 //! `chaos run`: one experiment, one verdict, one exit code.
 
-use std::fs::File;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::keep;
 use super::load::{self, Ready};
-use super::{Globals, OutputFormat, backend, complain, logging, print, suite, tokio_runtime};
+use super::{Globals, OutputFormat, backend, complain, logging, print, say, suite, tokio_runtime};
 use crate::clock::Clock;
+use crate::crash;
 use crate::driver::http::HttpPort;
 use crate::exit::Exit;
 use crate::experiment::file::Overrides;
-use crate::experiment::file::{Loaded, with_seed};
+use crate::experiment::file::{KEPT, Loaded, with_seed};
+use crate::fault::FaultSpec;
 use crate::journal::event::Event;
 use crate::journal::writer::Journal;
 use crate::journal::{FILE, SCHEMA};
+use crate::observe::kept::Kept;
 use crate::observe::logs::LogMatcher;
 use crate::observe::nvml::Gpus;
 use crate::observe::process::Meter;
 use crate::observe::sampler::Sampler;
 use crate::plan::{Plan, RuntimePlan};
+use crate::private;
 use crate::report::terminal::{self, Volume};
 use crate::report::{self, result::RunResult};
-use crate::run::claims::{self, Claims};
+use crate::run::claims::Claims;
 use crate::run::engine::{self, Interrupt};
 use crate::run::folder::Folder;
 use crate::run::guardian::Guardian;
+use crate::run::leftover::Leftover;
 use crate::run::world::World;
 use crate::runtime::docker::DockerRuntime;
 use crate::runtime::output::Output;
@@ -38,6 +43,7 @@ use crate::runtime::process::{ProcessRuntime, Spec};
 use crate::runtime::{NoRuntime, Runtime};
 use crate::schedule::process::{self, Ticket};
 use crate::schedule::store::{COULD_NOT_START, Ending};
+use crate::state;
 
 /// Run an experiment: load, faults, recovery, verdict. The exit code says how it came out.
 ///
@@ -97,7 +103,6 @@ fn run_all(args: &Args, globals: &Globals, kept: &mut Option<RunResult>) -> Exit
 
 /// Runs one experiment into its own folder, and writes its reports.
 pub fn run_one(ready: &Ready, reports: &Path, globals: &Globals) -> Result<(RunResult, PathBuf), String> {
-    logging::mask(&ready.loaded.redactor);
     let began = jiff::Timestamp::now();
     let folder = Folder::create(reports, &ready.plan.name, began)
         .map_err(|reason| format!("{reason}; nothing was touched. Choose another place with --reports"))?;
@@ -109,7 +114,15 @@ pub fn run_one(ready: &Ready, reports: &Path, globals: &Globals) -> Result<(RunR
     };
     let done = runtime.block_on(carry_out(ready, &folder, began, volume));
     folder.release_reserve();
-    let result = done.and_then(|journal| journal.read(|record| report::write_all(record, &folder.path)))?;
+    let journal = done?;
+    let result = journal.read(|record| {
+        report::write_all(record, &folder.path).unwrap_or_else(|why| {
+            // What was found out is what counts: it is printed, and is the exit code.
+            let remedy = format!("make them again with: chaos report {}", folder.path.display());
+            say(format!("not every report could be written: {why}; {remedy}"));
+            report::result::of(record)
+        })
+    });
     Ok((result, folder.path))
 }
 
@@ -120,7 +133,7 @@ fn finish(result: &RunResult, folder: &Path, format: OutputFormat) -> Exit {
     };
     print(&text);
     if result.exit_code == Exit::Stuck.code() {
-        eprintln!("something could not be put back; try: chaos revert {}", folder.display());
+        say(format_args!("something could not be put back; try: chaos revert {}", folder.display()));
     }
     Exit::from_code(result.exit_code)
 }
@@ -129,8 +142,8 @@ fn finish(result: &RunResult, folder: &Path, format: OutputFormat) -> Exit {
 async fn carry_out(ready: &Ready, folder: &Folder, began: jiff::Timestamp, volume: Volume) -> Result<Journal, String> {
     let clock = Clock::start();
     store_experiment(&ready.loaded, &ready.plan, &ready.beside, &folder.path)?;
-    let journal = Journal::create(&folder.path.join(FILE), clock, ready.loaded.redactor.clone())
-        .map_err(|e| format!("cannot make the journal: {e}"))?;
+    let journal = Journal::create(&folder.path.join(FILE), clock).map_err(|e| format!("cannot make the journal: {e}"))?;
+    let (leftover, claims) = remembered(&ready.plan, folder, &journal)?;
     let (events, shown) = mpsc::unbounded_channel();
     journal.watch(events);
     let terminal = tokio::spawn(terminal::show(shown, journal.clone(), volume));
@@ -143,13 +156,15 @@ async fn carry_out(ready: &Ready, folder: &Folder, began: jiff::Timestamp, volum
         host: host(),
         plan: Box::new(ready.plan.clone()),
     });
-    let world = world(&ready.plan, &folder.path, &journal, clock)?;
+    let mut world = world(&ready.plan, &folder.path, &journal, clock)?;
+    world.claims = claims.map(Arc::new);
     let guardian = match ready.plan.faults.is_empty() {
         true => None,
-        false => Some(Guardian::start(&folder.path, &journal).await?),
+        false => Some(Guardian::start(&leftover, &journal).await?),
     };
+    crash::point("guarded");
     let interrupt = Interrupt::default();
-    listen_for_signals(&interrupt, &folder.path).map_err(|e| format!("signals cannot be handled: {e}"))?;
+    listen_for_signals(&interrupt, &world.hurry, &folder.path).map_err(|e| format!("signals cannot be handled: {e}"))?;
     let sampler = sampler(&world);
     engine::run(&world, sampler, &interrupt).await;
     if let Some(guardian) = guardian {
@@ -167,12 +182,33 @@ async fn carry_out(ready: &Ready, folder: &Folder, began: jiff::Timestamp, volum
     }
 }
 
+/// What whoever puts things back must know is kept in the state folder too, before the first line is written. A run that leaves
+/// nothing behind its own processes needs no state.
+fn remembered(plan: &Plan, folder: &Folder, journal: &Journal) -> Result<(Leftover, Option<Claims>), String> {
+    let outlives = plan.faults.iter().any(|fault| FaultSpec::outlives_target(fault.spec.kind()));
+    let leaves_nothing = plan.runtime.is_started() && !outlives;
+    let state = match state::folder() {
+        Ok(state) => state,
+        Err(_) if leaves_nothing => return Ok((Leftover::of(&folder.path, Path::new("")), None)),
+        Err(why) => return Err(why),
+    };
+    let leftover = match plan.faults.is_empty() || leaves_nothing {
+        true => Leftover::of(&folder.path, &state),
+        false => {
+            let (leftover, copy) = Leftover::begin(&folder.path, &state)?;
+            journal.copy_to(copy);
+            leftover
+        }
+    };
+    Ok((leftover.clone(), Some(Claims::of(leftover, state))))
+}
+
 fn store_experiment(loaded: &Loaded, plan: &Plan, from: &Path, folder: &Path) -> Result<(), String> {
     let tree = with_seed(&loaded.tree, plan.seed.0);
     let text = serde_yaml::to_string(&keep::beside(tree, from, folder)?)
         .map_err(|e| format!("the experiment cannot be written: {e}"))?;
-    let path = folder.join("experiment.yaml");
-    std::fs::write(&path, text).map_err(|e| format!("cannot write {}: {e}", path.display()))
+    let path = folder.join(KEPT);
+    private::write(&path, text).map_err(|e| format!("cannot write {}: {e}", path.display()))
 }
 
 fn host() -> String {
@@ -185,7 +221,7 @@ fn world(plan: &Plan, folder: &Path, journal: &Journal, clock: Clock) -> Result<
     let (runtime, url) = runtime(plan, folder, journal, &tasks)?;
     let port = Arc::new(HttpPort::new(plan.driver.clone(), url)?);
     let mut world = World::new(plan, clock, journal.clone(), port, runtime, tasks);
-    world.claims = Some(Arc::new(Claims::of(folder, claims::state_folder())));
+    world.watches_machine = true;
     Ok(world)
 }
 
@@ -196,7 +232,7 @@ type Url = Arc<OnceLock<String>>;
 fn runtime(plan: &Plan, folder: &Path, journal: &Journal, tasks: &TaskTracker) -> Result<(Arc<dyn Runtime>, Url), String> {
     let fixed = || Arc::new(OnceLock::from(plan.url.clone()));
     let output = || -> Result<Output, String> {
-        let log = File::create_new(folder.join("target.log")).map_err(|e| format!("cannot make target.log: {e}"))?;
+        let log = private::create_new(&folder.join("target.log")).map_err(|e| format!("cannot make target.log: {e}"))?;
         Ok(Output::new(journal.clone(), LogMatcher::new(&plan.log_patterns())?, Some(log)))
     };
     let spec = match &plan.runtime {
@@ -218,7 +254,7 @@ fn runtime(plan: &Plan, folder: &Path, journal: &Journal, tasks: &TaskTracker) -
             Spec { command, env, cwd: None, announces: true }
         }
         RuntimePlan::Process(p) => {
-            Spec { command: p.command.clone(), env: p.env.clone(), cwd: p.cwd.clone().map(PathBuf::from), announces: false }
+            Spec { command: p.command.0.clone(), env: p.env.clone(), cwd: p.cwd.clone().map(PathBuf::from), announces: false }
         }
     };
     let announces = spec.announces;
@@ -245,14 +281,17 @@ fn sampler(world: &World) -> Sampler {
         meter: Meter::default(),
         last: Default::default(),
         types: Default::default(),
+        kept: Kept::of(world.plan.judged_metrics()),
+        unread: Default::default(),
     }
 }
 
-/// The first signal stops the run and reverts; the third leaves at once and says what is left to do.
-fn listen_for_signals(interrupt: &Interrupt, folder: &Path) -> std::io::Result<()> {
+/// The first signal stops the run and reverts; the second ends the wait for what is away; the third leaves at once and says
+/// what is left to do.
+fn listen_for_signals(interrupt: &Interrupt, hurry: &CancellationToken, folder: &Path) -> std::io::Result<()> {
     let (mut int, mut term, mut hup) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
-    let (interrupt, folder) = (interrupt.clone(), folder.to_owned());
+    let (interrupt, hurry, folder) = (interrupt.clone(), hurry.clone(), folder.to_owned());
     tokio::spawn(async move {
         for count in 1.. {
             let name = tokio::select! {
@@ -263,8 +302,11 @@ fn listen_for_signals(interrupt: &Interrupt, folder: &Path) -> std::io::Result<(
             // Only the first one is kept: it is what ended the run.
             let _ = interrupt.signal.set(name.to_owned());
             interrupt.stop.cancel();
+            if count == 2 {
+                hurry.cancel();
+            }
             if count >= 3 {
-                eprintln!("left without putting everything back; do it with: chaos revert {}", folder.display());
+                say(format_args!("left without putting everything back; do it with: chaos revert {}", folder.display()));
                 std::process::exit(Exit::Stuck.code().into());
             }
         }

@@ -16,9 +16,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Globals, OutputFormat, complain, logging, print, tokio_runtime};
+use super::{Globals, OutputFormat, complain, logging, print, say, tokio_runtime};
 use crate::exit::Exit;
 use crate::notify::{Notice, Notify};
+use crate::private;
 use crate::schedule::daemon::{Daemon, Direct};
 use crate::schedule::export::{self, Form};
 use crate::schedule::file::{self, Job, Put, Schedule};
@@ -143,7 +144,7 @@ fn with(path: &Path, then: impl FnOnce(Schedule) -> Exit) -> Exit {
     match load(path) {
         Ok(schedule) => then(schedule),
         Err(wrong) => {
-            eprintln!("{wrong}");
+            say(wrong);
             Exit::Usage
         }
     }
@@ -269,7 +270,6 @@ fn daemon(path: &Path, globals: &Globals) -> Exit {
 }
 
 async fn follow(path: &Path, schedule: Schedule) -> Result<(), String> {
-    logging::mask(&schedule.redactor);
     let store = Arc::new(Store::open(&schedule.reports)?);
     let lock = only_one(&schedule.reports)?;
     let runner = Arc::new(Processes::new(store.clone(), &schedule.reports)?);
@@ -296,7 +296,7 @@ async fn follow(path: &Path, schedule: Schedule) -> Result<(), String> {
 /// Two schedulers on one memory would only get in each other's way.
 fn only_one(reports: &Path) -> Result<File, String> {
     let path = reports.join("schedule.lock");
-    let file = File::options().create(true).append(true).open(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let file = private::options().create(true).append(true).open(&path).map_err(|e| format!("{}: {e}", path.display()))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(format!("another scheduler works in {}", reports.display())),
@@ -384,7 +384,6 @@ impl Signals {
         self.refused.store(read.is_err(), Ordering::Relaxed);
         match read {
             Ok(new) => {
-                logging::mask(&new.redactor);
                 self.current.send_replace(new.clone());
                 // The loop is gone only when everything ends.
                 let _ = self.reloads.send(new).await;

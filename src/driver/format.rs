@@ -302,6 +302,9 @@ record! {
         simulated: bool = false,
         /// Memory in use, bytes.
         memory_used: Option<String> = None,
+        /// Of the memory in use, what the target's allocator keeps for later jobs and no job holds, bytes: reserved less
+        /// allocated, in PyTorch's words.
+        memory_reusable: Option<String> = None,
         /// Memory in all, bytes.
         memory_total: Option<String> = None,
         /// Utilisation, percent.

@@ -17,11 +17,14 @@ use super::template::{self, bounded};
 use super::{Channel, Depth, Port, Probe, Seen, socket, socketio, stream, tls};
 use crate::journal::event::{Answer, JobState, JobView, ResultLook};
 use crate::observe::prometheus;
+use crate::secret;
 use crate::seed::fnv;
 
 /// A health endpoint that takes longer does not answer.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 const RESULT_TIMEOUT: Duration = Duration::from_secs(30);
+/// A job's id may be a signed token; one that is longer is refused, never cut.
+const LONGEST_ID: usize = 8 << 10;
 /// What every mark of ours begins with; 16 hexadecimal digits follow.
 pub const MARK_PREFIX: &str = "chaos-";
 
@@ -102,8 +105,17 @@ impl HttpPort {
     fn id(&self, reply: &Reply, ask: &Ask, vars: &Vars) -> Result<String, String> {
         let Some(place) = &self.driver.submit.id else { return Ok(ask.mark.clone()) };
         let fill = |name: &str| vars.get(name).cloned().or_else(|| ask.value(name));
-        let found = reply.find(place, &fill).map(|id| bounded(&template::as_text(&id))).filter(|id| !id.is_empty());
-        found.ok_or_else(|| format!("no job id at `{place}` in: {}", reply.excerpt()))
+        // Whole: it is asked for, and heard of, by all of it.
+        let found = reply.find(place, &fill).map(|id| template::as_text(&id).trim().to_owned()).filter(|id| !id.is_empty());
+        match found {
+            Some(id) if id.len() > LONGEST_ID => Err(format!(
+                "the job id at `{place}` has {} bytes, and chaos keeps no more than {LONGEST_ID} of one: `{}…`",
+                id.len(),
+                secret::head(id.as_bytes(), 40)
+            )),
+            Some(id) => Ok(id),
+            None => Err(format!("no job id at `{place}` in: {}", reply.excerpt())),
+        }
     }
 
     async fn followed(&self, last: &Step, ask: &Ask, mut vars: Vars) -> Answer {

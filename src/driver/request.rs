@@ -14,6 +14,7 @@ use super::inputs::{Ask, Vars};
 use super::place::{Answered, Place};
 use super::template::{self, Fill, bounded};
 use super::tls;
+use crate::secret;
 
 /// The largest JSON or text answer that is read.
 pub const MOST_TEXT: usize = 4 << 20;
@@ -63,12 +64,12 @@ impl Reply {
     }
 
     pub fn header(&self, name: &str) -> Option<String> {
-        self.headers.get(name).map(|value| bounded(&String::from_utf8_lossy(value.as_bytes())))
+        self.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).trim().to_owned())
     }
 
     /// The body as a short text, for messages.
     pub fn excerpt(&self) -> String {
-        bounded(&String::from_utf8_lossy(&self.body[..self.body.len().min(4096)]))
+        bounded(&secret::head(&self.body, 4096))
     }
 
     pub fn find(&self, place: &Place, fill: Fill<'_>) -> Option<Json> {

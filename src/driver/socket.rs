@@ -24,6 +24,8 @@ use crate::listen::{How, Reconnect};
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// The library's default of 128 KiB a connection is twenty times what progress messages need.
 const READ_BUFFER: usize = 2048;
+/// What a server may owe us in reading: beyond it no more pongs are made, of which only the last counts.
+const MOST_UNSENT: usize = 1 << 20;
 /// The largest message that is taken; a larger one ends the connection.
 const MOST_MESSAGE: usize = 4 << 20;
 /// A farewell must not take longer than this.
@@ -39,15 +41,19 @@ impl Raw {
     /// Why there is no connection.
     pub async fn open(port: &HttpPort, path: &str) -> Result<Self, String> {
         let base = port.requester.base();
-        let url = format!("{}{path}", base.replacen("http", "ws", 1));
+        // A scheme may be written in capital letters.
+        let (scheme, rest) = base.split_once("://").unwrap_or(("http", base));
+        let is_secure = scheme.eq_ignore_ascii_case("https");
+        let url = format!("{}://{rest}{path}", if is_secure { "wss" } else { "ws" });
         let mut request = url.into_client_request().map_err(|e| bounded(&e.to_string()))?;
         request.headers_mut().extend(port.requester.headers().await.map_err(Failure::reason)?);
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(0)
+            .max_write_buffer_size(MOST_UNSENT)
             .max_message_size(Some(MOST_MESSAGE))
             .max_frame_size(Some(MOST_MESSAGE));
-        let tls = base.starts_with("https").then(|| port.tls()).transpose().map_err(Failure::reason)?;
+        let tls = is_secure.then(|| port.tls()).transpose().map_err(Failure::reason)?;
         let connector = tls.map_or(Connector::Plain, Connector::Rustls);
         let opening = tokio_tungstenite::connect_async_tls_with_config(request, Some(config), true, Some(connector));
         let (stream, _) = tokio::time::timeout(OPEN_TIMEOUT, opening)

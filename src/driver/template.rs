@@ -4,6 +4,7 @@ use serde_json::Value as Json;
 
 use super::{StateWord, Status};
 use crate::journal::event::{JobState, JobView};
+use crate::secret;
 
 /// The longest text of the target's that is kept.
 pub const LONGEST_TEXT: usize = 600;
@@ -95,7 +96,9 @@ pub fn as_text(value: &Json) -> String {
 }
 
 /// A text of the target's, cut to a bounded length and without control characters.
+/// Secrets are masked before it is cut.
 pub fn bounded(text: &str) -> String {
+    let text = secret::head(text.as_bytes(), LONGEST_TEXT * 4);
     let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_TEXT).collect();
     clean.trim().to_owned()
 }

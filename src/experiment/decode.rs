@@ -274,6 +274,9 @@ impl Decode for String {
 
 impl Decode for bool {
     fn decode(node: &Node, diags: &mut Diagnostics) -> Option<Self> {
+        if node.shows_secret("true or false", diags) {
+            return None;
+        }
         match (&node.value, node.interpolated) {
             (Value::Bool(b), _) => Some(*b),
             (Value::Text(t), true) if t == "true" || t == "false" => Some(t == "true"),
@@ -293,6 +296,9 @@ macro_rules! whole_number {
     ($($ty:ty),*) => {$(
         impl Decode for $ty {
             fn decode(node: &Node, diags: &mut Diagnostics) -> Option<Self> {
+                if node.shows_secret("a number", diags) {
+                    return None;
+                }
                 let number = match &node.value {
                     Value::Int(i) => Some(i128::from(*i)),
                     Value::Text(t) if node.interpolated => t.trim().parse().ok(),
@@ -315,6 +321,9 @@ whole_number!(u16, u32, u64);
 
 impl Decode for f64 {
     fn decode(node: &Node, diags: &mut Diagnostics) -> Option<Self> {
+        if node.shows_secret("a number", diags) {
+            return None;
+        }
         let number = match &node.value {
             Value::Int(i) => Some(*i as f64),
             Value::Float(f) => Some(*f),
@@ -474,6 +483,9 @@ macro_rules! words {
         }
         impl $crate::experiment::decode::Decode for $name {
             fn decode(node: &$crate::experiment::node::Node, diags: &mut $crate::experiment::diagnostic::Diagnostics) -> Option<Self> {
+                if node.shows_secret(concat!("a ", $what), diags) {
+                    return None;
+                }
                 let text = node.scalar().unwrap_or_default();
                 let found = text.parse().ok();
                 if found.is_none() {

@@ -5,6 +5,8 @@ use std::ops::Range;
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use serde::Serialize;
 
+use crate::secret;
+
 /// A text that positions point into: a file, or the value of a `--set`.
 #[derive(Debug, Clone)]
 pub struct Source {
@@ -62,8 +64,10 @@ impl Diagnostics {
         self.sources.len() - 1
     }
 
+    /// Whatever it quotes, no secret is in it.
     pub fn error(&mut self, span: Span, title: impl Into<String>, label: impl Into<String>) -> &mut Diagnostic {
-        self.found.push(Diagnostic { span, title: title.into(), label: label.into(), help: None });
+        let (title, label) = (secret::masked(&title.into()), secret::masked(&label.into()));
+        self.found.push(Diagnostic { span, title, label, help: None });
         self.found.last_mut().expect("one was just pushed")
     }
 
@@ -99,7 +103,7 @@ impl Diagnostics {
         let mut sorted: Vec<&Diagnostic> = self.found.iter().collect();
         sorted.sort_by_key(|d| (d.span.source, d.span.start));
         let rendered: Vec<String> = sorted.iter().map(|d| self.render_one(d, &renderer)).collect();
-        rendered.join("\n\n")
+        secret::masked(&rendered.join("\n\n"))
     }
 
     fn render_one(&self, d: &Diagnostic, renderer: &Renderer) -> String {
@@ -117,7 +121,7 @@ impl Diagnostics {
 
 impl Diagnostic {
     pub fn help(&mut self, text: impl Into<String>) {
-        self.help = Some(text.into());
+        self.help = Some(secret::masked(&text.into()));
     }
 }
 

@@ -9,6 +9,9 @@ use super::interpolate;
 use super::node::{self, Key, Node, Value};
 use crate::secret::Redactor;
 
+/// What an experiment is called in the folder of its run.
+pub const KEPT: &str = "experiment.yaml";
+
 /// What the command line changes about a file.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Overrides {
@@ -155,7 +158,7 @@ fn apply_overrides(tree: &mut Node, overrides: &Overrides, diags: &mut Diagnosti
     let mut put = |path: &[&str], value: Value, name: &str, text: &str| {
         let source = diags.add_source(name, text);
         let span = Span { source, start: 0, end: text.len() };
-        if let Err(reason) = tree.set(path, Node { value, span, interpolated: false }) {
+        if let Err(reason) = tree.set(path, Node { value, span, interpolated: false, secret: false }) {
             diags.error(span, reason, "here");
         }
     };
@@ -204,11 +207,11 @@ fn add_word(tree: &mut Node, option: &str, path: &[&str], word: &str, diags: &mu
     let span = Span { source, start: 0, end: word.len() };
     let mut items = match path.iter().try_fold(&*tree, |node, step| node.get(step)).map(|n| n.value.clone()) {
         Some(Value::List(items)) => items,
-        Some(one @ Value::Text(_)) => vec![Node { value: one, span, interpolated: false }],
+        Some(one @ Value::Text(_)) => vec![Node { value: one, span, interpolated: false, secret: false }],
         _ => Vec::new(),
     };
-    items.push(Node { value: Value::Text(word.to_owned()), span, interpolated: false });
-    if let Err(reason) = tree.set(path, Node { value: Value::List(items), span, interpolated: false }) {
+    items.push(Node { value: Value::Text(word.to_owned()), span, interpolated: false, secret: false });
+    if let Err(reason) = tree.set(path, Node { value: Value::List(items), span, interpolated: false, secret: false }) {
         diags.error(span, reason, "cannot be added");
     }
 }
@@ -217,7 +220,7 @@ fn add_word(tree: &mut Node, option: &str, path: &[&str], word: &str, diags: &mu
 pub fn with_seed(tree: &Node, seed: u64) -> Node {
     let mut tree = tree.clone();
     let value = i64::try_from(seed).map_or(Value::Float(seed as f64), Value::Int);
-    let node = Node { value, span: Span::default(), interpolated: false };
+    let node = Node { value, span: Span::default(), interpolated: false, secret: false };
     if let Value::Map(entries) = &mut tree.value {
         match entries.iter_mut().find(|(k, _)| k.name == "seed") {
             Some((_, old)) => *old = node,

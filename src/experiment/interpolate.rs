@@ -2,13 +2,12 @@
 
 use super::diagnostic::{Diagnostics, Span};
 use super::node::{Node, Value};
-use crate::secret::Redactor;
+use crate::secret::{Redactor, SHORTEST};
 
 /// Where the values of names come from.
 pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// A secret shorter than this would blank out half of every log that happens to hold the same letters.
-const SHORTEST_SECRET: usize = 6;
+const SECRET: &str = "secret:";
 
 /// Fills in every text value of the tree and remembers what must never be shown.
 pub fn interpolate(node: &mut Node, lookup: Lookup<'_>, redactor: &mut Redactor, diags: &mut Diagnostics) {
@@ -17,16 +16,19 @@ pub fn interpolate(node: &mut Node, lookup: Lookup<'_>, redactor: &mut Redactor,
         Value::List(items) => items.iter_mut().for_each(|item| interpolate(item, lookup, redactor, diags)),
         Value::Map(entries) => entries.iter_mut().for_each(|(_, v)| interpolate(v, lookup, redactor, diags)),
         Value::Text(text) if text.contains('$') => {
-            if let Some(filled) = fill(text, span, lookup, redactor, diags) {
+            if let Some((filled, secret)) = fill(text, span, lookup, redactor, diags) {
                 *text = filled;
                 node.interpolated = true;
+                node.secret = secret;
             }
         }
         _ => {}
     }
 }
 
-fn fill(text: &str, span: Span, lookup: Lookup<'_>, redactor: &mut Redactor, diags: &mut Diagnostics) -> Option<String> {
+/// The text filled in, and whether a secret is in it.
+fn fill(text: &str, span: Span, lookup: Lookup<'_>, redactor: &mut Redactor, diags: &mut Diagnostics) -> Option<(String, bool)> {
+    let mut holds_secret = false;
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {
@@ -40,18 +42,20 @@ fn fill(text: &str, span: Span, lookup: Lookup<'_>, redactor: &mut Redactor, dia
                 diags.error(span, "`${` without its `}`", "in this text").help("write `$$` for a dollar sign");
                 return None;
             };
-            out.push_str(&resolve(&tail[..end], span, lookup, redactor, diags)?);
+            let inside = &tail[..end];
+            holds_secret |= inside.starts_with(SECRET);
+            out.push_str(&resolve(inside, span, lookup, redactor, diags)?);
             rest = &tail[end + 1..];
         } else {
             out.push('$');
         }
     }
     out.push_str(rest);
-    Some(out)
+    Some((out, holds_secret))
 }
 
 fn resolve(inside: &str, span: Span, lookup: Lookup<'_>, redactor: &mut Redactor, diags: &mut Diagnostics) -> Option<String> {
-    let (secret, inside) = inside.strip_prefix("secret:").map_or((false, inside), |tail| (true, tail));
+    let (secret, inside) = inside.strip_prefix(SECRET).map_or((false, inside), |tail| (true, tail));
     let (name, default) = inside.split_once(":-").map_or((inside, None), |(name, default)| (name, Some(default)));
     if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
         diags.error(
@@ -59,6 +63,16 @@ fn resolve(inside: &str, span: Span, lookup: Lookup<'_>, redactor: &mut Redactor
             format!("`{name}` is not a name of the environment"),
             "expected ${NAME}, ${NAME:-default} or ${secret:NAME}",
         );
+        return None;
+    }
+    if secret && default.is_some() {
+        diags
+            .error(
+                span,
+                format!("the secret `{name}` has a default in the file"),
+                "the file is kept with each run, with what stands in it",
+            )
+            .help(format!("set `{name}` in the environment, and write ${{secret:{name}}}"));
         return None;
     }
     let value = lookup(name).filter(|v| !v.is_empty() || default.is_none()).or_else(|| default.map(str::to_owned));
@@ -69,11 +83,11 @@ fn resolve(inside: &str, span: Span, lookup: Lookup<'_>, redactor: &mut Redactor
         return None;
     };
     if secret {
-        if value.len() < SHORTEST_SECRET {
+        if value.len() < SHORTEST {
             diags.error(
                 span,
                 format!("the secret `{name}` is too short to be kept out of logs"),
-                format!("expected at least {SHORTEST_SECRET} characters"),
+                format!("expected at least {SHORTEST} bytes"),
             );
             return None;
         }

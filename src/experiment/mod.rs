@@ -1,5 +1,6 @@
 //! The experiment file: its types, and the way from a text to them with every error at once.
 
+pub mod command_line;
 pub mod decode;
 pub mod diagnostic;
 pub mod file;
@@ -17,6 +18,7 @@ use crate::record;
 use crate::run::guard::GuardSpec;
 use crate::runtime::docker::select::Docker;
 use crate::words;
+use command_line::CommandLine;
 use decode::{At, Decode, Fields, ObjectSchema, Record, single_entry};
 use diagnostic::{Diagnostics, Span};
 use node::{Node, Value};
@@ -83,7 +85,7 @@ record! {
     /// A command that runs the target; it is started for the run and never outlives it.
     pub struct Process {
         /// The program and its arguments; no shell.
-        command: Vec<String>,
+        command: CommandLine,
         /// Added to the environment.
         env: std::collections::BTreeMap<String, String> = Default::default(),
         /// The working directory.

@@ -18,6 +18,8 @@ pub struct Node {
     pub span: Span,
     /// It was filled in from the environment, so that a number may have arrived as text.
     pub interpolated: bool,
+    /// A secret is in it.
+    pub secret: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -50,6 +52,16 @@ impl Node {
         }
     }
 
+    /// Whether a secret stands where it would be written down as it is, since only texts are masked; then `diags` says so.
+    pub fn shows_secret(&self, what: &str, diags: &mut Diagnostics) -> bool {
+        if self.secret {
+            diags
+                .error(self.span, format!("{what} cannot be a secret"), "this is written to the journal and the reports as it is")
+                .help("use `${NAME}` without `secret:`, or write it out");
+        }
+        self.secret
+    }
+
     /// A scalar as it would be written.
     pub fn scalar(&self) -> Option<String> {
         match &self.value {
@@ -74,7 +86,7 @@ impl Node {
                 Value::Map(map.iter().map(|(k, v)| (Key { name: k.clone(), span }, Self::of(v, span))).collect())
             }
         };
-        Self { value, span, interpolated: false }
+        Self { value, span, interpolated: false, secret: false }
     }
 
     pub fn get(&self, name: &str) -> Option<&Node> {
@@ -101,7 +113,7 @@ impl Node {
                 if let Some((_, child)) = entries.iter_mut().find(|(k, _)| k.name == *step) {
                     return child.set(rest, new);
                 }
-                let mut child = Node { value: Value::Null, span: new.span, interpolated: false };
+                let mut child = Node { value: Value::Null, span: new.span, interpolated: false, secret: false };
                 let key = Key { name: (*step).to_owned(), span: new.span };
                 child.set(rest, new)?;
                 entries.push((key, child));
@@ -174,7 +186,7 @@ fn raw_to_node(raw: Spanned<Raw>, source: usize, diags: &mut Diagnostics) -> Nod
         Raw::List(items) => Value::List(items.into_iter().map(|item| raw_to_node(item, source, diags)).collect()),
         Raw::Map(entries) => Value::Map(unique_entries(entries, source, diags)),
     };
-    Node { value, span, interpolated: false }
+    Node { value, span, interpolated: false, secret: false }
 }
 
 fn unique_entries(entries: Vec<(Spanned<String>, Spanned<Raw>)>, source: usize, diags: &mut Diagnostics) -> Vec<(Key, Node)> {

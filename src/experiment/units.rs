@@ -15,6 +15,9 @@ macro_rules! quantity {
     ($name:ident, $expected:literal, $pattern:literal $(, $scaled:expr)?) => {
         impl Decode for $name {
             fn decode(node: &Node, diags: &mut Diagnostics) -> Option<Self> {
+                if node.shows_secret($expected, diags) {
+                    return None;
+                }
                 let text = match &node.value {
                     Value::Text(_) | Value::Int(_) | Value::Float(_) => node.scalar().unwrap_or_default(),
                     _ => {

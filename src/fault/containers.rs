@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use bollard::models::ContainerInspectResponse;
+use futures_util::FutureExt;
 use rand::seq::SliceRandom;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,7 @@ use crate::experiment::decode::Record;
 use crate::experiment::diagnostic::{Diagnostics, Span};
 use crate::journal::event::When;
 use crate::plan::{Plan, RuntimePlan};
+use crate::run::hold;
 use crate::run::world::World;
 use crate::runtime::docker::DockerRuntime;
 use crate::runtime::docker::address::Address;
@@ -39,6 +41,8 @@ pub trait Act: Sync {
     const EVENTS: &'static [&'static str];
     /// The process ends by it, and that is no crash.
     const ENDS_PROCESS: bool = false;
+    /// Somebody who undoes it while it is held spoils it.
+    const IS_WATCHED: bool = true;
 
     fn which(&self) -> &Containers;
     /// For `chaos plan`: what is done to them.
@@ -65,6 +69,10 @@ pub trait Act: Sync {
     fn strike(&self, engine: &Engine, id: &str, saved: &Self::Saved) -> impl Future<Output = Result<(), String>> + Send;
     /// The container as it is now; `None` when it is gone.
     fn look(&self, engine: &Engine, container: Option<&Container>, saved: &Self::Saved) -> impl Future<Output = Seen> + Send;
+    /// As `look`, again and again while it is held: what the engine says at once.
+    fn still(&self, engine: &Engine, container: Option<&Container>, saved: &Self::Saved) -> impl Future<Output = Seen> + Send {
+        self.look(engine, container, saved)
+    }
     /// Idempotent. `None` when the container is gone. What was done, as a sentence.
     fn restore(
         engine: &Engine,
@@ -91,6 +99,7 @@ pub struct Item<S> {
 
 impl<A: Act + Record> Fault for A {
     type Undo = Undo<A::Saved>;
+    const IS_WATCHED: bool = A::IS_WATCHED;
 
     fn validate(&self, place: Span, diags: &mut Diagnostics) {
         self.which().validate(place, diags);
@@ -137,6 +146,10 @@ impl<A: Act + Record> Fault for A {
 
     async fn observe(&self, world: &World, name: &str, when: When) -> Observation {
         observe(self, world, name, when).await
+    }
+
+    async fn still(&self, world: &World, name: &str) -> Observation {
+        still(self, world, name).await
     }
 
     async fn revert(undo: &Self::Undo, _world: &World, _name: &str) -> Result<Reverted, FaultError> {
@@ -223,11 +236,47 @@ pub async fn inject<A: Act>(act: &A, world: &World, name: &str) -> Result<(), Fa
             tokio::time::sleep(act.which().gap.0).await;
         }
         act.strike(engine, &item.id, &item.saved).await.map_err(|why| named(item, why))?;
-        tokio::time::sleep(act.held().unwrap_or_default()).await;
+        let look = || async { still_at(act, engine, item).await }.boxed();
+        hold::watch(world, name, &item.identity.name, act.held().unwrap_or_default(), look).await;
         let now = find(engine, item).await.map_err(|why| named(item, why.to_string()))?;
         A::restore(engine, now.as_ref(), &item.saved).await.map_err(|why| named(item, why))?;
     }
     Ok(())
+}
+
+/// What is seen of all of them while they are held.
+pub async fn still<A: Act>(act: &A, world: &World, name: &str) -> Observation {
+    let (undo, engine) =
+        match prepared::<A>(world, name).and_then(|undo| Ok((undo, docker(world)?.engine().map_err(FaultError::Failed)?))) {
+            Ok(both) => both,
+            Err(error) => return Observation::unknown(error.to_string()),
+        };
+    let looks = undo.items.iter().map(|item| async move { (item.identity.name.clone(), still_at(act, engine, item).await) });
+    let (mut broken, mut told) = (0.0, Vec::new());
+    for (name, seen) in futures_util::future::join_all(looks).await {
+        match seen {
+            Observation::Unknown { why } => return Observation::unknown(format!("{name}: {why}")),
+            Observation::Intact { detail } => told.push(format!("{name}: {detail}")),
+            Observation::Broken { strength, detail } => {
+                broken += strength;
+                told.push(format!("{name}: {detail}"));
+            }
+        }
+    }
+    Observation::broken(broken / undo.items.len().max(1) as f64, told.join("; "))
+}
+
+/// One of them alone, while it is held.
+async fn still_at<A: Act>(act: &A, engine: &Engine, item: &Item<A::Saved>) -> Observation {
+    let container = match find(engine, item).await {
+        Ok(container) => container,
+        Err(error) => return Observation::unknown(error.to_string()),
+    };
+    match act.still(engine, container.as_ref(), &item.saved).await {
+        Seen::Whole(how) => Observation::intact(how),
+        Seen::Broken(how) => Observation::broken(1.0, how),
+        Seen::Unknown(why) => Observation::unknown(why),
+    }
 }
 
 /// The container of an item, or the one that has come in its place.

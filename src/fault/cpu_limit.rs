@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::containers::{Act, Container, Seen, runs};
-use super::limits::{Limits, in_the_kernel};
+use super::limits::{Limits, in_the_kernel, still};
 use crate::experiment::units::Time;
 use crate::record;
 use crate::runtime::docker::engine::Engine;
@@ -20,6 +20,9 @@ record! {
         containers: Containers = Containers::default(),
     }
 }
+
+/// Shares of a CPU are kept as whole numbers of its time.
+const ROUNDING: f64 = 0.001;
 
 impl Act for CpuLimit {
     type Saved = Limits;
@@ -68,6 +71,13 @@ impl Act for CpuLimit {
             Ok(_) => Seen::Unknown(format!("{text}, but the container has used no CPU since")),
             Err(why) => Seen::Unknown(why),
         }
+    }
+
+    async fn still(&self, _engine: &Engine, container: Option<&Container>, _saved: &Limits) -> Seen {
+        let Some(container) = container else { return Seen::Broken("it is gone".to_owned()) };
+        let now = Limits::of(container).cpus();
+        let text = now.map_or_else(|| "it may use all CPUs".to_owned(), |cpus| format!("it may use {cpus} CPUs"));
+        still(text, now.is_some_and(|cpus| cpus <= self.cpus + ROUNDING))
     }
 
     async fn restore(engine: &Engine, container: Option<&Container>, saved: &Limits) -> Result<String, String> {

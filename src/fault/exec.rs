@@ -1,13 +1,13 @@
 //! A command of the user's, with a command that puts things back and one that proves it.
 
-use std::process::Stdio;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::process::Command;
 
+use super::command::{end_all, execute, mark};
 use super::{CauseEnds, Fault, FaultError, Lasts, Observation, Reverted};
-use crate::driver::template::bounded;
+use crate::crash;
+use crate::experiment::command_line::CommandLine;
 use crate::experiment::diagnostic::{Diagnostics, Span};
 use crate::experiment::units::{Time, WallTime};
 use crate::journal::event::When;
@@ -19,11 +19,11 @@ record! {
     /// Runs a command of yours.
     pub struct Exec {
         /// The program and its arguments; with `shell: true` one text for `sh -c`.
-        command: Vec<String>,
+        command: CommandLine,
         /// Puts things back. It must do no harm when there is nothing to put back.
-        revert: Vec<String> = Vec::new(),
+        revert: CommandLine = CommandLine::default(),
         /// Exits 0 while things are broken and otherwise while they are not: the proof. Without it the run cannot pass.
-        proof: Vec<String> = Vec::new(),
+        proof: CommandLine = CommandLine::default(),
         /// Give each text to a shell.
         shell: bool = false,
         /// How long things stay broken.
@@ -42,6 +42,7 @@ pub struct Undo {
 
 impl Fault for Exec {
     type Undo = Undo;
+    const OUTLIVES_TARGET: bool = true;
 
     fn validate(&self, place: Span, diags: &mut Diagnostics) {
         for (what, command) in [("command", &self.command), ("revert", &self.revert), ("proof", &self.proof)] {
@@ -53,10 +54,6 @@ impl Fault for Exec {
 
     fn needs_process(&self) -> bool {
         false
-    }
-
-    fn outlives_target(&self) -> bool {
-        true
     }
 
     fn touches(&self, _plan: &Plan) -> Vec<String> {
@@ -74,11 +71,12 @@ impl Fault for Exec {
     }
 
     async fn prepare(&self, _world: &World, _name: &str) -> Result<Undo, FaultError> {
-        Ok(Undo { revert: self.revert.clone(), shell: self.shell, timeout: self.timeout })
+        Ok(Undo { revert: self.revert.0.clone(), shell: self.shell, timeout: self.timeout })
     }
 
-    async fn inject(&self, _world: &World, _name: &str) -> Result<(), FaultError> {
-        let (succeeded, said) = execute(&self.command, self.shell, self.timeout.0).await.map_err(FaultError::Failed)?;
+    async fn inject(&self, world: &World, name: &str) -> Result<(), FaultError> {
+        let mark = mark(world, name);
+        let (succeeded, said) = execute(&self.command, self.shell, Some(&mark), self.timeout.0).await.map_err(FaultError::Failed)?;
         if succeeded { Ok(()) } else { Err(FaultError::Failed(format!("`{}` failed: {said}", self.command.join(" ")))) }
     }
 
@@ -86,34 +84,34 @@ impl Fault for Exec {
         if self.proof.is_empty() {
             return Observation::unknown("no `proof` command says whether things are broken");
         }
-        match execute(&self.proof, self.shell, self.timeout.0).await {
+        match execute(&self.proof, self.shell, None, self.timeout.0).await {
             Ok((true, said)) => Observation::broken(1.0, format!("the proof exits 0 {said}")),
             Ok((false, said)) => Observation::intact(format!("the proof does not exit 0 {said}")),
             Err(error) => Observation::unknown(error),
         }
     }
 
-    async fn revert(undo: &Undo, _world: &World, _name: &str) -> Result<Reverted, FaultError> {
-        if undo.revert.is_empty() {
-            return Ok(Reverted("there is nothing to put back".into()));
-        }
-        match execute(&undo.revert, undo.shell, undo.timeout.0).await.map_err(FaultError::Failed)? {
-            (true, said) => Ok(Reverted(format!("`{}` {said}", undo.revert.join(" ")))),
-            (false, said) => Err(FaultError::Failed(format!("`{}` failed: {said}", undo.revert.join(" ")))),
+    async fn revert(undo: &Undo, world: &World, name: &str) -> Result<Reverted, FaultError> {
+        // One that came to its end has left what it meant to leave; of one that was cut short nothing may go on.
+        let cut_short = world.journal.read(|r| r.fault(name).is_none_or(|f| f.injected_t.is_none() || f.error.is_some()));
+        let ended = if cut_short { end_all(&mark(world, name)).await } else { Ok(0) };
+        crash::point("command_ended");
+        let back = put_back(undo).await?;
+        // What goes on may break it again: it is tried again, and told.
+        match ended.map_err(FaultError::Failed)? {
+            0 => Ok(Reverted(back)),
+            processes => Ok(Reverted(format!("its command was still at work ({processes} processes), and was ended; {back}"))),
         }
     }
 }
 
-/// Whether it exited with 0, and its last words. It is killed when its time is over.
-async fn execute(command: &[String], shell: bool, within: Duration) -> Result<(bool, String), String> {
-    let words: Vec<&str> = if shell { vec!["sh", "-c"] } else { Vec::new() };
-    let words: Vec<&str> = words.into_iter().chain(command.iter().map(String::as_str)).collect();
-    let Some((program, arguments)) = words.split_first() else { return Err("there is no command".to_owned()) };
-    let running = Command::new(program).args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
-    let output = tokio::time::timeout(within, running)
-        .await
-        .map_err(|_| format!("`{}` took longer than {} s", command.join(" "), within.as_secs_f64()))?
-        .map_err(|e| format!("`{program}` cannot be run: {e}"))?;
-    let said = String::from_utf8_lossy(if output.stderr.is_empty() { &output.stdout } else { &output.stderr }).trim().to_owned();
-    Ok((output.status.success(), bounded(&format!("({}) {said}", output.status))))
+async fn put_back(undo: &Undo) -> Result<String, FaultError> {
+    if undo.revert.is_empty() {
+        return Ok("there is nothing to put back".into());
+    }
+    let command = undo.revert.join(" ");
+    match execute(&undo.revert, undo.shell, None, undo.timeout.0).await.map_err(FaultError::Failed)? {
+        (true, said) => Ok(format!("`{command}` {said}")),
+        (false, said) => Err(FaultError::Failed(format!("`{command}` failed: {said}"))),
+    }
 }

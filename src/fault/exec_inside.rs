@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::containers::{Act, Container, Seen, runs};
 use crate::driver::template::bounded;
+use crate::experiment::command_line::CommandLine;
 use crate::experiment::units::{Time, WallTime};
 use crate::record;
 use crate::runtime::docker::engine::Engine;
@@ -15,11 +16,11 @@ record! {
     /// Runs a command of yours inside containers, as their own user. There is no shell unless you call one.
     pub struct ExecInside {
         /// The program and its arguments.
-        command: Vec<String>,
+        command: CommandLine,
         /// Puts things back. It must do no harm when there is nothing to put back.
-        revert: Vec<String> = Vec::new(),
+        revert: CommandLine = CommandLine::default(),
         /// Exits 0 while things are broken and otherwise while they are not: the proof. Without it the run cannot pass.
-        proof: Vec<String> = Vec::new(),
+        proof: CommandLine = CommandLine::default(),
         /// How long things stay broken.
         r#for: Time,
         /// How long a command may take.
@@ -53,13 +54,18 @@ impl Act for ExecInside {
         Some(self.r#for.0)
     }
 
+    /// An engine ends no command: one that was begun goes on.
+    fn may_come_late(&self) -> Duration {
+        self.timeout.0 + Duration::from_secs(1)
+    }
+
     fn check(&self) -> Result<(), &'static str> {
         if self.command.is_empty() { Err("expected a `command`: [program, argument, …]") } else { Ok(()) }
     }
 
     fn save(&self, container: &Container) -> Result<Saved, String> {
         if runs(container) {
-            Ok(Saved { revert: self.revert.clone(), timeout: self.timeout })
+            Ok(Saved { revert: self.revert.0.clone(), timeout: self.timeout })
         } else {
             Err("it does not run".to_owned())
         }

@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 
 use super::{CauseEnds, Fault, FaultError, Lasts, Observation, Reverted};
 use crate::driver::Method;
+use crate::driver::request::SMALL_TIMEOUT;
 use crate::driver::template::as_text;
 use crate::experiment::diagnostic::{Diagnostics, Span};
 use crate::experiment::units::Time;
@@ -54,6 +55,9 @@ record! {
 #[derive(Serialize, Deserialize)]
 pub struct Undo {
     revert: Option<Call>,
+    /// A request that was cut off may still be acted upon for so long.
+    #[serde(default)]
+    late_s: f64,
 }
 
 impl Fault for Http {
@@ -87,7 +91,8 @@ impl Fault for Http {
     }
 
     async fn prepare(&self, _world: &World, _name: &str) -> Result<Undo, FaultError> {
-        Ok(Undo { revert: self.revert.clone() })
+        let late_s = if self.revert.is_some() { SMALL_TIMEOUT.as_secs_f64() } else { 0.0 };
+        Ok(Undo { revert: self.revert.clone(), late_s })
     }
 
     async fn inject(&self, world: &World, _name: &str) -> Result<(), FaultError> {

@@ -3,7 +3,7 @@
 use bollard::models::{ContainerUpdateBody, HostConfig};
 use serde::{Deserialize, Serialize};
 
-use super::containers::Container;
+use super::containers::{Container, Seen};
 use crate::runtime::docker::engine::Engine;
 
 /// The limits of a container before a fault; 0 where there was none.
@@ -70,6 +70,11 @@ impl Limits {
             (nano, _) => Some(nano as f64 / 1e9),
         }
     }
+}
+
+/// What the engine says at once of a limit that is held; the kernel's own figures take a second.
+pub fn still(text: String, is_lowered: bool) -> Seen {
+    if is_lowered { Seen::Broken(text) } else { Seen::Whole(text) }
 }
 
 /// Microseconds, the kernel's own.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bollard::models::ContainerUpdateBody;
 
 use super::containers::{Act, Container, Seen, comes_back, runs, start_again};
-use super::limits::{Limits, in_the_kernel};
+use super::limits::{Limits, in_the_kernel, still};
 use crate::experiment::units::{Bytes, Time, WallTime};
 use crate::record;
 use crate::runtime::docker::engine::{CallError, Engine};
@@ -102,6 +102,18 @@ impl Act for MemoryLimit {
             return Seen::Whole(text);
         }
         if now.memory == saved.memory { Seen::Broken(format!("{text}, and the kernel's is {}", Bytes(kernel))) } else { Seen::Broken(text) }
+    }
+
+    async fn still(&self, _engine: &Engine, container: Option<&Container>, saved: &Limits) -> Seen {
+        let Some(container) = container else { return Seen::Broken("it is gone".to_owned()) };
+        if !runs(container) {
+            return Seen::Broken("it does not run".to_owned());
+        }
+        let now = Limits::of(container).memory;
+        let text = if now == 0 { "it has no memory limit".to_owned() } else { format!("its limit is {}", Bytes(now as u64)) };
+        // Where the kernel is made to kill, the limit follows what is in use.
+        let is_lowered = self.to.filter(|_| !self.until_oom).map_or(now != saved.memory, |to| now > 0 && now as u64 <= to.0);
+        still(text, is_lowered)
     }
 
     async fn restore(engine: &Engine, container: Option<&Container>, saved: &Limits) -> Result<String, String> {

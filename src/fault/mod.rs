@@ -124,6 +124,10 @@ pub struct Reverted(pub String);
 pub trait Fault: Record {
     /// What `revert` will need, as data: another process may use it, a week later.
     type Undo: Serialize + DeserializeOwned + Send + Sync;
+    /// What it changes is still changed when a target that was started for the run has ended with it.
+    const OUTLIVES_TARGET: bool = false;
+    /// Somebody else could undo it while it is held, so that it is looked at all the time.
+    const IS_WATCHED: bool = true;
     /// Problems with the settings, at the fault's place in the file.
     fn validate(&self, _place: Span, _diags: &mut Diagnostics) {}
     /// It stops, starts or limits the target's process, or its containers.
@@ -134,10 +138,6 @@ pub trait Fault: Record {
     }
     /// The target's process ends by it, and that is no crash.
     fn ends_process(&self) -> bool {
-        false
-    }
-    /// What it changes is still changed when a target that was started for the run has ended with it.
-    fn outlives_target(&self) -> bool {
         false
     }
     /// How long the target may take to be seen as itself again after the fault.
@@ -164,6 +164,10 @@ pub trait Fault: Record {
     fn inject(&self, world: &World, name: &str) -> impl Future<Output = Result<(), FaultError>> + Send;
     /// Looks at the effect from the outside: the process, the socket, the target's own account; never the call's return.
     fn observe(&self, world: &World, name: &str, when: When) -> impl Future<Output = Observation> + Send;
+    /// As `observe` during the fault, again and again while it is held: a look that costs the target nothing.
+    fn still(&self, world: &World, name: &str) -> impl Future<Output = Observation> + Send {
+        self.observe(world, name, When::During)
+    }
     /// Idempotent: right after a full, half or no injection.
     fn revert(undo: &Self::Undo, world: &World, name: &str) -> impl Future<Output = Result<Reverted, FaultError>> + Send;
 }
@@ -202,8 +206,9 @@ macro_rules! faults {
             pub fn ends_process(&self) -> bool {
                 match self { $(Self::$ty(fault) => fault.ends_process()),* }
             }
-            pub fn outlives_target(&self) -> bool {
-                match self { $(Self::$ty(fault) => fault.outlives_target()),* }
+            /// A kind that nobody here knows may be about anything.
+            pub fn outlives_target(kind: &str) -> bool {
+                match kind { $(stringify!($module) => <$module::$ty as Fault>::OUTLIVES_TARGET,)* _ => true }
             }
             pub fn back_within(&self) -> Duration {
                 match self { $(Self::$ty(fault) => Fault::back_within(fault)),* }
@@ -228,6 +233,12 @@ macro_rules! faults {
             }
             pub async fn observe(&self, world: &World, name: &str, when: When) -> Observation {
                 match self { $(Self::$ty(fault) => fault.observe(world, name, when).await),* }
+            }
+            pub fn is_watched(&self) -> bool {
+                match self { $(Self::$ty(_) => <$module::$ty as Fault>::IS_WATCHED),* }
+            }
+            pub async fn still(&self, world: &World, name: &str) -> Observation {
+                match self { $(Self::$ty(fault) => fault.still(world, name).await),* }
             }
             /// Reverts a fault of a kind from what the journal holds; its settings are not needed.
             pub async fn revert(kind: &str, undo: &Json, world: &World, name: &str) -> Result<Reverted, FaultError> {
@@ -279,6 +290,7 @@ faults! {
     fill_disk => FillDisk,
 }
 
+mod command;
 pub mod containers;
 mod limits;
 

@@ -91,6 +91,19 @@ impl Fault for Pause {
         if world.runtime.docker().is_some() { containers::observe(&Freeze(self), world, name, when).await } else { process(world).await }
     }
 
+    /// Without asking the target: what it is asked it would have to answer afterwards.
+    async fn still(&self, world: &World, name: &str) -> Observation {
+        if world.runtime.docker().is_some() {
+            return containers::still(&Freeze(self), world, name).await;
+        }
+        let Some(pid) = world.runtime.pid() else { return Observation::unknown("the target has no process") };
+        match world.runtime.is_stopped(pid) {
+            Some(true) => Observation::broken(1.0, format!("process {pid} is stopped")),
+            Some(false) => Observation::intact(format!("process {pid} goes on")),
+            None => Observation::unknown(format!("the state of process {pid} cannot be read")),
+        }
+    }
+
     async fn revert(undo: &Undo, world: &World, _name: &str) -> Result<Reverted, FaultError> {
         let (pid, start_ticks) = match undo {
             Undo::Containers(undo) => return containers::revert::<Freeze<'_>>(undo).await,

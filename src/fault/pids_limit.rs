@@ -5,7 +5,7 @@ use std::time::Duration;
 use bollard::models::ContainerUpdateBody;
 
 use super::containers::{Act, Container, Seen, runs};
-use super::limits::{Limits, in_the_kernel};
+use super::limits::{Limits, in_the_kernel, still};
 use crate::experiment::units::Time;
 use crate::record;
 use crate::runtime::docker::engine::Engine;
@@ -65,6 +65,13 @@ impl Act for PidsLimit {
             Ok((_, pids, _)) => Seen::Unknown(format!("the engine says {}, and the kernel {pids:?}", Limits::of(container).pids)),
             Err(why) => Seen::Unknown(why),
         }
+    }
+
+    async fn still(&self, _engine: &Engine, container: Option<&Container>, _saved: &Limits) -> Seen {
+        let Some(container) = container else { return Seen::Broken("it is gone".to_owned()) };
+        let now = Limits::of(container).pids;
+        let text = if now == 0 { "it may have any number of processes".to_owned() } else { format!("it may have {now} processes") };
+        still(text, now > 0 && now <= i64::from(self.to))
     }
 
     async fn restore(engine: &Engine, container: Option<&Container>, saved: &Limits) -> Result<String, String> {

@@ -13,6 +13,7 @@ use crate::experiment::units::{Time, WallTime};
 use crate::record;
 use crate::runtime::docker::engine::{CallError, Engine, ask};
 use crate::runtime::docker::select::{self, Containers, Identity};
+use crate::secret::sealed::Sealed;
 
 record! {
     /// Removes containers that Compose made, as a `docker rm --force` by mistake would; their volumes stay.
@@ -26,7 +27,7 @@ record! {
     }
 }
 
-/// All that makes the container again.
+/// All that makes the container again, its environment included.
 #[derive(Serialize, Deserialize)]
 pub struct Recipe {
     name: String,
@@ -35,9 +36,11 @@ pub struct Recipe {
 }
 
 impl Act for Remove {
-    type Saved = Recipe;
+    type Saved = Sealed<Recipe>;
     const EVENTS: &'static [&'static str] = &["destroy"];
     const ENDS_PROCESS: bool = true;
+    /// Whoever made it may bring it back at any time: that is a recovery, and no lapse.
+    const IS_WATCHED: bool = false;
 
     fn which(&self) -> &Containers {
         &self.containers
@@ -55,19 +58,19 @@ impl Act for Remove {
         self.ready_within.0
     }
 
-    fn save(&self, container: &Container) -> Result<Recipe, String> {
+    fn save(&self, container: &Container) -> Result<Sealed<Recipe>, String> {
         comes_back(container)?;
         if !Identity::of(container).made_by_compose() {
             return Err("it was not made by Compose: what was written inside it would be lost, and nothing says how to make it again".to_owned());
         }
-        Recipe::of(container)
+        Recipe::of(container).map(Sealed)
     }
 
-    async fn strike(&self, engine: &Engine, id: &str, _saved: &Recipe) -> Result<(), String> {
+    async fn strike(&self, engine: &Engine, id: &str, _saved: &Sealed<Recipe>) -> Result<(), String> {
         Ok(engine.remove(id).await?)
     }
 
-    async fn look(&self, _engine: &Engine, container: Option<&Container>, _saved: &Recipe) -> Seen {
+    async fn look(&self, _engine: &Engine, container: Option<&Container>, _saved: &Sealed<Recipe>) -> Seen {
         match container {
             Some(container) if super::containers::runs(container) => Seen::Whole(format!("runs ({:.12})", select::id(container))),
             Some(_) => Seen::Broken("it does not run".to_owned()),
@@ -75,7 +78,7 @@ impl Act for Remove {
         }
     }
 
-    async fn restore(engine: &Engine, container: Option<&Container>, saved: &Recipe) -> Result<String, String> {
+    async fn restore(engine: &Engine, container: Option<&Container>, saved: &Sealed<Recipe>) -> Result<String, String> {
         if container.is_some() {
             return Ok(start_again(engine, container).await?.unwrap_or_else(|| "was brought back already".to_owned()));
         }

@@ -39,6 +39,8 @@ pub struct Undo {}
 
 impl Fault for Spike {
     type Undo = Undo;
+    /// Its users are chaos' own.
+    const IS_WATCHED: bool = false;
 
     fn validate(&self, place: Span, diags: &mut Diagnostics) {
         if self.users == 0 || self.users > MOST_USERS || self.r#for.0.is_zero() {

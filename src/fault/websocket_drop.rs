@@ -37,6 +37,9 @@ pub enum HowMany {
 
 impl Decode for HowMany {
     fn decode(node: &Node, diags: &mut Diagnostics) -> Option<Self> {
+        if node.shows_secret("a number of listeners", diags) {
+            return None;
+        }
         let text = node.scalar().unwrap_or_default();
         let found = match text.as_str() {
             "all" => Some(Self::All),
@@ -153,6 +156,18 @@ impl Fault for WebsocketDrop {
             When::During => self.seen_gone(world, name),
             When::After => seen_back(world, name),
         }
+    }
+
+    /// That a server lets go of a client whom it does not hear is no lapse: the client is still away.
+    async fn still(&self, world: &World, name: &str) -> Observation {
+        let victims = prepared(world, name);
+        let is_away = |victim: &&Victim| {
+            let now = world.shop.listeners.now(&victim.name).unwrap_or_default();
+            if self.how == How::Stall { now.stalled } else { !now.connected }
+        };
+        let away = victims.iter().filter(is_away).count();
+        let told = format!("{away} of {} listeners are away", victims.len());
+        Observation::broken(away as f64 / victims.len().max(1) as f64, told)
     }
 
     async fn revert(_undo: &Undo, world: &World, name: &str) -> Result<Reverted, FaultError> {

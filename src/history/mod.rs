@@ -13,6 +13,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params, params_from_iter};
 
 use crate::journal;
+use crate::private;
 use crate::report::result::RunResult;
 use crate::run::outcome::Outcome;
 use crate::seed::fnv;
@@ -119,6 +120,7 @@ impl History {
     }
 
     fn connect(path: &Path, reports: &Path) -> rusqlite::Result<Self> {
+        private::touch(path).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
         let db = Connection::open(path)?;
         db.busy_timeout(std::time::Duration::from_secs(10))?;
         db.pragma_update(None, "journal_mode", "WAL")?;

@@ -3,11 +3,11 @@
 //! Each reader takes one kind of record apart into [`Fact`]s; [`timeline`] puts them on one line of time and groups what is one
 //! event; [`write`] makes the experiment. A new kind of record is one file with a reader, and one line in [`read`].
 
-mod access;
-mod docker;
+pub(crate) mod access;
+pub(crate) mod docker;
 mod lines;
-mod logs;
-mod prometheus;
+pub(crate) mod logs;
+pub(crate) mod prometheus;
 mod stamp;
 mod timeline;
 mod write;

@@ -7,6 +7,12 @@ use super::{Clock, Fact, Post, Read, What, quote, stamp};
 
 type Sample = (Timestamp, f64);
 
+/// More submissions in a second than any generation backend takes.
+const MOST_PER_S: f64 = 1_000.0;
+
+/// No experiment has more arrivals: an hour at that rate is more than any generation backend has seen.
+const MOST_ARRIVALS: f64 = 1e6;
+
 /// One series, its samples in order.
 struct Series<'a> {
     name: &'a str,
@@ -74,12 +80,28 @@ impl Series<'_> {
 
     /// A counter tells how many came between two samples, and no more.
     fn arrivals(&self, read: &mut Read, endpoint: &str) {
+        let told_before = read.facts.len();
         for pair in self.samples.windows(2) {
             let ((since, before), (_, now)) = (pair[0], pair[1]);
             // A counter that has fallen began anew.
             let came = if now < before { now } else { now - before };
             let span = pair[1].0.duration_since(since).as_millis_f64();
-            for n in 0..came.min(1e6) as u64 {
+            // One that is no number, runs backwards in time, or races, counts something else.
+            let is_sane = before >= 0.0 && now >= 0.0 && span > 0.0 && came / span * 1e3 <= MOST_PER_S;
+            let (seconds, name, source) = (span / 1e3, self.name, &self.source);
+            if !is_sane {
+                read.doubts.push(format!(
+                    "{name} goes from {before} to {now} within {seconds} s, which no server takes ({source}): were there arrivals?"
+                ));
+                return;
+            }
+            if read.facts.len() as f64 + came > MOST_ARRIVALS {
+                read.doubts.push(format!(
+                    "{name} goes from {before} to {now} within {seconds} s ({source}): with what came before, more than {MOST_ARRIVALS} arrivals; those of this series are left out. Export the time of the incident only"
+                ));
+                return read.facts.truncate(told_before);
+            }
+            for n in 0..came as u64 {
                 let ms = since.as_millisecond() + (span * (n as f64 + 0.5) / came) as i64;
                 let at = Timestamp::from_millisecond(ms).unwrap_or(since);
                 let post = Post { path: endpoint.to_owned(), job: Map::new(), status: None, known_by: Clock::Counter };
@@ -92,6 +114,14 @@ impl Series<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Samples that lie years apart make a slow rate of very many.
+    #[test]
+    fn a_counter_over_years_is_a_doubt_and_no_flood() {
+        let text = r#"{"data":{"result":[{"metric":{"__name__":"http_requests_total","method":"POST"},"values":[[17950,"6.4e9"],[1795256145,"2.3e10"]]}]}}"#;
+        let read = read("range.json", text).unwrap();
+        assert!(read.facts.is_empty() && read.doubts[0].contains("more than 1000000 arrivals"), "{:?}", read.doubts);
+    }
 
     #[test]
     fn changes_of_series_are_facts() {
@@ -111,5 +141,22 @@ mod tests {
             .collect();
         assert_eq!(counted, [1250, 3750, 6250, 8750]);
         assert!(read("x", r#"{"data":{"result":{}}}"#).is_err());
+    }
+
+    #[test]
+    fn a_counter_of_nonsense_is_a_doubt_and_no_flood() {
+        for values in [
+            r#"[[1795478400,"10"],[1795478410,"1e300"]]"#,
+            r#"[[1795478400,"10"],[1795478410,"NaN"]]"#,
+            r#"[[1795478400,"-5"],[1795478410,"4"]]"#,
+            r#"[[1795478410,"1"],[1795478410,"4"]]"#,
+            r#"[[1795478400,"0"],[1795478410,"900000"]]"#,
+        ] {
+            let text = format!(
+                r#"{{"data":{{"resultType":"matrix","result":[{{"metric":{{"__name__":"http_requests_total","method":"POST","endpoint":"/jobs"}},"values":{values}}}]}}}}"#
+            );
+            let read = read("range.json", &text).unwrap();
+            assert_eq!((read.facts.len(), read.doubts.len()), (0, 1), "{values}: {:?}", read.doubts);
+        }
     }
 }

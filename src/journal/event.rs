@@ -238,6 +238,35 @@ pub enum ProcessEvent {
     },
 }
 
+/// How much of a fault was there while it was held.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Held {
+    /// What of it, where its parts are held one after another; otherwise empty.
+    pub part: String,
+    pub planned_s: f64,
+    pub from_t: f64,
+    pub to_t: f64,
+    /// The mean over that time of the share of the stated strength that was seen.
+    pub strength: f64,
+    pub looks: u32,
+    /// When less than what is stated was seen, or it could not be told.
+    pub lapses: Vec<Lapse>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Lapse {
+    pub from_t: f64,
+    pub to_t: f64,
+    pub seen: Observation,
+}
+
+impl Lapse {
+    /// Both tell the same, but for the details.
+    pub fn is_alike(&self, seen: &Observation) -> bool {
+        std::mem::discriminant(&self.seen) == std::mem::discriminant(seen)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
@@ -363,6 +392,11 @@ pub enum Event {
         when: When,
         observation: Observation,
     },
+    /// What was seen of it for as long as it was held.
+    FaultHeld {
+        fault: String,
+        held: Held,
+    },
     /// Its cause is gone: the flood has been sent, the process goes on, the restarted target is ready.
     FaultOver {
         fault: String,
@@ -423,4 +457,22 @@ pub enum Event {
     },
     LoadStopped {},
     RunEnded {},
+}
+
+impl Event {
+    /// Whoever must put things back needs to know it.
+    pub fn is_about_undo(&self) -> bool {
+        matches!(
+            self,
+            Self::RunStarted { .. }
+                | Self::FaultPrepared { .. }
+                | Self::FaultInjecting { .. }
+                | Self::FaultInjected { .. }
+                | Self::FaultReverting { .. }
+                | Self::FaultReverted { .. }
+                | Self::FaultStuck { .. }
+                | Self::FaultSkipped { .. }
+                | Self::RunEnded {}
+        )
+    }
 }

@@ -5,10 +5,14 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use super::event::{Answer, JobNo, JobState, JobView, Tokens, Via, When};
+use super::event::{Answer, Held, JobNo, JobState, JobView, Tokens, Via, When};
 use super::label::Label;
+use crate::driver::template::bounded;
 use crate::experiment::JobShape;
 use crate::fault::Observation;
+
+/// Of an id that people read.
+const SHOWN_ID: usize = 60;
 
 /// Everything that the journal says of one job. A run may have millions of them: what they share is shared, and what few have
 /// stands apart.
@@ -161,11 +165,25 @@ impl JobFacts {
         self.rare.as_ref()?.cancelled.as_ref().map(|(t, error)| (*t, error.as_deref()))
     }
 
+    /// The moments that few jobs have.
+    pub(super) fn rare_times(&mut self) -> Option<impl Iterator<Item = &mut f64>> {
+        let rare = self.rare.as_mut()?;
+        let moments = [&mut rare.missing_t, &mut rare.vanished_t, &mut rare.gave_up_t].into_iter().flatten();
+        Some(moments.chain(rare.cancelled.iter_mut().map(|(t, _)| t)))
+    }
+
     pub fn id(&self) -> Option<&str> {
         match &self.answer {
             Some((_, Answer::Accepted { id })) => Some(id),
             _ => None,
         }
+    }
+
+    /// As it is told to people: short, and without what a terminal would take for a command.
+    pub fn shown_id(&self) -> String {
+        let id = bounded(self.id().unwrap_or("?"));
+        let head: String = id.chars().take(SHOWN_ID).collect();
+        if head.len() < id.len() { format!("{head}…") } else { head }
     }
 
     pub fn accepted(&self) -> bool {
@@ -246,6 +264,8 @@ pub struct FaultFacts {
     pub injected_t: Option<f64>,
     pub error: Option<String>,
     pub observed: BTreeMap<When, (f64, Observation)>,
+    /// What was seen while it was held, or each of its parts.
+    pub held: Vec<Held>,
     /// When its cause was gone.
     pub over_t: Option<f64>,
     pub reverting_t: Option<f64>,

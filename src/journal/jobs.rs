@@ -77,6 +77,27 @@ impl Jobs {
         (end.saturating_sub(begin) as u64, u64::from(wrong_by(end).saturating_sub(wrong_by(begin))))
     }
 
+    /// All but some of them, numbered anew.
+    pub fn without(&self, leaves_out: impl Fn(&JobFacts) -> bool) -> Self {
+        let mut kept = Self { has_results: self.has_results, labels: self.labels.clone(), ..Self::default() };
+        let mut settled: Vec<(f64, bool)> = Vec::new();
+        for job in self.list.iter().filter(|job| !leaves_out(job)) {
+            let number = kept.list.len() as JobNo;
+            let sent = kept.sent.entry(job.load.clone()).or_default();
+            (sent.jobs, sent.latest_t) = (sent.jobs + 1, sent.latest_t.max(job.submitting_t));
+            if !is_done(job, self.has_results) {
+                kept.open.insert(number);
+            }
+            settled.extend(job.went_wrong());
+            let mut job = job.clone();
+            job.number = number;
+            kept.list.push(job);
+        }
+        settled.sort_by(|a, b| a.0.total_cmp(&b.0));
+        settled.into_iter().for_each(|(t, wrong)| kept.settle(t, wrong));
+        kept
+    }
+
     /// Takes in an event that is about a job. An error says that the journal is damaged.
     pub fn apply(&mut self, t: f64, event: &Event) -> Result<(), String> {
         let Some(number) = number(event) else { return Ok(()) };

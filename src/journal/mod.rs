@@ -8,6 +8,7 @@ pub mod label;
 pub mod outage;
 pub mod reader;
 pub mod record;
+pub mod retime;
 pub mod salvage;
 pub mod series;
 pub mod undo;

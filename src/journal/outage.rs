@@ -79,7 +79,8 @@ impl Record {
                 Outage::new(back.unwrap_or(over), format!("the moment that `{name}` was put back"))
             }
         };
-        Some(Outage { t: outage.t.clamp(begin, over), ..outage })
+        // Of a damaged journal the end may lie before the beginning.
+        Some(Outage { t: outage.t.max(begin).min(over.max(begin)), ..outage })
     }
 
     /// The last of the processes that ran when the fault began and ended in its course. One that was started later, and

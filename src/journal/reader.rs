@@ -93,6 +93,9 @@ fn parse(bytes: &[u8]) -> Result<Option<Line>, String> {
     };
     match &line.event {
         Event::RunStarted { schema, .. } if *schema > SCHEMA => Err("it has a later format".to_owned()),
+        Event::RunStarted { plan, .. } if !is_scale(plan.time_scale) => {
+            Err(format!("its `time_scale` is {}: expected a number above 0", plan.time_scale))
+        }
         _ if !(0.0..=LATEST_S).contains(&line.t) => Err(format!("{} s is no moment of a run", line.t)),
         _ => Ok(Some(line)),
     }
@@ -104,7 +107,12 @@ fn time_scale(bytes: &[u8]) -> f64 {
         return 1.0;
     }
     let any: Json = serde_json::from_slice(bytes).unwrap_or_default();
-    any["event"]["run_started"]["plan"]["time_scale"].as_f64().unwrap_or(1.0)
+    any["event"]["run_started"]["plan"]["time_scale"].as_f64().filter(|scale| is_scale(*scale)).unwrap_or(1.0)
+}
+
+/// Times are multiplied with it, and divided by it.
+fn is_scale(scale: f64) -> bool {
+    scale.is_finite() && scale > 0.0
 }
 
 /// A well-formed event of a kind that this version has no name for.

@@ -9,6 +9,7 @@ use super::facts::{ContainerEvent, FaultFacts, Generation, JobFacts, ListenerFac
 use super::jobs::Jobs;
 use super::series::{Detail, Series};
 use super::undo;
+use crate::observe::unread::is_mark;
 use crate::plan::Plan;
 
 /// Log lines kept for each pattern; the rest are counted.
@@ -79,7 +80,7 @@ impl Damage {
 /// How much is kept of a series.
 fn detail(name: &str, judged: &BTreeSet<String>) -> Detail {
     // What is known of the machine and of chaos itself decides whether anything can be judged.
-    let of_ours = name.starts_with("machine.") || name.starts_with("chaos.");
+    let of_ours = name.starts_with("machine.") || name.starts_with("chaos.") || is_mark(name);
     if of_ours || judged.contains(name) { Detail::Every } else { Detail::Outline }
 }
 
@@ -243,6 +244,7 @@ impl Record {
             Event::FaultObserved { fault, when, observation } => {
                 self.fault_mut(fault).observed.insert(*when, (t, observation.clone()));
             }
+            Event::FaultHeld { fault, held } => self.fault_mut(fault).held.push(held.clone()),
             Event::FaultOver { fault } => self.fault_mut(fault).over_t = Some(t),
             Event::FaultReverting { fault } => self.fault_mut(fault).reverting_t = Some(t),
             Event::FaultReverted { fault, how } => self.fault_mut(fault).reverted = Some((t, how.clone())),

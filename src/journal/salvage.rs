@@ -6,12 +6,11 @@ use std::sync::Arc;
 use super::facts::FaultFacts;
 use super::reader;
 use super::record::Record;
-use super::undo::{self, Left, Open};
+use super::undo::{Left, Open};
 use crate::plan::salvage::salvage;
 
-/// The record of a run; of one whose plan cannot be read, as much of the plan as can be. Every undo that can be read is in it.
-pub fn record(path: &Path) -> Record {
-    let left = undo::left(path);
+/// The record of a run; of one whose plan cannot be read, as much of the plan as can be. Everything that is left is in it.
+pub fn record(path: &Path, left: Left) -> Record {
     let mut record = match reader::read(path) {
         Ok(record) => record,
         Err(error) => without_plan(&left, error.to_string()),

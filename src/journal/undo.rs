@@ -43,6 +43,17 @@ impl Left {
     pub fn is_clear(&self) -> bool {
         self.open.is_empty() && (self.unreadable.is_none() || self.ended)
     }
+
+    /// What two accounts of the same run tell together: what either knows to be open, and all of it where one of them is whole.
+    pub fn and(mut self, other: Self) -> Self {
+        let new = other.open.into_iter().filter(|open| self.open.iter().all(|known| known.fault != open.fault));
+        let open: Vec<Open> = new.collect();
+        self.open.extend(open);
+        self.unreadable = self.unreadable.filter(|_| other.unreadable.is_some());
+        self.ended |= other.ended;
+        self.plan = self.plan.or(other.plan);
+        self
+    }
 }
 
 /// A sum over what puts a fault back, so that damage to it is seen before it is used.

@@ -1,7 +1,7 @@
 //! Writes the journal. An event is in the file before what it announces is done.
 
 use std::fs::{File, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -13,12 +13,16 @@ use tokio_util::sync::CancellationToken;
 use super::event::{Event, JobNo, Line};
 use super::record::Record;
 use super::salvage;
+use super::undo::Left;
 use crate::clock::Clock;
-use crate::secret::Redactor;
+use crate::{crash, private, secret};
 
 /// A process that was killed takes a moment to be gone.
 const DIES_WITHIN: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Who puts things back later than this after the start believes no clock.
+const MONTH_S: f64 = 30.0 * 86_400.0;
 
 /// No line is longer.
 const LONGEST_LINE: u64 = 64 << 20;
@@ -34,10 +38,13 @@ pub struct Journal {
 
 struct Inner {
     file: Option<File>,
+    /// Gets the lines that are about putting things back, too.
+    copy: Option<File>,
     record: Record,
-    redactor: Redactor,
     watchers: Vec<UnboundedSender<Line>>,
     error: Option<String>,
+    /// Of the two files, whether the last line may be there by half: the next one must not become a part of it.
+    is_cut: [bool; 2],
 }
 
 impl Journal {
@@ -45,45 +52,41 @@ impl Journal {
     ///
     /// # Errors
     /// When it cannot be created.
-    pub fn create(path: &Path, clock: Clock, redactor: Redactor) -> io::Result<Self> {
-        let file = File::options().create_new(true).append(true).open(path)?;
+    pub fn create(path: &Path, clock: Clock) -> io::Result<Self> {
+        let file = private::options().create_new(true).append(true).open(path)?;
         // For as long as this process lives, so that nobody else goes on with it.
         file.lock()?;
-        Ok(Self::over(Some(file), clock, redactor))
+        Ok(Self::over(Some(file), clock))
     }
 
     /// A journal without a file, for tests in simulated time.
     pub fn in_memory(clock: Clock) -> Self {
-        Self::over(None, clock, Redactor::default())
+        Self::over(None, clock)
     }
 
-    /// Goes on with the journal of a run whose process is gone.
+    /// From now on every line that is about putting things back goes to this file too.
+    pub fn copy_to(&self, file: File) {
+        self.lock().copy = Some(file);
+    }
+
+    /// Goes on with the journal of a run whose process is gone, and with the copy of it. `left` says what the run has left; it
+    /// is asked when nobody writes any more.
     ///
     /// # Errors
     /// A sentence: the run still lives, or its journal cannot be used.
-    pub async fn take_over(path: &Path) -> Result<Self, String> {
-        let failed = |e: io::Error| format!("{} cannot be used: {e}", path.display());
-        let mut file = File::options().read(true).append(true).open(path).map_err(failed)?;
-        let deadline = tokio::time::Instant::now() + DIES_WITHIN;
-        while let Err(error) = file.try_lock() {
-            if tokio::time::Instant::now() >= deadline {
-                return Err(match error {
-                    TryLockError::WouldBlock => {
-                        format!("{} is being written: the run, or its guardian, is still at work", path.display())
-                    }
-                    TryLockError::Error(error) => failed(error),
-                });
-            }
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
-        drop_cut_line(&mut file).map_err(failed)?;
-        let record = salvage::record(path);
-        // The time that has passed since, by the wall clock; never before what the journal has seen.
-        let began: Option<jiff::Timestamp> = record.began.parse().ok();
-        let ago_s = began.map_or(record.now, |began| jiff::Timestamp::now().duration_since(began).as_secs_f64().max(record.now));
+    pub async fn take_over(path: &Path, copy: Option<&Path>, left: impl FnOnce() -> Left) -> Result<Self, String> {
+        let file = locked(path).await?;
+        // Whoever saw that nothing is left removes the copy; the journal goes on without it.
+        let copy = match copy.filter(|copy| copy.exists()) {
+            Some(copy) => locked(copy).await.map(Some).or_else(|error| if copy.exists() { Err(error) } else { Ok(None) })?,
+            None => None,
+        };
+        let record = salvage::record(path, left());
+        let ago_s = seconds_since_start(&record, jiff::Timestamp::now());
         let clock = Clock::started_ago(Duration::try_from_secs_f64(ago_s).unwrap_or_default());
-        let journal = Self::over(Some(file), clock, Redactor::default());
+        let journal = Self::over(Some(file), clock);
         journal.lock().record = record;
+        journal.lock().copy = copy;
         Ok(journal)
     }
 
@@ -91,8 +94,8 @@ impl Journal {
         self.clock
     }
 
-    fn over(file: Option<File>, clock: Clock, redactor: Redactor) -> Self {
-        let inner = Inner { file, record: Record::default(), redactor, watchers: Vec::new(), error: None };
+    fn over(file: Option<File>, clock: Clock) -> Self {
+        let inner = Inner { file, copy: None, record: Record::default(), watchers: Vec::new(), error: None, is_cut: [false; 2] };
         Self { inner: Arc::new(Mutex::new(inner)), clock, broken: CancellationToken::new() }
     }
 
@@ -133,8 +136,9 @@ impl Journal {
     pub fn emit_synced(&self, event: Event) {
         self.emit(event);
         let mut inner = self.lock();
-        if let Some(Err(error)) = inner.file.as_ref().map(File::sync_data) {
-            inner.error = Some(error.to_string());
+        let synced: io::Result<()> = inner.file.iter().chain(&inner.copy).try_for_each(File::sync_data);
+        if let Err(error) = synced {
+            inner.error.get_or_insert_with(|| error.to_string());
             self.broken.cancel();
         }
     }
@@ -142,7 +146,7 @@ impl Journal {
     /// Whether a secret is in this data, which would be masked on its way to the disk.
     pub fn hides(&self, data: &Json) -> bool {
         let mut masked = data.clone();
-        self.lock().redactor.json(&mut masked);
+        secret::known().json(&mut masked);
         masked != *data
     }
 
@@ -179,6 +183,33 @@ impl Journal {
     }
 }
 
+/// By the wall clock, which may have been set meanwhile: never before what the journal has seen, and within a month.
+fn seconds_since_start(record: &Record, now: jiff::Timestamp) -> f64 {
+    let began: Option<jiff::Timestamp> = record.began.parse().ok();
+    let by_clock = began.map(|began| now.duration_since(began).as_secs_f64()).filter(|ago_s| *ago_s < MONTH_S);
+    by_clock.unwrap_or(record.now).max(record.now)
+}
+
+/// A journal of a process that is gone, to go on with.
+async fn locked(path: &Path) -> Result<File, String> {
+    let failed = |e: io::Error| format!("{} cannot be used: {e}", path.display());
+    let mut file = File::options().read(true).append(true).open(path).map_err(failed)?;
+    let deadline = tokio::time::Instant::now() + DIES_WITHIN;
+    while let Err(error) = file.try_lock() {
+        if tokio::time::Instant::now() >= deadline {
+            return Err(match error {
+                TryLockError::WouldBlock => {
+                    format!("{} is being written: the run, or its guardian, is still at work", path.display())
+                }
+                TryLockError::Error(error) => failed(error),
+            });
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    drop_cut_line(&mut file).map_err(failed)?;
+    Ok(file)
+}
+
 /// A process that was killed may have been in the middle of a line.
 fn drop_cut_line(file: &mut File) -> io::Result<()> {
     let (length, mut end) = (file.seek(SeekFrom::End(0))?, Vec::new());
@@ -195,14 +226,25 @@ impl Inner {
             Ok(whole) => whole,
             Err((t, why)) => {
                 // What the run cannot do without ends it; anything else is told instead.
+                let why = secret::masked(&why);
                 let text = format!("an event was left out of the journal: {why}. Please report this: it is a mistake in chaos");
                 let line = Line { t, event: Event::Note { text } };
                 let bytes = serde_json::to_vec(&line).unwrap_or_default();
                 (line, bytes)
             }
         };
-        let result = self.file.as_mut().map_or(Ok(()), |file| file.write_all(&[bytes.as_slice(), b"\n"].concat()));
-        if let Err(error) = result {
+        let whole = [b"\n", bytes.as_slice(), b"\n"].concat();
+        let copy = self.copy.as_mut().filter(|_| line.event.is_about_undo());
+        // One that cannot be written keeps nothing from the other.
+        let [cut, copy_cut] = &mut self.is_cut;
+        let write = |place: &str, file: &mut File, cut: &mut bool| {
+            let written = crash::write_all(place, file, if *cut { &whole } else { &whole[1..] });
+            *cut = written.is_err();
+            written
+        };
+        let journal = self.file.as_mut().map_or(Ok(()), |file| write("journal", file, cut));
+        let copied = copy.map_or(Ok(()), |file| write("copy", file, copy_cut));
+        if let Err(error) = journal.and(copied) {
             self.error.get_or_insert_with(|| error.to_string());
         }
         line
@@ -212,11 +254,9 @@ impl Inner {
     fn readable(&mut self, line: Line) -> Result<(Line, Vec<u8>), (f64, String)> {
         let t = line.t;
         let failed = |e: serde_json::Error| (t, e.to_string());
-        if !self.redactor.is_empty() {
-            let mut value = serde_json::to_value(&line).map_err(failed)?;
-            self.redactor.json(&mut value);
-            let bytes = serde_json::to_vec(&value).map_err(failed)?;
-            return Ok((self.checked(serde_json::from_value(value), &line).map_err(failed)?, bytes));
+        if let Some(masked) = secret::known().typed(&line).map_err(failed)? {
+            let bytes = serde_json::to_vec(&masked).map_err(failed)?;
+            return Ok((self.checked(serde_json::from_value(masked), &line).map_err(failed)?, bytes));
         }
         let bytes = serde_json::to_vec(&line).map_err(failed)?;
         // A number that is not finite is written as `null`, which is no number: only a line with one needs a look.
@@ -231,8 +271,46 @@ impl Inner {
     fn checked(&mut self, read: serde_json::Result<Line>, line: &Line) -> serde_json::Result<Line> {
         read.inspect_err(|why| {
             if matches!(line.event, Event::RunStarted { .. } | Event::FaultPrepared { .. }) {
-                self.error.get_or_insert_with(|| format!("what it must hold could not be read again: {why}"));
+                self.error.get_or_insert_with(|| secret::masked(&format!("what it must hold could not be read again: {why}")));
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The battery of the machine's clock was empty, or somebody set it: the run goes on from where it was.
+    #[test]
+    fn a_clock_that_was_set_meanwhile_is_not_believed() {
+        let record = |began: &str| {
+            let mut record = Record::default();
+            (record.began, record.now) = (began.to_owned(), 40.0);
+            record
+        };
+        let now: jiff::Timestamp = "2026-01-01T00:02:00Z".parse().unwrap();
+        for (began, ago_s) in [
+            ("2026-01-01T00:00:00Z", 120.0),
+            ("2026-01-01T01:00:00Z", 40.0),
+            ("1970-01-01T00:00:07Z", 40.0),
+            ("2020-01-01T00:00:00Z", 40.0),
+            ("no time at all", 40.0),
+        ] {
+            assert_eq!(seconds_since_start(&record(began), now), ago_s, "{began}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_copy_that_is_gone_does_not_keep_anybody_from_the_journal() {
+        let around = tempfile::tempdir().unwrap();
+        let (path, copy) = (around.path().join("events.jsonl"), around.path().join("undo/run-1/events.jsonl"));
+        std::fs::write(&path, "{\"t\":1.0,\"event\":{\"note\":{\"text\":\"x\"}}}\n").unwrap();
+        let journal = Journal::take_over(&path, Some(&copy), Left::default).await.unwrap();
+        journal.emit(Event::Note { text: "taken over".into() });
+        assert!(std::fs::read_to_string(&path).unwrap().contains("taken over"));
+        std::fs::remove_file(&path).unwrap();
+        let Err(error) = Journal::take_over(&path, None, Left::default).await else { panic!("there is no journal") };
+        assert!(error.contains("cannot be used"), "{error}");
     }
 }

@@ -40,7 +40,8 @@ pub fn told(job: &JobFacts, record: &Record, lost: bool, last: &str) -> String {
     format!("chaos stopped following it {since:.1} s after it was accepted, before it had ended ({last}{asked})")
 }
 
-fn followed_until(job: &JobFacts, record: &Record) -> f64 {
+/// Until when it was asked for, or listened to.
+pub fn followed_until(job: &JobFacts, record: &Record) -> f64 {
     job.gave_up_t().unwrap_or_else(|| record.looked_until())
 }
 

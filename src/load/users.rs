@@ -62,7 +62,9 @@ async fn closed_user(shop: Shop, load: LoadPlan, stage: StagePlan, number: u32, 
     let mut client = Client::new(&shop, &load.name, number, load.listen);
     client.patience = load.patience_s.map(Duration::from_secs_f64);
     let end = stage.until_s.map_or(f64::INFINITY, |s| begin + s);
-    if !wait_until(&shop, begin + stage.from_s).await {
+    // When the next job is due: what we are late by ourselves is no time of the target's, and no load that it had.
+    let mut due = begin + stage.from_s;
+    if !wait_until(&shop, due).await {
         return;
     }
     for index in 0.. {
@@ -71,14 +73,14 @@ async fn closed_user(shop: Shop, load: LoadPlan, stage: StagePlan, number: u32, 
         }
         let shape = pick(&load.job, &mut shapes);
         let mark = mark(shop.seed, &load.name, number, index);
-        let pause = match shop.drive(&client, &shape, &mark, shop.clock.now_s()).await {
+        let pause = match shop.drive(&client, &shape, &mark, due).await {
             After::Ended => draw(&mut thoughts, load.think).0,
             After::NotTaken(wait) => draw(&mut thoughts, load.think).0.max(wait.unwrap_or(BACK_OFF)),
             After::RunOver => break,
         };
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = shop.stop.cancelled() => break,
+        due = crate::clock::round_us(shop.clock.now_s() + pause.as_secs_f64());
+        if !wait_until(&shop, due).await {
+            break;
         }
     }
     client.leave(&shop).await;

@@ -145,7 +145,7 @@ impl Candidate {
     /// A path that leads nowhere.
     pub fn apply(&self, tree: &Node, sizes: &Sizes) -> Result<Node, String> {
         let mut tree = tree.clone();
-        let node = |value| Node { value, span: Span::default(), interpolated: false };
+        let node = |value| Node { value, span: Span::default(), interpolated: false, secret: false };
         for amount in sizes.amounts.iter().filter(|amount| self.amounts.contains_key(&amount.path)) {
             let value = self.amount(amount);
             let steps: Vec<&str> = amount.path.split('.').collect();
@@ -172,7 +172,7 @@ pub fn normal(mut tree: Node) -> Node {
         for (_, one) in entries.iter_mut().filter(|(key, _)| key.name == "faults" || key.name == "load") {
             if matches!(one.value, Value::Map(_)) {
                 let span = one.span;
-                *one = Node { value: Value::List(vec![one.clone()]), span, interpolated: false };
+                *one = Node { value: Value::List(vec![one.clone()]), span, interpolated: false, secret: false };
             }
         }
     }

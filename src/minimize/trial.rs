@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Test;
 use super::candidate::Candidate;
 use crate::clock::Clock;
+use crate::private;
 use crate::stats::rate_upper_bound;
 
 /// How one run of a candidate came out.
@@ -155,7 +156,7 @@ impl<R: FnMut(&Candidate) -> Result<Seen, Stop>> Trial<R> {
         let text = serde_json::to_vec_pretty(&self.state).map_err(|e| failed(e.into()))?;
         // A half-written state would cost everything that was found.
         let beside = self.path.with_extension("json.new");
-        std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, &self.path)).map_err(failed)
+        private::write(&beside, text).and_then(|()| std::fs::rename(&beside, &self.path)).map_err(failed)
     }
 }
 

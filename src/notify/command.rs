@@ -6,13 +6,17 @@ use async_trait::async_trait;
 use tokio::io::AsyncWriteExt;
 
 use super::{Channel, Notice};
-use crate::record;
+use crate::experiment::command_line::CommandLine;
+use crate::{record, secret};
+
+/// Of what a program says, as much is told.
+const LONGEST_WORDS: usize = 200;
 
 record! {
     /// A program; no shell.
     pub struct Command {
         /// The program and its arguments.
-        run: Vec<String>,
+        run: CommandLine,
     }
 }
 
@@ -42,8 +46,8 @@ impl Channel for Command {
         if output.status.success() {
             return Ok(());
         }
-        let said = String::from_utf8_lossy(&output.stderr);
-        Err(format!("{program} ended with {}: {}", output.status, said.trim().chars().take(200).collect::<String>()))
+        let said = secret::head(output.stderr.trim_ascii(), LONGEST_WORDS);
+        Err(format!("{program} ended with {}: {said}", output.status))
     }
 
     fn wrong(&self) -> Option<String> {

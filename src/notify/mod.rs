@@ -15,6 +15,7 @@ use serde_json::Value as Json;
 use crate::driver::template::{self, Fill};
 use crate::experiment::decode::At;
 use crate::experiment::diagnostic::Diagnostics;
+use crate::text::is_http_url;
 use crate::{record, words};
 
 /// Nobody waits longer than this to be told.
@@ -170,6 +171,5 @@ async fn post(url: &str, headers: Vec<(String, String)>, body: String) -> Result
 }
 
 fn wrong_url(url: &str) -> Option<String> {
-    let fits = reqwest::Url::parse(url).is_ok_and(|u| matches!(u.scheme(), "http" | "https") && u.has_host());
-    (!fits).then(|| "expected a `url` such as https://host/path".to_owned())
+    (!is_http_url(url)).then(|| "expected a `url` such as https://host/path".to_owned())
 }

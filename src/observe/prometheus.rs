@@ -1,5 +1,6 @@
 //! Reads the Prometheus exposition format. Lines that cannot be read are counted, never dropped in silence.
 
+use crate::secret;
 use std::collections::BTreeMap;
 
 /// The series of one scrape, by canonical name: `name` or `name{a="b",c="d"}` with sorted labels.
@@ -31,7 +32,7 @@ pub fn parse(text: &str) -> Scrape {
             }
             Some(_) => {}
             None => {
-                let malformed = scrape.malformed.get_or_insert_with(|| (0, line.chars().take(120).collect()));
+                let malformed = scrape.malformed.get_or_insert_with(|| (0, secret::head(line.as_bytes(), 120)));
                 malformed.0 += 1;
             }
         }

@@ -1,21 +1,20 @@
 //! Takes a sample of every source at equal distances and writes down what has changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::kept::Kept;
 use super::nvml::Gpus;
 use super::process::Meter;
 use super::prometheus;
+use super::unread::{self, Unread};
 use crate::driver::{Driver, Port};
 use crate::journal::event::Event;
 use crate::journal::writer::Journal;
 use crate::runtime::Runtime;
-
-/// Series of the target's metrics that are kept; buckets of histograms are not among them.
-const MOST_METRICS: usize = 400;
 
 pub struct Sampler {
     pub port: Arc<dyn Port>,
@@ -27,6 +26,8 @@ pub struct Sampler {
     pub meter: Meter,
     pub last: BTreeMap<String, f64>,
     pub types: BTreeMap<String, String>,
+    pub kept: Kept,
+    pub unread: Unread,
 }
 
 impl Sampler {
@@ -64,14 +65,25 @@ impl Sampler {
             Some(Err(error)) => self.gap("queue", error),
             None => {}
         }
+        let mut missing = BTreeSet::new();
         match scrape {
             Some(Ok(text)) => self.metrics(&text, &mut values),
-            Some(Err(error)) => self.gap("metrics", error),
+            Some(Err(error)) => {
+                self.gap("metrics", error);
+                missing.insert(unread::METRICS.to_owned());
+            }
             None => {}
         }
         self.process_and_gpu(&mut values);
         values.insert("jobs.in_flight".to_owned(), self.journal.read(|record| record.in_flight()) as f64);
+        missing.extend(self.last.keys().filter(|name| !values.contains_key(*name) && self.is_marked(name)).cloned());
+        values.extend(self.unread.becomes(missing));
         self.emit_changes(values);
+    }
+
+    /// Of the target's metrics only those that something judges by: with labels, series come and go.
+    fn is_marked(&self, name: &str) -> bool {
+        !unread::is_mark(name) && name.strip_prefix("metric:").is_none_or(|name| self.kept.is_named(name))
     }
 
     fn metrics(&mut self, text: &str, values: &mut BTreeMap<String, f64>) {
@@ -86,6 +98,7 @@ impl Sampler {
         let gpu = &self.driver.gpu;
         let mapped = [
             ("gpu.memory_used_bytes", &gpu.memory_used),
+            ("gpu.memory_reusable_bytes", &gpu.memory_reusable),
             ("gpu.memory_total_bytes", &gpu.memory_total),
             ("gpu.utilization_percent", &gpu.utilization),
             ("gpu.temperature_c", &gpu.temperature),
@@ -98,9 +111,12 @@ impl Sampler {
                 None => {}
             }
         }
-        let kept =
-            scrape.values.into_iter().filter(|(name, value)| !name.contains("_bucket") && value.is_finite()).take(MOST_METRICS);
+        let sound = scrape.values.into_iter().filter(|(name, value)| !name.contains("_bucket") && value.is_finite());
+        let kept = sound.filter(|(name, _)| self.kept.keeps(name));
         values.extend(kept.map(|(name, value)| (format!("metric:{name}"), value)));
+        if let Some(text) = self.kept.news() {
+            self.journal.emit(Event::Note { text });
+        }
     }
 
     fn process_and_gpu(&mut self, values: &mut BTreeMap<String, f64>) {

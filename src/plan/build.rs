@@ -14,8 +14,9 @@ use crate::experiment::diagnostic::{Diagnostics, Span, nearest};
 use crate::experiment::file::Loaded;
 use crate::experiment::units::{Time, TimeRange};
 use crate::experiment::{Arrivals, Baseline, Canary, Effects, Experiment, FaultEntry, Listen, Load, Runtime, Stage, Target};
-use crate::secret::Redactor;
+use crate::secret::{self, Redactor};
 use crate::seed::{Seed, draw};
+use crate::text::is_http_url;
 
 /// The load name of the jobs before the load.
 pub const WARM_UP: &str = "warm-up";
@@ -39,6 +40,8 @@ pub fn build(loaded: &mut Loaded, seed: Seed, beside: &Path) -> Option<Plan> {
     faults.iter().for_each(|fault| known_load(fault.spec.load().filter(|_| !incomplete), &known, diags));
     let checks = checks(experiment, &loads, &faults, incomplete, diags);
     cross_rules(experiment, &runtime, faults.iter().zip(places), diags);
+    let names = loads.iter().map(|l| &l.name).chain(faults.iter().map(|f| &f.name)).chain(checks.iter().map(|c| &c.name));
+    names_are_shown(experiment, names, diags);
     if !diags.is_empty() {
         return None;
     }
@@ -72,6 +75,16 @@ pub fn build(loaded: &mut Loaded, seed: Seed, beside: &Path) -> Option<Plan> {
         plan.warnings.push("target.backend is for the embedded backend only: it is left aside here".to_owned());
     }
     Some(plan)
+}
+
+/// Whatever is in the journal goes by its name, which must be there as it is.
+fn names_are_shown<'a>(experiment: &'a Experiment, names: impl Iterator<Item = &'a String>, diags: &mut Diagnostics) {
+    let secrets = secret::known();
+    for name in std::iter::once(&experiment.name.value).chain(names).filter(|name| secrets.holds(name)) {
+        diags
+            .error(experiment.name.span, format!("the name `{name}` holds a secret"), "names are in every report as they are")
+            .help("give another name to what is called so, with `name:`, or another value to the secret");
+    }
 }
 
 /// As the file says, or as long as the check that may take longest.
@@ -120,8 +133,7 @@ fn runtime(experiment: &Experiment, diags: &mut Diagnostics) -> RuntimePlan {
         }
         return RuntimePlan::Embedded(backend);
     }
-    let is_http = reqwest::Url::parse(&target.url).is_ok_and(|u| matches!(u.scheme(), "http" | "https") && u.has_host());
-    if !is_http {
+    if !is_http_url(&target.url) {
         diags.error(target.url.span, format!("`{}` is no URL", target.url.value), "expected `embedded` or http://host:port");
     }
     if !target.backend.defects.is_empty() || !target.backend.modes.is_empty() {

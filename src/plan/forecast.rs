@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{LoadPlan, Moment, Plan, RuntimePlan};
+use super::{LoadPlan, Moment, Plan, RuntimePlan, looks};
 use crate::experiment::{Arrivals, Baseline};
 use crate::load::arrivals;
 use crate::load::drive::mark;
 use crate::seed::{draw, fnv};
+use crate::stats::confidence::Confidence;
 use crate::stats::samples_for_percentile;
 
 /// Draws of each client that are shown and hashed.
@@ -104,7 +105,7 @@ pub fn warnings(plan: &Plan) -> Vec<String> {
         && let Some(rate) = plan.forecast.loads.iter().filter_map(|l| l.jobs_per_s).reduce(f64::max)
     {
         for check in plan.checks.iter().filter(|c| c.spec.needs_baseline()) {
-            let needed = check.spec.percentile().map_or(0, samples_for_percentile);
+            let needed = check.spec.percentile().map_or(0, |p| samples_for_percentile(p, Confidence::USUAL));
             if before * rate < needed as f64 {
                 warnings.push(format!(
                     "{}: about {:.0} jobs before the first fault, {needed} are needed for its baseline",
@@ -133,7 +134,8 @@ fn baseline_s(plan: &Plan) -> Option<f64> {
 
 fn too_few(plan: &Plan, check: &str, percentile: f64) -> Option<String> {
     let jobs: f64 = plan.forecast.loads.iter().map(|l| l.jobs).collect::<Option<Vec<f64>>>()?.into_iter().sum();
-    let needed = samples_for_percentile(percentile);
+    let first = looks::of(plan).first().map_or(Confidence::USUAL, |look| look.confidence);
+    let needed = samples_for_percentile(percentile, first);
     (jobs < needed as f64)
         .then(|| format!("{check}: about {jobs:.0} jobs are expected, a p{percentile} needs at least {needed}: it cannot pass"))
 }

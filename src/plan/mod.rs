@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod forecast;
+pub mod looks;
 pub mod salvage;
 pub mod trace;
 pub mod trigger;
@@ -187,6 +188,7 @@ impl Plan {
         let counters = &self.driver.counters;
         let mapped = [
             &gpu.memory_used,
+            &gpu.memory_reusable,
             &gpu.memory_total,
             &gpu.utilization,
             &gpu.temperature,
@@ -201,8 +203,35 @@ impl Plan {
         mapped.into_iter().flatten().cloned().chain(triggers).collect()
     }
 
+    /// The metrics that something judges by.
+    pub fn judged_metrics(&self) -> Vec<String> {
+        let series = self.judged_series();
+        let series = series.iter().filter_map(|name| name.strip_prefix("metric:")).map(str::to_owned);
+        let checks = self.checks.iter().flat_map(|check| check.spec.metrics());
+        self.named_metrics().into_iter().chain(series).chain(checks).collect()
+    }
+
+    /// The target runs on this machine, as far as its address tells.
+    pub fn is_local(&self) -> bool {
+        self.runtime.is_started() || self.url().is_some_and(|url| url.host_str().is_some_and(is_loopback))
+    }
+
+    /// The port of a target on this machine.
+    pub fn local_port(&self) -> Option<u16> {
+        self.url().filter(|_| self.is_local())?.port_or_known_default()
+    }
+
+    fn url(&self) -> Option<url::Url> {
+        url::Url::parse(&self.url).ok()
+    }
+
     /// The simulated GPU of the embedded backend, or of a driver that says so.
     pub fn gpu_is_simulated(&self) -> bool {
         self.driver.gpu.simulated
     }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }

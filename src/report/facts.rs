@@ -12,6 +12,7 @@ use crate::fault::FaultSpec;
 use crate::journal::facts::JobFacts;
 use crate::journal::record::Record;
 use crate::load::ledger::Class;
+use crate::observe::unread::is_mark;
 use crate::plan::Plan;
 use crate::plan::build::{CANARY, WARM_UP};
 
@@ -138,7 +139,7 @@ pub fn users(plan: &Plan) -> String {
 
 /// The figures of the process and the GPU; their means are those while load was sent.
 pub fn resources(record: &Record) -> BTreeMap<String, Resource> {
-    let ours = record.series.iter().filter(|(name, _)| !name.starts_with("metric:"));
+    let ours = record.series.iter().filter(|(name, _)| !name.starts_with("metric:") && !is_mark(name));
     let figures = ours.filter_map(|(name, series)| {
         let (first, last) = (series.first_point()?, series.last_point()?);
         let (from, to) = Over::All.window(record).unwrap_or((first.t, record.now));

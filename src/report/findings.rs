@@ -1,6 +1,7 @@
 //! What a reader should know besides the verdicts: everything odd that was seen.
 
-use crate::check::View;
+use crate::check::scope::Over;
+use crate::check::{View, blind};
 use crate::journal::event::{Answer, Via};
 use crate::journal::facts::{FaultFacts, Generation, Loss};
 use crate::journal::record::Record;
@@ -24,6 +25,9 @@ pub fn of(view: &View<'_>) -> Vec<String> {
     for (source, (count, first)) in &record.gaps {
         findings.push(format!("{source}: {count} samples are missing, the first because: {first}"));
     }
+    let guards =
+        record.plan().guards.iter().filter_map(|guard| Some((guard.kind(), blind::told(guard.series()?, Over::All, view)?)));
+    findings.extend(guards.map(|(guard, told)| format!("the guard {guard} would not have stopped the run: {told}")));
     let open = view.jobs(None).filter(|(job, class, _)| job.accepted() && *class == Class::Open).count() as u64;
     if record.ended && open > 0 {
         findings.push(format!("the run was stopped with {} still at the target; those of faults were cancelled", jobs(open)));

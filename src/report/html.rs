@@ -8,6 +8,7 @@ use crate::check::View;
 use crate::journal::event::JobState;
 use crate::journal::record::Record;
 use crate::journal::series::Series;
+use crate::observe::machine;
 use crate::text::{figure, seconds};
 
 /// A plot is about this many pixels wide; more points show nothing more.
@@ -126,6 +127,12 @@ fn panels(record: &Record) -> Vec<Json> {
         ("Container memory", "bytes", &[("container.memory_bytes", "used"), ("container.memory_limit_bytes", "limit")]),
         ("Process CPU (of one core)", "percent", &[("process.cpu_percent", "CPU")]),
         ("Container CPU (of one core)", "percent", &[("container.cpu_percent", "CPU")]),
+        (
+            "Noise of the machine",
+            "percent",
+            &[(machine::DELAYED, "waiting for a CPU"), (machine::OTHERS_CPU, "CPU of others"), (machine::STEAL, "stolen")],
+        ),
+        ("Lateness of chaos", "ms", &[(machine::LATE, "late")]),
     ];
     let panel = |(title, unit, names): &Panel| {
         let lines: Vec<Json> = names

@@ -6,7 +6,7 @@ use super::result::{CheckResult, FaultResult, RunResult};
 use super::{Material, facts};
 use crate::check::grade::Grade;
 use crate::check::{Ruling, View};
-use crate::text::{figure, seconds};
+use crate::text::{figure, harmless, seconds};
 
 #[derive(Template)]
 #[template(path = "report.md", escape = "none")]
@@ -85,10 +85,20 @@ fn troubled(view: &View<'_>) -> Vec<[String; 4]> {
         .collect()
 }
 
-/// Text of the target's inside a Markdown table.
+/// Text of the target's inside a Markdown table: it is text, and makes no links, images or HTML.
 pub fn cell(text: &str) -> String {
-    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    text.replace('|', "\\|").replace('`', "'").replace('<', "&lt;")
+    let mut cell = String::with_capacity(text.len());
+    for c in harmless(text).chars() {
+        match c {
+            '|' | '[' | ']' | '*' | '\\' => cell.extend(['\\', c]),
+            '`' => cell.push('\''),
+            '<' => cell.push_str("&lt;"),
+            '&' => cell.push_str("&amp;"),
+            _ => cell.push(c),
+        }
+    }
+    // An address alone is a link for some readers of Markdown.
+    cell.replace("://", "&#58;//")
 }
 
 impl Page<'_> {

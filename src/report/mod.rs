@@ -22,6 +22,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::journal::record::Record;
+use crate::private;
 use result::RunResult;
 
 /// What a format is made from.
@@ -67,7 +68,7 @@ fn write_one(folder: &Path, name: &str, content: Result<String, String>) -> Resu
     let content = content.map_err(|e| format!("{name}: {e}"))?;
     // Whoever waits for a report finds all of it or none.
     let part = folder.join(format!(".{name}.{}", std::process::id()));
-    fs::write(&part, content).and_then(|()| fs::rename(&part, &path)).map_err(|e| {
+    private::write(&part, content).and_then(|()| fs::rename(&part, &path)).map_err(|e| {
         // What could not be written in full is of no use to anybody; that it cannot be removed either changes nothing.
         let _ = fs::remove_file(&part);
         format!("cannot write {}: {e}", path.display())

@@ -2,7 +2,6 @@
 //!
 //! Times are the experiments' own, before `time_scale`, so that they can be held against the plan's.
 
-use std::fs;
 use std::path::Path;
 
 use askama::Template;
@@ -13,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::result::RunResult;
 use super::suite_sections::{Section, sections};
 use super::{junit, markdown};
+use crate::private;
 use crate::run::outcome::Outcome;
 
 /// The version of `suite.json`.
@@ -88,7 +88,7 @@ pub fn write_all(suite: &SuiteResult, folder: &Path) -> Result<(), String> {
     ];
     for (name, content) in files {
         let path = folder.join(name);
-        fs::write(&path, content.map_err(|e| format!("{name}: {e}"))?)
+        private::write(&path, content.map_err(|e| format!("{name}: {e}"))?)
             .map_err(|e| format!("cannot write {}: {e}", path.display()))?;
     }
     Ok(())

@@ -14,7 +14,7 @@ use crate::journal::record::Record;
 use crate::journal::writer::Journal;
 use crate::run::outcome::Outcome;
 use crate::stats::quantile;
-use crate::text::{figure, seconds};
+use crate::text::{figure, harmless, seconds};
 
 const REFRESH: Duration = Duration::from_millis(200);
 /// The latest jobs that the live p95 is taken over.
@@ -39,7 +39,7 @@ pub async fn show(mut events: UnboundedReceiver<Line>, journal: Journal, volume:
                 let Some(line) = line else { break };
                 let text = describe(&line.event, volume).filter(|_| volume > Volume::Quiet);
                 if let Some(text) = text {
-                    say(bar.as_ref(), &format!("{:>8.2}s  {}", line.t, safe(&text)));
+                    say(bar.as_ref(), &format!("{:>8.2}s  {}", line.t, harmless(&text)));
                 }
             }
             _ = ticks.tick(), if bar.is_some() => {
@@ -70,11 +70,6 @@ fn say(bar: Option<&ProgressBar>, text: &str) {
             let _ = writeln!(std::io::stderr(), "{text}");
         }
     }
-}
-
-/// Text of the target's must not steer the terminal.
-fn safe(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 fn describe(event: &Event, volume: Volume) -> Option<String> {
@@ -185,11 +180,11 @@ pub fn summary(result: &RunResult, folder: &Path, colour: bool) -> String {
             "  {}  {:width$}  {}\n",
             paint(&format!("{word:<12}"), check.verdict, colour),
             check.name,
-            safe(&check.observed)
+            harmless(&check.observed)
         ));
         if check.verdict != Ruling::Passed {
             for evidence in check.evidence.iter().take(3) {
-                out.push_str(&format!("  {:12}  {:width$}    {}\n", "", "", safe(evidence)));
+                out.push_str(&format!("  {:12}  {:width$}    {}\n", "", "", harmless(evidence)));
             }
         }
     }
@@ -215,7 +210,7 @@ pub fn summary(result: &RunResult, folder: &Path, colour: bool) -> String {
         ));
     }
     if let Some(reason) = &result.reason {
-        out.push_str(&format!("  {}\n", safe(reason)));
+        out.push_str(&format!("  {}\n", harmless(reason)));
     }
     let ruling = match result.outcome {
         Outcome::Passed => Ruling::Passed,

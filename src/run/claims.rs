@@ -1,17 +1,30 @@
 //! What a run may change belongs to it until it has put everything back: two runs never break the same thing.
 //!
 //! A claim is a small file for each resource in the state folder. It is locked while the run lives, and names the run's folder
-//! for as long as something may still be broken.
+//! for as long as something may still be broken. Beside it a socket without a file, which the kernel gives to one process of the
+//! machine alone: so runs see each other though they keep their state in different folders.
 
 use std::fs::{File, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::io::{self, Read, Seek};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::journal::undo;
+use super::leftover::Leftover;
+use crate::crash;
+use crate::journal::undo::Left;
 use crate::seed::fnv;
+use crate::state;
+
+/// In the state folder.
+const CLAIMS: &str = "claims";
+
+const GUARDIAN_BEGINS_WITHIN: Duration = Duration::from_secs(3);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 #[derive(Serialize, Deserialize)]
 struct Claim {
@@ -24,23 +37,24 @@ struct Claim {
 /// The claims of one run.
 pub struct Claims {
     state: PathBuf,
-    run: PathBuf,
-    held: Mutex<Vec<File>>,
+    leftover: Leftover,
+    held: Mutex<Vec<Held>>,
 }
 
-/// Where claims are kept: `CHAOS_STATE_DIR`, else `chaos` in the user's state folder.
-pub fn state_folder() -> PathBuf {
-    let of = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    of("CHAOS_STATE_DIR")
-        .or_else(|| of("XDG_STATE_HOME").map(|p| p.join("chaos")))
-        .or_else(|| of("HOME").map(|p| p.join(".local/state/chaos")))
-        .unwrap_or_else(|| std::env::temp_dir().join("chaos-state"))
-        .join("claims")
+/// One claimed resource.
+struct Held {
+    file: File,
+    /// `None` where the machine gives none: then the file alone tells.
+    _socket: Option<UnixListener>,
 }
 
 impl Claims {
-    pub fn of(run: &Path, state: PathBuf) -> Self {
-        Self { state, run: std::path::absolute(run).unwrap_or_else(|_| run.to_owned()), held: Mutex::default() }
+    pub fn of(leftover: Leftover, state: PathBuf) -> Self {
+        Self { state, leftover, held: Mutex::default() }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Vec<Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Claims every resource, or none.
@@ -48,27 +62,21 @@ impl Claims {
     /// # Errors
     /// Another run is at work on one of them, or has left it broken; the sentence says what to do.
     pub fn take(&self, resources: &[String]) -> Result<(), String> {
-        std::fs::create_dir_all(&self.state)
-            .map_err(|e| format!("{} cannot be made: {e}; choose another folder with CHAOS_STATE_DIR", self.state.display()))?;
-        let taken = resources.iter().map(|resource| self.take_one(resource)).collect::<Result<Vec<File>, String>>();
-        match taken {
-            Ok(files) => {
-                self.held.lock().unwrap_or_else(PoisonError::into_inner).extend(files);
-                Ok(())
-            }
-            Err(why) => {
-                self.give_back();
-                Err(why)
-            }
-        }
+        state::private(&self.state.join(CLAIMS))?;
+        let taken = resources.iter().map(|resource| self.take_one(resource)).collect::<Result<Vec<Held>, String>>();
+        // The lock is not held while what was taken earlier is given back.
+        let taken = taken.inspect_err(|_| self.give_back())?;
+        self.held().extend(taken);
+        crash::point("claimed");
+        Ok(())
     }
 
-    fn take_one(&self, resource: &str) -> Result<File, String> {
-        let path = self.state.join(format!("{:016x}.json", fnv(resource.as_bytes())));
-        let failed = |e: std::io::Error| format!("the claim {} cannot be used: {e}", path.display());
-        let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+    fn take_one(&self, resource: &str) -> Result<Held, String> {
+        let path = self.state.join(CLAIMS).join(format!("{:016x}.json", fnv(resource.as_bytes())));
+        let failed = |e: io::Error| format!("the claim {} cannot be used: {e}", path.display());
+        let mut file = state::open(&path).map_err(failed)?;
         let locked = file.try_lock();
-        let found = read(&mut file).filter(|claim| claim.run != self.run);
+        let found = read(&mut file).filter(|claim| claim.run != self.leftover.folder);
         match (locked, found) {
             (Err(TryLockError::WouldBlock), found) => {
                 let who = found
@@ -77,43 +85,113 @@ impl Claims {
             }
             (Err(TryLockError::Error(e)), _) => return Err(failed(e)),
             (Ok(()), Some(claim)) => {
-                if let Some(why) = what_is_left(&claim.run) {
+                if let Some(why) = what_is_left(&Leftover::of(&claim.run, &self.state).left()) {
                     let run = claim.run.display();
                     return Err(format!("run {run} {why} ({resource}). Put it back first, with: chaos revert {run}"));
                 }
             }
             (Ok(()), None) => {}
         }
-        let claim = Claim { resource: resource.to_owned(), run: self.run.clone(), process: std::process::id() };
+        let socket = socket_of(resource)?;
+        let claim = Claim { resource: resource.to_owned(), run: self.leftover.folder.clone(), process: std::process::id() };
         let text = serde_json::to_vec(&claim).map_err(|e| failed(e.into()))?;
         file.set_len(0)
             .and_then(|()| file.rewind())
-            .and_then(|()| file.write_all(&text))
+            .and_then(|()| crash::write_all("claim", &mut file, &text))
             .and_then(|()| file.sync_data())
             .map_err(failed)?;
-        Ok(file)
+        Ok(Held { file, _socket: socket })
     }
 
-    /// Nothing of ours is broken any more: the claims are given up.
+    /// Nothing of this run is broken any more: its claims are given up.
     pub fn give_back(&self) {
-        for file in self.held.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        for held in self.held().drain(..) {
             // An old claim that cannot be emptied is harmless: its run has nothing open.
-            let _ = file.set_len(0);
+            let _ = held.file.set_len(0);
         }
     }
-}
 
-impl Claims {
+    /// As `give_back`, and the copy of what would have put things back goes too.
+    pub fn release(&self) {
+        self.give_back();
+        self.leftover.forget();
+    }
+
+    /// Who puts things back for a run that is gone holds what it held, as far as nobody else has it already.
+    pub fn resume(&self) {
+        let mine = self.mine().into_iter().map(|(file, claim)| Held { file, _socket: socket_of(&claim.resource).ok().flatten() });
+        self.held().extend(mine);
+    }
+
     /// A run that is over has nothing broken any more: whatever claims name it are emptied.
     pub fn forget(&self) {
-        for entry in std::fs::read_dir(&self.state).into_iter().flatten().flatten() {
-            let Ok(mut file) = File::options().read(true).write(true).open(entry.path()) else { continue };
-            if file.try_lock().is_ok() && read(&mut file).is_some_and(|claim| claim.run == self.run) {
-                // As above: harmless where it fails.
-                let _ = file.set_len(0);
+        for (file, _) in self.mine() {
+            // As above: harmless where it fails.
+            let _ = file.set_len(0);
+        }
+        self.release();
+    }
+
+    /// The claims that name this run and that no other process holds, locked.
+    fn mine(&self) -> Vec<(File, Claim)> {
+        let claim = |path: PathBuf| {
+            let mut file = state::open(&path).ok()?;
+            file.try_lock().ok()?;
+            let claim = read(&mut file).filter(|claim| claim.run.file_name() == self.leftover.run_id())?;
+            Some((file, claim))
+        };
+        files(&self.state).filter_map(claim).collect()
+    }
+
+    /// Looks whether an earlier run has left something that may be about anything, or of which nobody can tell what it is about.
+    /// The guardian of a run that has just died is given the time to begin.
+    ///
+    /// # Errors
+    /// There is such a run; the sentence says what to do.
+    pub async fn look_around(&self) -> Result<(), String> {
+        let deadline = Instant::now() + GUARDIAN_BEGINS_WITHIN;
+        loop {
+            match self.is_clear_around() {
+                Err(_) if Instant::now() < deadline => tokio::time::sleep(LOOK_AGAIN).await,
+                told => return told,
             }
         }
     }
+
+    fn is_clear_around(&self) -> Result<(), String> {
+        for leftover in Leftover::all(&self.state) {
+            let left = leftover.left();
+            let Some(why) = what_is_left(&left) else {
+                // It came to its end between its last line and the removal of its copy.
+                leftover.forget();
+                continue;
+            };
+            if Leftover::concerns_all(&left) {
+                let run = leftover.folder.display();
+                return Err(format!(
+                    "run {run} {why}, and it may be about anything. Put it back first, with: chaos revert {run}"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The socket that stands for a resource on this machine (in one network namespace). Whoever dies gives it back.
+fn socket_of(resource: &str) -> Result<Option<UnixListener>, String> {
+    let name = format!("chaos-claim-{:016x}", fnv(resource.as_bytes()));
+    match SocketAddr::from_abstract_name(name).and_then(|address| UnixListener::bind_addr(&address)) {
+        Ok(socket) => Ok(Some(socket)),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(format!(
+            "another run on this machine is at work on {resource}, with its state in another folder: wait until it is over"
+        )),
+        Err(_) => Ok(None),
+    }
+}
+
+/// The claims that were ever made.
+fn files(state: &Path) -> impl Iterator<Item = PathBuf> {
+    std::fs::read_dir(state.join(CLAIMS)).into_iter().flatten().flatten().map(|entry| entry.path())
 }
 
 fn read(file: &mut File) -> Option<Claim> {
@@ -122,10 +200,9 @@ fn read(file: &mut File) -> Option<Claim> {
     serde_json::from_str(&text).ok()
 }
 
-/// Something that this run did has not been put back, or may not have been. A run whose folder is gone can tell nothing, and
-/// blocks nobody.
-fn what_is_left(run: &Path) -> Option<String> {
-    let left = undo::left(run);
+/// Something that this run did has not been put back, or may not have been. A run of which no trace is left can tell nothing,
+/// and blocks nobody.
+fn what_is_left(left: &Left) -> Option<String> {
     match &left.unreadable {
         _ if left.is_clear() => None,
         Some(why) if left.open.is_empty() => Some(format!("may have left something broken: {why}")),
@@ -134,17 +211,18 @@ fn what_is_left(run: &Path) -> Option<String> {
 }
 
 /// The runs that are over and have left something broken, or may have.
-pub fn unfinished(state: &Path) -> Vec<PathBuf> {
-    let files = std::fs::read_dir(state).into_iter().flatten().flatten().map(|entry| entry.path());
-    let claims = files.filter_map(|path| {
+pub fn unfinished(state: &Path) -> Vec<Leftover> {
+    let claims = files(state).filter_map(|path| {
         let mut file = File::open(path).ok()?;
         // One that can be locked belongs to no run that lives.
         file.try_lock_shared().ok()?;
         read(&mut file)
     });
-    let mut runs: Vec<PathBuf> = claims.map(|claim| claim.run).filter(|run| what_is_left(run).is_some()).collect();
-    runs.sort();
-    runs.dedup();
+    let mut runs = Leftover::all_at_rest(state);
+    runs.extend(claims.map(|claim| Leftover::of(&claim.run, state)));
+    runs.retain(|run| what_is_left(&run.left()).is_some());
+    runs.sort_by(|a, b| a.folder.cmp(&b.folder));
+    runs.dedup_by(|a, b| a.folder == b.folder);
     runs
 }
 
@@ -152,11 +230,20 @@ pub fn unfinished(state: &Path) -> Vec<PathBuf> {
 mod tests {
     use super::*;
 
+    fn words(list: &[&str]) -> Vec<String> {
+        // The socket is the machine's: names that no other test of this machine uses.
+        list.iter().map(|w| format!("{w} of test {}", std::process::id())).collect()
+    }
+
+    fn claims(around: &Path, state: &str, run: &str) -> Claims {
+        let state = around.join(state);
+        Claims::of(Leftover::of(&around.join(run), &state), state)
+    }
+
     #[test]
     fn two_runs_do_not_claim_the_same_thing_and_a_refused_one_keeps_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let claims = |run: &str| Claims::of(&folder.path().join(run), folder.path().join("claims"));
-        let words = |list: &[&str]| list.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
+        let claims = |run: &str| claims(folder.path(), "state", run);
         let (first, second) = (claims("a"), claims("b"));
         first.take(&words(&["container 1"])).unwrap();
         let error = second.take(&words(&["container 2", "container 1"])).unwrap_err();
@@ -164,5 +251,16 @@ mod tests {
         claims("c").take(&words(&["container 2"])).unwrap();
         first.give_back();
         second.take(&words(&["container 1"])).unwrap();
+    }
+
+    #[test]
+    fn runs_that_keep_their_state_in_different_folders_see_each_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let (first, second) = (claims(folder.path(), "home", "a"), claims(folder.path(), "elsewhere", "b"));
+        first.take(&words(&["port 1"])).unwrap();
+        let error = second.take(&words(&["port 1"])).unwrap_err();
+        assert!(error.contains("another run") && error.contains("port 1"), "{error}");
+        first.give_back();
+        second.take(&words(&["port 1"])).unwrap();
     }
 }

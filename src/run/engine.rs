@@ -12,18 +12,19 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::judging::{self, Question};
+use super::load_end::LoadEnd;
 use super::world::World;
-use super::{inject, preflight, steady, undo};
+use super::{inject, late, preflight, steady, stranger, undo};
 use crate::check::{self, View};
 use crate::driver::Seen;
 use crate::experiment::Baseline;
 use crate::journal::event::{Event, JobState, Phase, Via};
 use crate::journal::facts::JobFacts;
 use crate::load::users;
-use crate::observe::prober;
 use crate::observe::sampler::Sampler;
-use crate::plan::RuntimePlan;
+use crate::observe::{machine, prober};
 use crate::plan::build::WARM_UP;
+use crate::plan::{RuntimePlan, looks};
 
 const WATCH_EVERY: Duration = Duration::from_millis(50);
 /// A target whose process is gone for good is given this long before the run goes on without it.
@@ -59,17 +60,26 @@ pub async fn run(world: &World, sampler: Sampler, interrupt: &Interrupt) {
     };
     if let Some(event) = stopped {
         emit(event);
+        // Nothing stays broken for as long as clients take to end.
+        stop_load(world);
+        emit(Event::Phase { phase: Phase::Revert });
+        let (until, open) = (undo::patience(world), undo::open_faults(world));
+        undo::revert_held(world, until).await;
+        late::watch(world, &open).await;
+        wind_down(world).await;
+        undo::revert_all(world, until).await;
+    } else {
+        wind_down(world).await;
+        emit(Event::Phase { phase: Phase::Revert });
+        undo::revert_all(world, undo::patience(world)).await;
     }
-    wind_down(world).await;
-    emit(Event::Phase { phase: Phase::Revert });
-    undo::revert_all(world).await;
     stop_sampling.cancel();
     samplers.close();
     samplers.wait().await;
     world.shop.tasks.close();
     shut_target_down(world).await;
     // Its log and its holder are read to their ends before the run is over.
-    if tokio::time::timeout(TASKS_END_WITHIN, world.shop.tasks.wait()).await.is_err() {
+    if world.wait_for(TASKS_END_WITHIN, world.shop.tasks.wait()).await.is_none() {
         emit(Event::Note { text: "some of chaos' own tasks did not end in time".into() });
     }
     emit(Event::RunEnded {});
@@ -81,7 +91,8 @@ async fn shut_target_down(world: &World) {
         RuntimePlan::Process(process) => process.stop_grace.0,
         RuntimePlan::Embedded(_) | RuntimePlan::Docker(_) | RuntimePlan::None => EMBEDDED_GRACE,
     };
-    if let Err(error) = world.runtime.close(grace).await {
+    let closed = world.wait_for(grace + TASKS_END_WITHIN, world.runtime.close(grace)).await;
+    if let Err(error) = closed.unwrap_or_else(|| Err("its end was not waited for".to_owned())) {
         world.journal.emit(Event::Note { text: format!("the target's process: {error}") });
     }
 }
@@ -109,17 +120,14 @@ async fn early_end(world: &World, interrupt: &Interrupt) -> Event {
 
 /// The run as planned. Returns why it could not be carried out, if it could not.
 async fn scenario(world: &World, sampler: Sampler, samplers: &TaskTracker, stop_sampling: &CancellationToken) -> Option<Event> {
-    if let Err(reason) = world.runtime.open().await {
-        return Some(Event::Broken { reason });
-    }
-    if let Err(reason) = world.claim() {
-        return Some(Event::Broken { reason });
-    }
-    if let Err(reason) = preflight::look(world).await {
+    if let Err(reason) = make_ready(world).await {
         return Some(Event::Broken { reason });
     }
     samplers.spawn(sampler.run(stop_sampling.clone()));
     samplers.spawn(prober::run(world.clone(), stop_sampling.clone()));
+    if world.watches_machine {
+        samplers.spawn(machine::run(world.clone(), stop_sampling.clone()));
+    }
     if let Some(load) = world.plan.loads.first().filter(|_| world.plan.warm_up > 0) {
         world.journal.emit(Event::Phase { phase: Phase::WarmUp });
         users::warm_up(&world.shop, load, WARM_UP, world.plan.warm_up).await;
@@ -136,15 +144,27 @@ async fn scenario(world: &World, sampler: Sampler, samplers: &TaskTracker, stop_
         return Some(Event::Broken { reason });
     }
     // Without faults the whole load is the baseline: recovery begins when it has been sent.
+    let mut end = LoadEnd::new(world);
     if world.plan.faults.is_empty() {
-        load_has_lasted(world, begin).await;
+        load_has_lasted(world, begin, &mut end).await;
     }
     world.journal.emit(Event::Phase { phase: Phase::Recover });
-    recover(world, begin).await;
+    recover(world, begin, &mut end).await;
     stop_load(world);
     world.journal.emit(Event::Phase { phase: Phase::Drain });
     drain(world).await;
     None
+}
+
+/// The target is nobody else's, there, and tells what the checks need.
+async fn make_ready(world: &World) -> Result<(), String> {
+    world.claim_address().await?;
+    if let RuntimePlan::Process(_) = &world.plan.runtime {
+        stranger::nobody_is_there(&world.plan.url).await?;
+    }
+    world.runtime.open().await?;
+    world.claim_containers()?;
+    preflight::look(world).await
 }
 
 async fn baseline(world: &World, begin: f64) {
@@ -165,16 +185,8 @@ async fn baseline(world: &World, begin: f64) {
     }
 }
 
-/// When the load ends by itself, in seconds from its start.
-fn load_lasts_s(world: &World) -> Option<f64> {
-    let stages = world.plan.loads.iter().flat_map(|l| l.stages.iter().map(|s| s.until_s));
-    let by_stages = stages.collect::<Option<Vec<f64>>>().and_then(|ends| ends.into_iter().reduce(f64::max));
-    world.plan.duration_s.or(by_stages)
-}
-
 /// Waits until the whole load has been sent, and for as much more of it as a check needs and the file allows.
-async fn load_has_lasted(world: &World, begin: f64) {
-    let mut end = LoadEnd::new();
+async fn load_has_lasted(world: &World, begin: f64, end: &mut LoadEnd) {
     loop {
         if end.is_there(world, begin).await || world.target_is_gone() {
             return;
@@ -183,57 +195,21 @@ async fn load_has_lasted(world: &World, begin: f64) {
     }
 }
 
-/// Whether the load is over: what the checks say of it.
-struct LoadEnd {
-    may_end: Question,
-    wants_more: Question,
-}
-
-impl LoadEnd {
-    fn new() -> Self {
-        Self { may_end: Question::new(check::load_may_end), wants_more: Question::new(|r| check::wants_samples(&View::of(r))) }
-    }
-
-    /// The load has lasted its time, has sent all its jobs, or is no longer needed by a check that says so.
-    async fn is_there(&mut self, world: &World, begin: f64) -> bool {
-        let now = world.clock.now_s();
-        let length = load_lasts_s(world);
-        let until = length.map_or(f64::NEG_INFINITY, |length| begin + length);
-        if now < until || (length.is_none() && !is_sent(world, now)) {
-            return self.may_end.answer(world).await;
-        }
-        now >= until + world.plan.longer_s || !self.wants_more.answer(world).await
-    }
-}
-
-/// Every load that has a number of jobs has sent them, and they have ended.
-fn is_sent(world: &World, now: f64) -> bool {
-    world.journal.read(|record| {
-        world.plan.loads.iter().filter_map(|load| Some((load, load.jobs?))).all(|(load, jobs)| {
-            let sent = record.jobs.sent(&load.name);
-            let settled = record.jobs.open().filter(|job| job.load == load.name).all(JobFacts::settled);
-            // A job that never ends does not hold the run up for ever.
-            sent.jobs >= u64::from(jobs) && (settled || now - sent.latest_t > patience_s(world))
-        })
-    })
-}
-
 /// Keeps the load on for its time, and until every check that needs it is decided.
-async fn recover(world: &World, begin: f64) {
+async fn recover(world: &World, begin: f64, end: &mut LoadEnd) {
     let began = world.clock.now_s();
     let mut gone_since: Option<f64> = None;
-    let mut end = LoadEnd::new();
+    let has_length = looks::load_lasts_s(&world.plan).is_some();
     let mut needed = Question::new(|record| check::load_is_needed(&View::of(record)));
     let mut needed_without_jobs = Question::new(|record| check::load_is_needed_without_jobs(&View::of(record)));
     loop {
         let now = world.clock.now_s();
-        let lasted = load_lasts_s(world).is_none() || end.is_there(world, begin).await;
+        let lasted = !has_length || end.is_there(world, begin).await;
         // A fixed duration ends the load; otherwise the checks say how long it is needed.
         let question = if all_sent(world, begin) { &mut needed_without_jobs } else { &mut needed };
         let needed = world.plan.duration_s.is_none() && question.answer(world).await;
         // A load that the file gives a length is sent in full; recovery is waited for beyond it.
-        let since = began.max(begin + load_lasts_s(world).unwrap_or(0.0));
-        let over_time = now - since > world.plan.recover_at_most_s;
+        let over_time = lasted && now - end.over_t().map_or(began, |t| t.max(began)) > world.plan.recover_at_most_s;
         gone_since = if world.target_is_gone() { gone_since.or(Some(now)) } else { None };
         let gone = gone_since.is_some_and(|since| now - since > GONE_PATIENCE_S);
         if (lasted && !needed) || over_time || gone {
@@ -261,7 +237,7 @@ fn stop_load(world: &World) {
 /// Follows the last jobs to their end, until every check that waits for them is decided.
 async fn drain(world: &World) {
     let began = world.clock.now_s();
-    let waited_for = patience_s(world);
+    let waited_for = judging::patience_s(world);
     let mut time_is_needed = Question::new(|record| check::time_is_needed(&View::of(record)));
     loop {
         let jobs = world.journal.read(|record| record.jobs.open().next().is_some());
@@ -276,11 +252,6 @@ async fn drain(world: &World) {
     if !world.target_is_gone() && tokio::time::timeout(AUDIT_WITHIN, audit(world)).await.is_err() {
         world.journal.emit(Event::Note { text: "not every ended job could be asked about once more".into() });
     }
-}
-
-/// How long the last jobs may take: the longest that a check allows, half a minute where none says.
-fn patience_s(world: &World) -> f64 {
-    world.plan.checks.iter().filter_map(|c| c.spec.waits_for_jobs()).max().map_or(30.0, |time| time.as_s())
 }
 
 /// Asks once more about jobs that have ended: a terminal state must not be left again, and nothing be done twice.
@@ -309,7 +280,7 @@ async fn wind_down(world: &World) {
             tokio::time::sleep(WATCH_EVERY).await;
         }
     };
-    if tokio::time::timeout(TASKS_END_WITHIN, settled).await.is_err() {
+    if world.wait_for(TASKS_END_WITHIN, settled).await.is_none() {
         world.journal.emit(Event::Note { text: "some jobs could not be asked about a last time".into() });
     }
 }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use crate::journal::FILE;
+use crate::private;
 use crate::seed::fnv;
 
 /// Kept free so that the reports can be written even if the disk fills up meanwhile.
@@ -29,7 +31,7 @@ impl Folder {
         let run_id = format!("{stamp}-{name}-{short:06x}");
         let path = reports.join(&run_id);
         let failed = |what: &str, e: io::Error| format!("{what} {}: {e}", path.display());
-        fs::create_dir_all(&path).map_err(|e| failed("cannot make the run's folder", e))?;
+        private::folder(&path).map_err(|e| failed("cannot make the run's folder", e))?;
         reserve(&path.join(RESERVE)).map_err(|e| failed("cannot write to the run's folder", e)).inspect_err(|_| {
             // Nothing has begun: an empty folder would only puzzle.
             let _ = fs::remove_dir_all(&path);
@@ -39,13 +41,26 @@ impl Folder {
 
     /// Gives the reserved space back, for the reports.
     pub fn release_reserve(&self) {
-        // If it cannot be removed the reports may not fit; writing them says so.
-        let _ = fs::remove_file(self.path.join(RESERVE));
+        release_reserve(&self.path);
+    }
+}
+
+/// The run is over: its reserved space is for its reports.
+pub fn release_reserve(run: &Path) {
+    // If it cannot be removed the reports may not fit; writing them says so.
+    let _ = fs::remove_file(run.join(RESERVE));
+}
+
+/// As `release_reserve`, for a run whose process has died without it. What a run still holds for itself is left to it.
+pub fn release_left_reserve(run: &Path) {
+    let is_over = File::open(run.join(FILE)).is_ok_and(|journal| journal.try_lock_shared().is_ok());
+    if is_over {
+        release_reserve(run);
     }
 }
 
 fn reserve(path: &Path) -> io::Result<()> {
-    let mut file = File::create_new(path)?;
+    let mut file = private::create_new(path)?;
     let block = [0x5a; 64 << 10];
     for _ in 0..RESERVE_BYTES / block.len() {
         file.write_all(&block)?;

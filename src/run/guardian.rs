@@ -7,20 +7,22 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream as StdStream;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::{self, Signal};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
+use super::leftover::Leftover;
 use super::takeover;
+use crate::journal::FILE;
 use crate::journal::event::{Event, Level};
 use crate::journal::writer::Journal;
+use crate::private;
 
 const GOODBYE: &[u8] = b"bye";
 const STARTS_WITHIN: Duration = Duration::from_secs(5);
@@ -38,12 +40,12 @@ impl Guardian {
     ///
     /// # Errors
     /// When it cannot be started: then nothing may be broken.
-    pub async fn start(folder: &Path, journal: &Journal) -> Result<Self, String> {
-        let (socket, pid) = spawn(folder).await?;
+    pub async fn start(leftover: &Leftover, journal: &Journal) -> Result<Self, String> {
+        let (socket, pid) = spawn(leftover).await?;
         let detail = format!("process {pid} puts things back should this one disappear");
         journal.emit(Event::Preflight { what: "guardian".into(), level: Level::Ok, detail });
         let dismiss = tokio_util::sync::CancellationToken::new();
-        let task = tokio::spawn(keep(socket, folder.to_owned(), journal.clone(), dismiss.clone()));
+        let task = tokio::spawn(keep(socket, leftover.clone(), journal.clone(), dismiss.clone()));
         Ok(Self { task, dismiss })
     }
 
@@ -56,7 +58,7 @@ impl Guardian {
 }
 
 /// Holds the socket; a guardian that dies is replaced.
-async fn keep(mut socket: UnixStream, folder: PathBuf, journal: Journal, dismiss: tokio_util::sync::CancellationToken) {
+async fn keep(mut socket: UnixStream, leftover: Leftover, journal: Journal, dismiss: tokio_util::sync::CancellationToken) {
     for _ in 0..MOST_STARTS {
         let mut byte = [0];
         tokio::select! {
@@ -68,30 +70,30 @@ async fn keep(mut socket: UnixStream, folder: PathBuf, journal: Journal, dismiss
             _ = socket.read(&mut byte) => {}
         }
         journal.emit(Event::Note { text: "the guardian has disappeared; another one is started".into() });
-        match spawn(&folder).await {
+        match spawn(&leftover).await {
             Ok((next, _)) => socket = next,
             Err(why) => return journal.emit(Event::Note { text: format!("there is no guardian any more: {why}") }),
         }
     }
 }
 
-async fn spawn(folder: &Path) -> Result<(UnixStream, u32), String> {
+async fn spawn(leftover: &Leftover) -> Result<(UnixStream, u32), String> {
+    let folder = &leftover.folder;
     let failed = |e: std::io::Error| format!("the guardian cannot be started: {e}");
     let (ours, theirs) = StdStream::pair().map_err(failed)?;
-    let log = File::options().create(true).append(true).open(folder.join("guardian.log")).map_err(failed)?;
+    // A folder that is gone meanwhile does not keep another guardian from watching.
+    let log = private::options().create(true).append(true).open(folder.join("guardian.log"));
+    let log = log.or_else(|_| File::options().append(true).open("/dev/null")).map_err(failed)?;
     let mut command = Command::new(std::env::current_exe().map_err(failed)?);
     command
         .arg("guardian")
         .arg(folder)
+        .args(&leftover.copy)
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(log.try_clone().map_err(failed)?)
         .stderr(log);
-    // SAFETY: between fork and exec only setsid is called, which is async-signal-safe.
-    unsafe {
-        // A session of its own: what ends the run's terminal or its group does not end the guardian.
-        command.pre_exec(|| nix::unistd::setsid().map(drop).map_err(std::io::Error::from));
-    }
-    let child = command.spawn().map_err(failed)?;
+    // What ends the run's terminal or its group does not end the guardian.
+    let child = chaos_children::in_own_session(&mut command).spawn().map_err(failed)?;
     let pid = child.id();
     // It is waited for by whoever inherits it; as long as we live, by us.
     std::thread::spawn(move || {
@@ -111,11 +113,10 @@ async fn spawn(folder: &Path) -> Result<(UnixStream, u32), String> {
 ///
 /// # Errors
 /// When things could not be put back.
-pub fn watch(folder: &Path) -> Result<String, String> {
-    for ignored in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        // SAFETY: ignoring a signal installs no handler, so there is no code that could be unsafe to run.
-        unsafe { signal::signal(ignored, signal::SigHandler::SigIgn) }.map_err(|e| e.to_string())?;
-    }
+pub fn watch(folder: &Path, copy: Option<PathBuf>) -> Result<String, String> {
+    // Opened before anything is broken: what becomes of the folder afterwards does not take them away.
+    let traces = Traces::open(folder, copy)?;
+    chaos_children::ignore_signals().map_err(|e| e.to_string())?;
     let mut socket = StdStream::from(std::io::stdin().as_fd().try_clone_to_owned().map_err(|e| e.to_string())?);
     // A run that is gone already cannot be told that somebody watches; that it is gone is read next.
     let _ = socket.write_all(b"!");
@@ -127,7 +128,50 @@ pub fn watch(folder: &Path) -> Result<String, String> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
     runtime.block_on(takeover::put_back(
-        folder,
+        &traces.leftover(),
         "the run's process has disappeared without a goodbye; its guardian puts things back",
     ))
+}
+
+/// Where a run's traces were when its guardian began to watch, held open.
+struct Traces {
+    folder: PathBuf,
+    journal: File,
+    copy: Option<(PathBuf, File)>,
+}
+
+impl Traces {
+    fn open(folder: &Path, copy: Option<PathBuf>) -> Result<Self, String> {
+        let open = |path: &Path| File::open(path).map_err(|e| format!("{} cannot be read: {e}", path.display()));
+        let journal =
+            open(&folder.join(FILE)).or_else(|error| copy.as_ref().map_or(Err(error), |copy| open(&copy.join(FILE))))?;
+        // A run that died before anything was done has lost its copy already, if another one has looked around since.
+        let copy = copy.filter(|copy| copy.exists()).map(|copy| open(&copy.join(FILE)).map(|file| (copy, file))).transpose()?;
+        Ok(Self { folder: folder.to_owned(), journal, copy })
+    }
+
+    /// Where they are now. A folder that was moved is followed; lines that were deleted are read through what is held open.
+    fn leftover(&self) -> Leftover {
+        let copy = self.copy.as_ref().filter(|(copy, file)| is_same(&copy.join(FILE), file)).map(|(copy, _)| copy.clone());
+        if is_same(&self.folder.join(FILE), &self.journal) {
+            return Leftover { folder: self.folder.clone(), journal: None, copy };
+        }
+        let held = handle(&self.journal);
+        let moved = std::fs::read_link(&held).ok().filter(|path| path.ends_with(FILE) && is_same(path, &self.journal));
+        match moved.as_deref().and_then(Path::parent) {
+            Some(folder) => Leftover { folder: folder.to_owned(), journal: None, copy },
+            // The copy is preferred: whoever looks later finds it.
+            None => Leftover { folder: self.folder.clone(), journal: copy.is_none().then_some(held), copy },
+        }
+    }
+}
+
+fn is_same(path: &Path, file: &File) -> bool {
+    let of = |known: std::fs::Metadata| (known.dev(), known.ino());
+    path.metadata().ok().map(of) == file.metadata().ok().map(of)
+}
+
+/// A name for a file that is held open, whatever became of its own.
+fn handle(file: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
-use super::undo;
 use super::world::World;
+use super::{hold, undo};
+use crate::crash;
 use crate::experiment::OnTimeout;
 use crate::fault::{FaultError, Lasts, Observation};
 use crate::journal::event::{Event, When};
@@ -20,7 +21,7 @@ const PREPARE_WITHIN: Duration = Duration::from_secs(10);
 /// The state before a fault is looked at, and its undo made ready, this long before its moment, so that it is punctual.
 const LEAD_S: f64 = 0.25;
 /// An undo that is masked on its way to the disk puts nothing back.
-const HOLDS_SECRET: &str = "what puts it back holds a secret, which never goes to the disk: let the command take it from the environment, with `shell: true` and \"$NAME\"";
+const HOLDS_SECRET: &str = "what puts it back holds a secret, which never goes to the disk: put it into a header of the driver, or let an `exec` with `shell: true` take it from the environment as \"$NAME\"";
 const WATCH_EVERY: Duration = Duration::from_millis(20);
 
 /// Waits for the fault's moment and carries it out. `zero` is the moment, on the run's clock, from which it counts.
@@ -103,9 +104,19 @@ async fn inject(world: &World, fault: &FaultPlan, planned_t: f64) {
     }
     let (kind, sum) = (fault.spec.kind().to_owned(), sum(&undo));
     world.journal.emit_synced(Event::FaultPrepared { fault: name.clone(), kind, undo, sum });
+    crash::point("prepared");
     world.clock.sleep_until(planned_t).await;
-    emit(Event::FaultInjecting { fault: name.clone(), planned_t });
+    world.journal.emit_synced(Event::FaultInjecting { fault: name.clone(), planned_t });
+    if let Some(error) = world.journal.error() {
+        // What is not written down cannot be put back by anybody else.
+        return emit(Event::FaultReverted {
+            fault: name,
+            how: format!("it was not injected: the journal cannot be written ({error})"),
+        });
+    }
+    crash::point("injecting");
     let result = caught(fault.spec.inject(world, &name)).await;
+    crash::point("injected");
     let failed = result.is_err();
     emit(Event::FaultInjected { fault: name.clone(), error: result.err().map(|e| e.to_string()) });
     look(world, fault, When::During).await;
@@ -117,7 +128,7 @@ async fn inject(world: &World, fault: &FaultPlan, planned_t: f64) {
             look(world, fault, When::After).await;
         }
         Lasts::Held(time) => {
-            tokio::time::sleep(time).await;
+            hold(world, fault, time).await;
             undo::revert_one(world, &name).await;
             look(world, fault, When::After).await;
         }
@@ -127,6 +138,18 @@ async fn inject(world: &World, fault: &FaultPlan, planned_t: f64) {
         }
     }
     emit(Event::FaultOver { fault: name });
+}
+
+/// Waits for as long as it is held, and looks whether it is.
+async fn hold(world: &World, fault: &FaultPlan, time: Duration) {
+    if !fault.spec.is_watched() {
+        return tokio::time::sleep(time).await;
+    }
+    let look = || async {
+        let looking = caught(async { Ok(fault.spec.still(world, &fault.name).await) });
+        looking.await.unwrap_or_else(|error| Observation::unknown(error.to_string()))
+    };
+    hold::watch(world, &fault.name, "", time, || look().boxed()).await;
 }
 
 /// A fault whose code panics has failed; what it did is still put back.
@@ -140,11 +163,11 @@ pub async fn look(world: &World, fault: &FaultPlan, when: When) {
     let deadline = world.clock.now_s() + within.as_secs_f64();
     let observation = loop {
         let looking = caught(async { Ok(fault.spec.observe(world, &fault.name, when).await) });
-        let seen = match tokio::time::timeout(SHOWS_WITHIN, looking).await {
-            Ok(seen) => seen.unwrap_or_else(|error| Observation::unknown(error.to_string())),
-            Err(_) => Observation::unknown("looking took too long"),
+        let seen = match world.wait_for(SHOWS_WITHIN, looking).await {
+            Some(seen) => seen.unwrap_or_else(|error| Observation::unknown(error.to_string())),
+            None => Observation::unknown("looking took too long"),
         };
-        if seen.proves(when) || world.clock.now_s() >= deadline {
+        if seen.proves(when) || world.clock.now_s() >= deadline || world.hurry.is_cancelled() {
             break seen;
         }
         tokio::time::sleep(LOOK_EVERY).await;

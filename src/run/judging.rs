@@ -11,6 +11,17 @@ pub const EVERY: Duration = Duration::from_millis(250);
 /// What judging one job may cost, and a rest of many times that.
 const FOR_EACH_JOB: Duration = Duration::from_micros(20);
 
+/// One question, asked now. One that panics has no answer: the run goes on as if it were not so, and the verdict will say why.
+pub async fn ask(world: &World, question: fn(&Record) -> bool) -> bool {
+    let record = world.journal.snapshot();
+    tokio::task::spawn_blocking(move || question(&record)).await.unwrap_or(false)
+}
+
+/// How long the last jobs may take: the longest that a check allows, half a minute where none says.
+pub fn patience_s(world: &World) -> f64 {
+    world.plan.checks.iter().filter_map(|c| c.spec.waits_for_jobs()).max().map_or(30.0, |time| time.as_s())
+}
+
 /// One question that is asked again and again.
 pub struct Question {
     ask: fn(&Record) -> bool,
@@ -29,10 +40,9 @@ impl Question {
         if world.clock.now_s() < self.until_t {
             return self.answer;
         }
-        let (record, ask) = (world.journal.snapshot(), self.ask);
-        let pause = EVERY.max(FOR_EACH_JOB.saturating_mul(record.jobs.len() as u32));
-        // One that panics has no answer, and the run goes on as if it were not decided; the verdict will say so.
-        self.answer = tokio::task::spawn_blocking(move || ask(&record)).await.unwrap_or(false);
+        let jobs = world.journal.read(|record| record.jobs.len() as u32);
+        self.answer = ask(world, self.ask).await;
+        let pause = EVERY.max(FOR_EACH_JOB.saturating_mul(jobs));
         self.until_t = world.clock.now_s() + pause.as_secs_f64() - 1e-3;
         self.answer
     }

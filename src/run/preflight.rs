@@ -21,7 +21,8 @@ pub async fn look(world: &World) -> Result<(), String> {
         RuntimePlan::Process(process) => process.ready_within.0,
         RuntimePlan::Docker(docker) => docker.ready_within.0,
     };
-    if let Err(error) = world.wait_until_ready(within).await {
+    let ready = world.wait_until_ready(within).await;
+    if let Err(error) = ready.and_then(|()| is_there(world)) {
         return fail(world, "target", format!("{} cannot be used: {error}", world.plan.url));
     }
     note(world, "target", Level::Ok, format!("{} is ready", world.plan.url));
@@ -33,7 +34,18 @@ pub async fn look(world: &World) -> Result<(), String> {
     }
     queue(world).await;
     let scrape = metrics(world).await;
-    guards(world, scrape.as_ref())
+    guards(world, scrape.as_ref())?;
+    is_there(world).or_else(|error| fail(world, "target", format!("{} cannot be used: {error}", world.plan.url)))
+}
+
+/// A target that has ended already cannot be tested, whoever answers in its place.
+fn is_there(world: &World) -> Result<(), String> {
+    if !world.target_is_gone() {
+        return Ok(());
+    }
+    let exited = world.journal.read(|record| record.generations.last().and_then(|g| g.exited.clone()));
+    let status = exited.map_or_else(String::new, |(_, status, _)| format!(" ({status})"));
+    Err(format!("its process has ended by itself{status}; its last words are in target.log"))
 }
 
 fn note(world: &World, what: &str, level: Level, detail: String) {

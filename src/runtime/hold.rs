@@ -30,10 +30,7 @@ pub fn run(command: &[String]) -> std::io::Result<()> {
     let mut socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     // Orphans of the target become our children, so that they can be found and ended.
     prctl::set_child_subreaper(true)?;
-    for ignored in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        // SAFETY: ignoring a signal installs no handler, so there is no code that could be unsafe to run.
-        unsafe { signal::signal(ignored, signal::SigHandler::SigIgn)? };
-    }
+    chaos_children::ignore_signals()?;
     let mut child = match spawn(command) {
         Ok(child) => child,
         Err(error) => {
@@ -61,18 +58,8 @@ fn spawn(command: &[String]) -> std::io::Result<std::process::Child> {
     let (program, arguments) = command.split_first().ok_or(std::io::ErrorKind::InvalidInput)?;
     let mut child = Command::new(program);
     child.args(arguments).stdin(Stdio::null()).process_group(0);
-    // SAFETY: between fork and exec only async-signal-safe system calls are made: prctl and sigaction.
-    unsafe {
-        child.pre_exec(|| {
-            // Should the holder itself be killed, the target goes with it.
-            prctl::set_pdeathsig(Signal::SIGKILL)?;
-            for inherited in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-                signal::signal(inherited, signal::SigHandler::SigDfl)?;
-            }
-            Ok(())
-        });
-    }
-    child.spawn()
+    // Should the holder itself be killed, the target goes with it.
+    chaos_children::dies_with_parent(&mut child).spawn()
 }
 
 /// Kills the group, then every child and orphan, until there is none.

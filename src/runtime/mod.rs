@@ -86,11 +86,19 @@ impl Runtime for NoRuntime {}
 
 /// What the kernel says of a process: its state letter and its start time.
 pub fn proc_stat(pid: u32) -> Option<(char, u64)> {
+    let fields = stat_fields(pid)?;
+    Some((fields.first()?.chars().next()?, fields.get(19)?.parse().ok()?))
+}
+
+/// The process that a process was started by, or was given to.
+pub fn parent(pid: u32) -> Option<u32> {
+    stat_fields(pid)?.get(1)?.parse().ok()
+}
+
+/// What stands behind the name of a process, from its state on.
+fn stat_fields(pid: u32) -> Option<Vec<String>> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name stands in parentheses and may hold anything, more parentheses too.
     let (_, rest) = stat.rsplit_once(')')?;
-    let fields: Vec<&str> = rest.split_whitespace().collect();
-    let state = fields.first()?.chars().next()?;
-    let started = fields.get(19)?.parse().ok()?;
-    Some((state, started))
+    Some(rest.split_whitespace().map(str::to_owned).collect())
 }

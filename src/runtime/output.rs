@@ -32,7 +32,7 @@ impl Output {
         Self { journal, matcher: Arc::new(matcher), log: Arc::new(Mutex::new(LogFile { file, written: 0 })) }
     }
 
-    /// One line, of that life of the process.
+    /// One line, masked, of that life of the process.
     pub fn take(&self, line: &str, generation: u32) {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).append(line);
         for pattern in self.matcher.matching(line) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use nix::sys::signal::{self, Signal as UnixSignal};
 use nix::unistd::Pid;
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, Command};
@@ -21,10 +21,13 @@ use super::output::{LONGEST_LINE, Output};
 use super::{Ending, Runtime, Signal, proc_stat};
 use crate::journal::event::{Event, ProcessEvent};
 use crate::journal::writer::Journal;
+use crate::secret::lines::Lines;
 
 /// How long a process may take to appear, and to announce its address.
 const APPEAR_WITHIN: Duration = Duration::from_secs(20);
 const KILLED_WITHIN: Duration = Duration::from_secs(10);
+/// What is read of its output at once.
+const PIECE: usize = 16 << 10;
 /// What the reference backend prints when it can be reached.
 pub const ANNOUNCEMENT: &str = "listening on ";
 
@@ -186,18 +189,13 @@ struct Sink {
 }
 
 /// Reads what the process prints, line by line, whatever it prints.
-async fn read_lines(stream: impl AsyncRead + Unpin, sink: Sink) {
-    let mut reader = BufReader::new(stream);
-    let mut bytes = Vec::new();
-    loop {
-        bytes.clear();
-        match reader.read_until(b'\n', &mut bytes).await {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {}
-        }
-        bytes.truncate(LONGEST_LINE);
-        sink.take(String::from_utf8_lossy(&bytes).trim_end());
+async fn read_lines(mut stream: impl AsyncRead + Unpin, sink: Sink) {
+    let mut lines = Lines::cut_at(LONGEST_LINE);
+    let mut piece = vec![0; PIECE];
+    while let Ok(count @ 1..) = stream.read(&mut piece).await {
+        lines.take(&piece[..count], |line| sink.take(line));
     }
+    lines.finish(|line| sink.take(line));
 }
 
 impl Sink {

@@ -6,15 +6,16 @@ use clap::Parser;
 use jiff::tz::TimeZone;
 
 use super::calendar::{Calendar, Window};
+use crate::experiment::command_line::CommandLine;
 use crate::experiment::decode::{At, Decode};
 use crate::experiment::diagnostic::{Diagnostics, Span};
 use crate::experiment::file::{self as experiment_file, Overrides};
 use crate::experiment::interpolate::{self, Lookup};
-use crate::experiment::node;
+use crate::experiment::node::{self, Node, Value};
 use crate::experiment::units::WallTime;
 use crate::notify::Notify;
 use crate::plan::build;
-use crate::secret::Redactor;
+use crate::secret::{self, Redactor};
 use crate::seed::Seed;
 use crate::text::count;
 use crate::{record, words};
@@ -74,7 +75,7 @@ record! {
         /// No verdict for longer than this is silence, and told.
         silent_after: Option<WallTime> = None,
         /// What the command line of `chaos run` would change about the file: `["--seed", "7"]`.
-        args: At<Vec<String>> = At { value: Vec::new(), span: Span::default() },
+        args: At<CommandLine> = At { value: CommandLine::default(), span: Span::default() },
     }
 
     /// A time in which nothing is started: from one moment to another, or again and again.
@@ -149,7 +150,6 @@ pub struct Schedule {
     pub jobs: Vec<Job>,
     pub blackouts: Vec<Window>,
     pub notify: Vec<Notify>,
-    pub redactor: Redactor,
 }
 
 impl Schedule {
@@ -174,17 +174,48 @@ pub fn load(path: &Path, lookup: Lookup<'_>) -> Result<Schedule, Diagnostics> {
         return Err(diags);
     }
     let Some(mut tree) = node::parse(source, &mut diags) else { return Err(diags) };
-    let mut redactor = Redactor::default();
-    interpolate::interpolate(&mut tree, lookup, &mut redactor, &mut diags);
+    interpolate::interpolate(&mut tree, lookup, &mut Redactor::default(), &mut diags);
+    refuse_shown(&tree, &mut diags);
     let Some(file) = ScheduleFile::decode(&tree, &mut diags) else { return Err(diags) };
     // Whoever is told of a path does not know where this program was started.
     let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let beside = whole.parent().map_or_else(PathBuf::new, Path::to_owned);
-    let schedule = ready(file, &beside, redactor, lookup, &mut diags);
+    let schedule = ready(file, &beside, lookup, &mut diags);
     if diags.is_empty() { Ok(schedule) } else { Err(diags) }
 }
 
-fn ready(file: ScheduleFile, beside: &Path, redactor: Redactor, lookup: Lookup<'_>, diags: &mut Diagnostics) -> Schedule {
+/// What a schedule says is shown in lists, in figures and to other schedulers. Only how somebody is told may be secret.
+fn refuse_shown(tree: &Node, diags: &mut Diagnostics) {
+    let Value::Map(entries) = &tree.value else { return };
+    for (key, node) in entries {
+        if key.name != "notify" {
+            refuse_in(node, diags);
+        }
+    }
+    let channels = tree.get("notify").map(|notify| &notify.value);
+    for channel in if let Some(Value::List(channels)) = channels { channels.as_slice() } else { &[] } {
+        for shown in ["name", "only", "on"].iter().filter_map(|key| channel.get(key)) {
+            refuse_in(shown, diags);
+        }
+    }
+}
+
+fn refuse_in(node: &Node, diags: &mut Diagnostics) {
+    match &node.value {
+        Value::List(items) => items.iter().for_each(|item| refuse_in(item, diags)),
+        Value::Map(entries) => entries.iter().for_each(|(key, item)| {
+            // It says better what to do.
+            if key.name != "args" {
+                refuse_in(item, diags);
+            }
+        }),
+        _ => {
+            node.shows_secret("what a schedule shows", diags);
+        }
+    }
+}
+
+fn ready(file: ScheduleFile, beside: &Path, lookup: Lookup<'_>, diags: &mut Diagnostics) -> Schedule {
     if *file.version != 1 {
         diags.error(file.version.span, format!("version {} is not known", file.version.value), "expected 1");
     }
@@ -209,7 +240,6 @@ fn ready(file: ScheduleFile, beside: &Path, redactor: Redactor, lookup: Lookup<'
         jobs,
         blackouts: file.blackouts.iter().filter_map(|blackout| window(blackout, &zone, diags)).collect(),
         notify: file.notify,
-        redactor,
     }
 }
 
@@ -274,11 +304,11 @@ fn target(entry: &Entry, file: &Path, lookup: Lookup<'_>, diags: &mut Diagnostic
     let url = &loaded.experiment.target.url.value;
     // Each run has an embedded backend of its own: nothing is shared.
     let own = if url == "embedded" { format!("{url}:{}", entry.name.value) } else { url.trim_end_matches('/').to_owned() };
-    Some(entry.target.clone().unwrap_or(own))
+    Some(entry.target.clone().unwrap_or_else(|| secret::masked(&own)))
 }
 
 fn overrides(entry: &Entry, diags: &mut Diagnostics) -> Option<Overrides> {
-    match Arguments::try_parse_from(&entry.args.value) {
+    match Arguments::try_parse_from(entry.args.iter()) {
         Ok(arguments) => Some(arguments.overrides),
         Err(error) => {
             let text = error.to_string();

@@ -1,7 +1,6 @@
 //! Runs as processes of their own. They outlive the scheduler: a restart of it stops no run.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +19,7 @@ use crate::report::result::RunResult;
 use crate::run::outcome::Outcome;
 use crate::runtime::proc_stat;
 use crate::text::word;
+use crate::{private, secret};
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A run that is stopped puts everything back; after this long it is killed, and its guardian puts back.
@@ -114,8 +114,8 @@ impl Processes {
     async fn start(&self, one: &Occurrence, job: &Job) -> Result<(), String> {
         let log = self.log_of(one);
         let folder = log.parent().unwrap_or(&self.reports);
-        std::fs::create_dir_all(folder).map_err(|e| format!("{} cannot be made: {e}", folder.display()))?;
-        let file = File::options().create(true).append(true).open(&log).map_err(|e| format!("{}: {e}", log.display()))?;
+        private::folder(folder).map_err(|e| format!("{} cannot be made: {e}", folder.display()))?;
+        let file = private::options().create(true).append(true).open(&log).map_err(|e| format!("{}: {e}", log.display()))?;
         let errors = file.try_clone().map_err(|e| e.to_string())?;
         let mut child = tokio::process::Command::new(&self.program)
             .arg("run")
@@ -124,7 +124,7 @@ impl Processes {
             .arg(&self.reports)
             .arg("--scheduled")
             .arg(format!("{}#{}", self.reports.join(FILE).display(), one.id))
-            .args(&job.entry.args.value)
+            .args(job.entry.args.iter())
             .stdin(Stdio::null())
             .stdout(file)
             .stderr(errors)
@@ -164,8 +164,9 @@ impl Processes {
 }
 
 fn last_words(log: &Path) -> String {
-    let text = std::fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-    text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().chars().take(LONGEST_WORD).collect()
+    let text = std::fs::read(log).unwrap_or_default();
+    let last = text.split(|byte| *byte == b'\n').rev().find(|line| !line.trim_ascii().is_empty()).unwrap_or_default();
+    secret::head(last, LONGEST_WORD)
 }
 
 #[async_trait]

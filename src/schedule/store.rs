@@ -10,6 +10,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use crate::{private, secret};
+
 /// The database's name within the folder of reports.
 pub const FILE: &str = "schedule.db";
 const VERSION: i64 = 1;
@@ -156,6 +158,7 @@ impl Store {
     }
 
     fn connect(path: &Path) -> Db<Self> {
+        private::touch(path).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
         let mut db = Connection::open(path)?;
         db.busy_timeout(Duration::from_secs(20))?;
         db.pragma_update(None, "journal_mode", "WAL")?;
@@ -275,9 +278,10 @@ impl Store {
 
     /// A run is over, once.
     pub fn finish(&self, id: i64, ending: &Ending, now: Timestamp) -> Db<bool> {
+        let why = ending.why.as_deref().map(secret::masked);
         let query = "UPDATE occurrences SET state = 'ended', outcome = ?2, exit_code = ?3, run_id = ?4, why = ?5, ended_ms = ?6
              WHERE id = ?1 AND state IN ('claimed', 'running')";
-        let values = params![id, ending.outcome, ending.exit_code, ending.run_id, ending.why, now.as_millisecond()];
+        let values = params![id, ending.outcome, ending.exit_code, ending.run_id, why, now.as_millisecond()];
         Ok(self.db().execute(query, values)? == 1)
     }
 
@@ -359,8 +363,8 @@ impl Store {
     pub fn sent(&self, letter: &Letter, result: Result<(), (&str, Option<Timestamp>)>) -> Db<()> {
         let (state, error, next) = match result {
             Ok(()) => ("sent", None, None),
-            Err((error, Some(next))) => ("pending", Some(error), Some(next)),
-            Err((error, None)) => ("given_up", Some(error), None),
+            Err((error, Some(next))) => ("pending", Some(secret::masked(error)), Some(next)),
+            Err((error, None)) => ("given_up", Some(secret::masked(error)), None),
         };
         let query = "UPDATE outbox SET state = ?3, error = ?4, next_ms = coalesce(?5, next_ms), tries = tries + 1
              WHERE id = ?1 AND channel = ?2";

@@ -4,8 +4,14 @@
 //! the Other, 1947) with the correction for ties. By how much: the ratio of the medians. A verdict takes both: with many
 //! samples every difference is significant, and with few a large one may be chance.
 
+use super::confidence::Confidence;
 use super::median;
-use super::trend::{Z, ranks};
+use super::trend::ranks;
+
+/// So many values that all lie within a band are no chance.
+const MANY: usize = 20;
+/// Starts so close together are as one: they see nearly the same values.
+const STARTS: usize = 5;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Comparison {
@@ -18,7 +24,7 @@ pub struct Comparison {
 impl Comparison {
     /// Larger by at least this share, and not by chance (99 %).
     pub fn is_larger(&self, by: f64) -> bool {
-        self.z > Z && self.ratio > 1.0 + by
+        self.z > Confidence::USUAL.z() && self.ratio > 1.0 + by
     }
 }
 
@@ -46,6 +52,20 @@ pub fn compare(first: &[f64], second: &[f64]) -> Option<Comparison> {
     Some(Comparison { z, ratio })
 }
 
+/// Surely no more than this share above a baseline: surely below one that is so much larger, or each of many values lies
+/// within. With a negative share, and values that are good when they are large: surely no more than that below it. `before` values
+/// came before the first of these: from each of them on it may have been asked, and what it may be wrong in is spent on all of
+/// them, by fives, a half on the first.
+pub fn is_surely_within(baseline: &[f64], seen: &[f64], by: f64, before: usize) -> bool {
+    let start = (before / STARTS) as f64 + 1.0;
+    let confidence = Confidence::spending(1.0 / (start * (start + 1.0)));
+    let edge: Vec<f64> = baseline.iter().map(|v| v * (1.0 + by)).collect();
+    let (small, large) = if by < 0.0 { (&edge[..], seen) } else { (seen, &edge[..]) };
+    let limit = median(&mut edge.clone()).unwrap_or(0.0);
+    let each = seen.iter().all(|v| if by < 0.0 { *v >= limit } else { *v <= limit });
+    (seen.len() >= MANY && each) || compare(small, large).is_some_and(|c| c.z > confidence.z())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,10 +76,23 @@ mod tests {
         let double: Vec<f64> = low.iter().map(|v| v * 2.0).collect();
         let barely: Vec<f64> = low.iter().map(|v| v * 1.05).collect();
         assert!(compare(&low, &double).unwrap().is_larger(0.2));
-        assert!(compare(&low, &barely).unwrap().z > Z, "it is significant");
+        assert!(compare(&low, &barely).unwrap().z > Confidence::USUAL.z(), "it is significant");
         assert!(!compare(&low, &barely).unwrap().is_larger(0.2), "and too small to matter");
         assert!(!compare(&low[..2], &double[..2]).unwrap().is_larger(0.2), "two of each may be chance");
         assert_eq!(compare(&[], &low), None);
         assert_eq!(compare(&[1.0; 9], &[1.0; 9]).unwrap().z, 0.0);
+    }
+
+    #[test]
+    fn within_takes_certainty_too() {
+        let usual: Vec<f64> = (0..40).map(|i| 1.0 + f64::from(i % 7) / 100.0).collect();
+        let times = |by: f64| usual.iter().map(|v| v * by).collect::<Vec<f64>>();
+        assert!(is_surely_within(&usual, &usual[..5], 0.25, 0) && !is_surely_within(&usual, &usual[..1], 0.25, 0));
+        assert!(!is_surely_within(&usual, &times(1.25), 0.25, 0) && !is_surely_within(&usual, &times(1.4), 0.25, 0));
+        assert!(
+            is_surely_within(&[0.0; 9], &[0.0; 20], 0.25, 0) && !is_surely_within(&[0.0; 9], &[0.0; 9], 0.25, 0),
+            "a queue that is empty"
+        );
+        assert!(is_surely_within(&usual, &times(0.9), -0.25, 0) && !is_surely_within(&usual, &times(0.7), -0.25, 0));
     }
 }

@@ -7,6 +7,7 @@
 //! 4. The slope of the rest and its confidence interval are compared with the bound (`trend`).
 //! 5. Growth must show in the lowest values as well.
 
+use super::confidence::Confidence;
 use super::median;
 use super::trend::{self, Trend};
 
@@ -50,11 +51,11 @@ pub enum Judgement {
 }
 
 /// Looks at samples at equal distances; `None` for too few.
-pub fn growth(samples: &[Sample]) -> Option<Growth> {
+pub fn growth(samples: &[Sample], confidence: Confidence) -> Option<Growth> {
     let windows = without_teeth(windows(&without_load(samples)));
     let warm = warm_up(&windows.iter().map(|w| w.1).collect::<Vec<_>>());
     let rest = &windows[warm..];
-    let trend = trend::trend(rest)?;
+    let trend = trend::trend(rest, confidence)?;
     let (first, last) = (rest.first()?.0, rest.last()?.0);
     let mut begin: Vec<f64> = rest.iter().take((rest.len() / 4).max(2)).map(|w| w.1).collect();
     let floor = |part: &[(f64, f64)]| part.iter().map(|w| w.1).fold(f64::INFINITY, f64::min);

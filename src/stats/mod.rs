@@ -1,12 +1,12 @@
 //! Statistics for verdicts: pure functions, each with its source.
 
 pub mod compare;
+pub mod confidence;
 pub mod growth;
 pub mod scalability;
 pub mod trend;
 
-/// How sure a verdict about a percentile must be.
-pub const CONFIDENCE: f64 = 0.99;
+use confidence::Confidence;
 
 /// The median; sorts its input.
 pub fn median(values: &mut [f64]) -> Option<f64> {
@@ -22,30 +22,16 @@ pub fn quantile(values: &mut [f64], q: f64) -> Option<f64> {
     Some(values[low] + (values[high] - values[low]) * (at - low as f64))
 }
 
-/// The mean and its two-sided 99 % confidence interval by Student's t; `None` for fewer than three values.
-pub fn mean_interval(values: &[f64]) -> Option<(f64, f64, f64)> {
+/// The mean and its two-sided confidence interval by Student's t; `None` for fewer than three values.
+pub fn mean_interval(values: &[f64], confidence: Confidence) -> Option<(f64, f64, f64)> {
     if values.len() < 3 {
         return None;
     }
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
     let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    let reach = student_99(n - 1.0) * (variance / n).sqrt();
+    let reach = confidence.of_two_sides().student(n - 1.0) * (variance / n).sqrt();
     Some((mean, mean - reach, mean + reach))
-}
-
-/// The 99.5 % point of Student's t, by its expansion around the normal distribution's (Abramowitz and Stegun, 26.7.5). For
-/// two degrees of freedom, where that is too small, from the table.
-fn student_99(freedom: f64) -> f64 {
-    let z: f64 = 2.5758;
-    if freedom <= 2.0 {
-        return 9.925;
-    }
-    let g1 = (z.powi(3) + z) / 4.0;
-    let g2 = (5.0 * z.powi(5) + 16.0 * z.powi(3) + 3.0 * z) / 96.0;
-    let g3 = (3.0 * z.powi(7) + 19.0 * z.powi(5) + 17.0 * z.powi(3) - 15.0 * z) / 384.0;
-    let g4 = (79.0 * z.powi(9) + 776.0 * z.powi(7) + 1482.0 * z.powi(5) - 1920.0 * z.powi(3) - 945.0 * z) / 92_160.0;
-    z + g1 / freedom + g2 / freedom.powi(2) + g3 / freedom.powi(3) + g4 / freedom.powi(4)
 }
 
 /// The probability of at most `k` successes in `n` trials.
@@ -72,21 +58,21 @@ pub fn binomial_at_most(k: u64, n: u64, p: f64) -> f64 {
 /// What samples say of a percentile against a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Against {
-    /// The percentile is below the limit, at 99 % confidence.
+    /// The percentile is below the limit, at the confidence that was asked for.
     Below,
-    /// It is above, at 99 % confidence.
+    /// It is above, at the same.
     Above,
     /// The samples do not decide it.
     Undecided,
 }
 
 /// Judges a percentile (0 to 100) from how many of `n` samples lie over a limit: the binomial early-stopping rule of
-/// MLPerf LoadGen. With none over, a p90 takes 44 samples, a p95 90, a p99 459.
-pub fn percentile_against(percentile: f64, over: u64, n: u64) -> Against {
+/// MLPerf LoadGen. With none over and at 99 %, a p90 takes 44 samples, a p95 90, a p99 459.
+pub fn percentile_against(percentile: f64, over: u64, n: u64, confidence: Confidence) -> Against {
     let allowed = 1.0 - percentile / 100.0;
-    if n > 0 && binomial_at_most(over, n, allowed) <= 1.0 - CONFIDENCE {
+    if n > 0 && binomial_at_most(over, n, allowed) <= confidence.alpha() {
         Against::Below
-    } else if over > 0 && 1.0 - binomial_at_most(over - 1, n, allowed) <= 1.0 - CONFIDENCE {
+    } else if over > 0 && 1.0 - binomial_at_most(over - 1, n, allowed) <= confidence.alpha() {
         Against::Above
     } else {
         Against::Undecided
@@ -103,13 +89,14 @@ pub struct Rule {
 
 impl Rule {
     pub fn new(percentile: f64, longest: usize) -> Self {
+        let confidence = Confidence::USUAL;
         let (mut below, mut above) = (vec![None], vec![1]);
         let (mut fits, mut too_many) = (None, 1);
         for n in 1..=longest as u64 {
-            while percentile_against(percentile, fits.map_or(0, |k: u64| k + 1), n) == Against::Below {
+            while percentile_against(percentile, fits.map_or(0, |k: u64| k + 1), n, confidence) == Against::Below {
                 fits = Some(fits.map_or(0, |k| k + 1));
             }
-            while too_many <= n && percentile_against(percentile, too_many, n) != Against::Above {
+            while too_many <= n && percentile_against(percentile, too_many, n, confidence) != Against::Above {
                 too_many += 1;
             }
             below.push(fits);
@@ -129,9 +116,9 @@ impl Rule {
 }
 
 /// The fewest samples from which a percentile can be found below a limit.
-pub fn samples_for_percentile(percentile: f64) -> u64 {
+pub fn samples_for_percentile(percentile: f64, confidence: Confidence) -> u64 {
     let share = (percentile / 100.0).clamp(0.0, 0.999_999);
-    if share <= 0.0 { 1 } else { ((1.0 - CONFIDENCE).ln() / share.ln()).ceil() as u64 }
+    if share <= 0.0 { 1 } else { (confidence.alpha().ln() / share.ln()).ceil() as u64 }
 }
 
 /// The upper bound of the 95 % confidence interval of a rate (Clopper and Pearson, 1934), found by bisection.
@@ -154,22 +141,22 @@ mod tests {
 
     #[test]
     fn the_sample_counts_are_loadgens() {
-        assert_eq!(samples_for_percentile(90.0), 44);
-        assert_eq!(samples_for_percentile(95.0), 90);
-        assert_eq!(samples_for_percentile(99.0), 459);
-        assert_eq!(samples_for_percentile(99.9), 4603);
+        assert_eq!(samples_for_percentile(90.0, Confidence::USUAL), 44);
+        assert_eq!(samples_for_percentile(95.0, Confidence::USUAL), 90);
+        assert_eq!(samples_for_percentile(99.0, Confidence::USUAL), 459);
+        assert_eq!(samples_for_percentile(99.9, Confidence::USUAL), 4603);
         for (p, n) in [(90.0, 44), (95.0, 90), (99.0, 459)] {
-            assert_eq!(percentile_against(p, 0, n), Against::Below);
-            assert_eq!(percentile_against(p, 0, n - 1), Against::Undecided);
+            assert_eq!(percentile_against(p, 0, n, Confidence::USUAL), Against::Below);
+            assert_eq!(percentile_against(p, 0, n - 1, Confidence::USUAL), Against::Undecided);
         }
     }
 
     #[test]
     fn far_too_many_over_the_limit_are_seen() {
-        assert_eq!(percentile_against(95.0, 30, 100), Against::Above);
-        assert_eq!(percentile_against(95.0, 5, 100), Against::Undecided);
-        assert_eq!(percentile_against(95.0, 0, 0), Against::Undecided);
-        assert_eq!(percentile_against(95.0, 4, 4), Against::Above);
+        assert_eq!(percentile_against(95.0, 30, 100, Confidence::USUAL), Against::Above);
+        assert_eq!(percentile_against(95.0, 5, 100, Confidence::USUAL), Against::Undecided);
+        assert_eq!(percentile_against(95.0, 0, 0, Confidence::USUAL), Against::Undecided);
+        assert_eq!(percentile_against(95.0, 4, 4, Confidence::USUAL), Against::Above);
     }
 
     #[test]
@@ -180,7 +167,7 @@ mod tests {
                 for over in 0..=n {
                     assert_eq!(
                         rule.against(over, n as usize),
-                        percentile_against(percentile, over, n),
+                        percentile_against(percentile, over, n, Confidence::USUAL),
                         "p{percentile}: {over} of {n}"
                     );
                 }
@@ -189,13 +176,10 @@ mod tests {
     }
 
     #[test]
-    fn students_table() {
-        for (freedom, value) in [(3.0, 5.841), (4.0, 4.604), (10.0, 3.169), (30.0, 2.750), (1000.0, 2.581)] {
-            assert!((student_99(freedom) - value).abs() < 0.06, "{freedom}: {}", student_99(freedom));
-        }
-        let (mean, low, high) = mean_interval(&[1.0, 2.0, 3.0]).unwrap();
+    fn a_mean_has_an_interval() {
+        let (mean, low, high) = mean_interval(&[1.0, 2.0, 3.0], Confidence::USUAL).unwrap();
         assert!(mean == 2.0 && low < -3.0 && high > 7.0);
-        assert_eq!(mean_interval(&[1.0, 2.0]), None);
+        assert_eq!(mean_interval(&[1.0, 2.0], Confidence::USUAL), None);
     }
 
     #[test]
@@ -213,7 +197,7 @@ mod tests {
         let wrong = (0..4000)
             .filter(|_| {
                 let over = (0..200).filter(|_| rng.random_bool(0.05)).count() as u64;
-                percentile_against(95.0, over, 200) == Against::Below
+                percentile_against(95.0, over, 200, Confidence::USUAL) == Against::Below
             })
             .count();
         assert!(wrong < 60, "{wrong} of 4000 at a claimed 1 %");

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -73,15 +73,31 @@ impl Backend {
     }
 
     pub fn wait_until_healthy(&self) {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        let ask = || {
-            Command::new("docker")
-                .args(["exec", &self.name, "/chaos", "backend", "--probe", "http://127.0.0.1:5000/health"])
-                .output()
-        };
-        while !ask().is_ok_and(|o| o.status.success()) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !self.is_healthy() {
             assert!(Instant::now() < deadline, "{} is not healthy: {}", self.name, docker(&["logs", "--tail", "20", &self.name]));
             std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// An engine may forget a command that it was given while the container ended: it is not waited for.
+    fn is_healthy(&self) -> bool {
+        let mut ask = Command::new("docker")
+            .args(["exec", &self.name, "/chaos", "backend", "--probe", "http://127.0.0.1:5000/health"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the docker client starts");
+        let asked = Instant::now();
+        loop {
+            match ask.try_wait().expect("it is our child") {
+                Some(status) => return status.success(),
+                None if asked.elapsed() > Duration::from_secs(5) => {
+                    let _ = ask.kill();
+                    return ask.wait().is_ok_and(|status| status.success());
+                }
+                None => std::thread::sleep(Duration::from_millis(10)),
+            }
         }
     }
 

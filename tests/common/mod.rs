@@ -1,10 +1,15 @@
 //! What the tests share. Each test binary uses a part of it.
 #![allow(dead_code)]
 
+pub mod backend;
 pub mod docker;
+pub mod machine;
+pub mod port;
 pub mod script;
+pub mod secrets;
 pub mod server;
 pub mod sim;
+pub mod underway;
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -101,9 +106,29 @@ pub fn get(address: &str, path: &str) -> Option<String> {
     text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
 }
 
+/// A port of this machine that nobody has.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Resident memory of this process, bytes.
+pub fn resident() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+}
+
 pub fn process_exists(pid: u64) -> bool {
     Path::new(&format!("/proc/{pid}/stat")).exists()
         && chaos::runtime::proc_stat(pid as u32).is_some_and(|(state, _)| state != 'Z')
+}
+
+/// The processes that live and have this in their command line.
+pub fn processes_with(text: &str) -> Vec<u32> {
+    let has = |pid: &u32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(text) && process_exists(u64::from(*pid))
+    };
+    chaos::observe::procfs::pids().filter(has).collect()
 }
 
 /// Tests of real parts run where `CHAOS_TEST_REAL` is set, and then a missing part is a failure. Elsewhere the test says

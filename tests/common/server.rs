@@ -1,7 +1,7 @@
 //! Small servers with one habit each: what people reported of theirs, in a few lines.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -30,6 +30,21 @@ pub fn serve(answer: impl Fn(&Asked) -> Said + Send + Sync + 'static) -> String 
         }
     });
     url
+}
+
+/// A server with these routes, on a thread of its own for as long as the test's process lives.
+pub fn serve_routes(routes: axum::Router) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            axum::serve(listener, routes).await.unwrap();
+        });
+    });
+    address
 }
 
 fn one(mut stream: TcpStream, answer: &dyn Fn(&Asked) -> Said, count: &AtomicUsize) -> std::io::Result<()> {

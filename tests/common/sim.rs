@@ -19,6 +19,7 @@ use chaos::journal::event::{Answer, Event, JobView, ProcessEvent, ResultLook};
 use chaos::journal::record::Record;
 use chaos::journal::writer::Journal;
 use chaos::listen::How;
+use chaos::observe::kept::Kept;
 use chaos::observe::process::Meter;
 use chaos::observe::sampler::Sampler;
 use chaos::plan::{Plan, RuntimePlan, build};
@@ -53,6 +54,8 @@ pub struct Sabotage {
     pub slow_results: Duration,
     /// So long after a subscription its first news comes.
     pub slow_news: Duration,
+    /// From so long after the start on nobody answers for the metrics.
+    pub no_metrics_after: Option<Duration>,
 }
 
 /// The state that port and runtime share.
@@ -185,16 +188,21 @@ impl Port for SimPort {
         self.0.ready().await
     }
     async fn scrape(&self) -> Option<Result<String, String>> {
+        let now_s = self.0.journal.clock().now_s();
+        if self.0.sabotage.no_metrics_after.is_some_and(|silent| now_s > silent.as_secs_f64()) {
+            return Some(Err("timed out".to_owned()));
+        }
         Some(self.0.answer().await.map(|core| {
-            let (queue, running, vram_used) = {
+            let (queue, running, vram_allocated, vram_peak) = {
                 let inner = core.lock();
-                (inner.queue.len(), inner.running.len(), inner.vram_used)
+                (inner.queue.len(), inner.running.len(), inner.vram_used, inner.vram_peak)
             };
             let now = Now {
                 queue,
                 running,
                 gpu_lost: core.gpu_is_lost(),
-                vram_used,
+                vram_used: core.config.taken(vram_allocated, vram_peak),
+                vram_allocated,
                 vram_total: core.config.vram.0,
                 rss_bytes: 1 << 26,
                 cpu_percent: 1.0,
@@ -335,7 +343,11 @@ pub fn plan(yaml: &str, seed: u64) -> Plan {
 
 /// Runs an experiment (with `url: embedded`) in simulated time. `stop_after` interrupts it at that moment.
 pub async fn run(yaml: &str, seed: u64, sabotage: Sabotage, stop_after: Option<Duration>) -> Simulated {
-    let plan = plan(yaml, seed);
+    run_plan(plan(yaml, seed), seed, sabotage, stop_after).await
+}
+
+/// The same for a plan that a test has changed.
+pub async fn run_plan(plan: Plan, seed: u64, sabotage: Sabotage, stop_after: Option<Duration>) -> Simulated {
     let clock = Clock::start();
     let journal = Journal::in_memory(clock);
     journal.emit(Event::RunStarted {
@@ -373,6 +385,8 @@ pub async fn run(yaml: &str, seed: u64, sabotage: Sabotage, stop_after: Option<D
         meter: Meter::default(),
         last: BTreeMap::new(),
         types: BTreeMap::new(),
+        kept: Kept::default(),
+        unread: Default::default(),
     };
     let interrupt = Interrupt::default();
     if let Some(after) = stop_after {

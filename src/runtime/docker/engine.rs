@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::time::Duration;
 
+use bollard::container::LogOutput;
 use bollard::errors::Error as EngineError;
 use bollard::exec::{CreateExecOptions, StartExecResults};
 use bollard::models::{ContainerInspectResponse, ContainerStatsResponse, ContainerUpdateBody};
@@ -18,7 +19,7 @@ use super::address::Address;
 /// An engine that does not answer a question for this long is not there.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 /// Of what a command inside a container says, so much is kept.
-const MOST_SAID: usize = 4096;
+const MOST_SAID: usize = 256 << 10;
 /// Of the connection itself: streams stay open for as long as the run.
 const CONNECTION_S: u64 = 24 * 3600;
 
@@ -193,16 +194,18 @@ impl Engine {
             ..Default::default()
         };
         let exec = ask(container, self.docker.create_exec(container, options)).await?;
-        let mut said = String::new();
+        // Each stream for itself: a character, or a secret, may be cut in two by the pieces.
+        let (mut out, mut errors) = (Vec::new(), Vec::new());
         if let StartExecResults::Attached { mut output, .. } = ask(container, self.docker.start_exec(&exec.id, None)).await? {
             while let Some(Ok(piece)) = output.next().await {
-                if said.len() < MOST_SAID {
-                    said.push_str(&piece.to_string());
+                let stream = if matches!(piece, LogOutput::StdErr { .. }) { &mut errors } else { &mut out };
+                if stream.len() < MOST_SAID {
+                    stream.extend_from_slice(piece.as_ref());
                 }
             }
         }
         let code = ask(container, self.docker.inspect_exec(&exec.id)).await?.exit_code;
-        Ok((code.unwrap_or(-1), said))
+        Ok((code.unwrap_or(-1), String::from_utf8_lossy(&[out, errors].concat()).into_owned()))
     }
 
     /// Waits until a container does not run, for so long at the most; whether it has ended.

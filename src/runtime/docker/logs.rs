@@ -13,6 +13,7 @@ use super::Shared;
 use super::engine::Engine;
 use crate::journal::event::Event;
 use crate::runtime::output::LONGEST_LINE;
+use crate::secret::lines::Lines;
 
 /// Between two looks whether a container that has ended says something again.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
@@ -56,7 +57,7 @@ pub(super) async fn follow(shared: Arc<Shared>, engine: Engine, id: String, bega
         let since = i32::try_from(read_to.as_second()).unwrap_or(i32::MAX);
         let options = LogsOptionsBuilder::default().follow(true).stdout(true).stderr(true).timestamps(true).since(since).build();
         let mut chunks = std::pin::pin!(engine.docker.logs(&id, Some(options)));
-        let mut lines = Lines::default();
+        let mut lines = Streams::default();
         loop {
             let chunk = tokio::select! {
                 chunk = chunks.next() => chunk,
@@ -88,26 +89,23 @@ pub(super) async fn follow(shared: Arc<Shared>, engine: Engine, id: String, bega
 }
 
 /// Puts lines together from the pieces in which the engine sends them; standard output and error do not mix.
-#[derive(Default)]
-struct Lines {
-    out: Vec<u8>,
-    error: Vec<u8>,
+struct Streams {
+    out: Lines,
+    error: Lines,
 }
 
-impl Lines {
-    fn take(&mut self, chunk: LogOutput, mut each: impl FnMut(&str)) {
-        let (buffer, bytes) = match chunk {
-            LogOutput::StdErr { message } => (&mut self.error, message),
+impl Default for Streams {
+    fn default() -> Self {
+        Self { out: Lines::cut_at(LONGEST_LINE), error: Lines::cut_at(LONGEST_LINE) }
+    }
+}
+
+impl Streams {
+    fn take(&mut self, chunk: LogOutput, each: impl FnMut(&str)) {
+        match chunk {
+            LogOutput::StdErr { message } => self.error.take(&message, each),
             LogOutput::StdOut { message } | LogOutput::Console { message } | LogOutput::StdIn { message } => {
-                (&mut self.out, message)
-            }
-        };
-        for byte in bytes {
-            if byte == b'\n' {
-                each(String::from_utf8_lossy(buffer).trim_end());
-                buffer.clear();
-            } else if buffer.len() < LONGEST_LINE {
-                buffer.push(byte);
+                self.out.take(&message, each);
             }
         }
     }
@@ -133,7 +131,7 @@ mod tests {
 
     #[test]
     fn pieces_become_lines_and_the_two_streams_do_not_mix() {
-        let mut lines = Lines::default();
+        let mut lines = Streams::default();
         let mut seen = Vec::new();
         let out = |text: &'static str| LogOutput::StdOut { message: text.into() };
         let error = |text: &'static str| LogOutput::StdErr { message: text.into() };

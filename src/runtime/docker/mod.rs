@@ -162,10 +162,11 @@ impl Runtime for DockerRuntime {
     }
 
     async fn close(&self, _grace: Duration) -> Result<(), String> {
+        // Even where nobody waits for the last look.
+        let _stop = self.stop.clone().drop_guard();
         if let Some(engine) = self.shared.engine.get() {
             watch::look_at_all(&self.shared, engine).await;
         }
-        self.stop.cancel();
         Ok(())
     }
 

@@ -1,0 +1,155 @@
+//! Commands of the user's, and their end: nothing of one that was cut short may go on once things are put back.
+//!
+//! Each has a process group of its own, and carries a mark in its environment that its children inherit, though they leave the
+//! group: so another process of ours finds all of them too.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+use tokio::process::Command;
+
+use crate::driver::template::bounded;
+use crate::observe::procfs;
+use crate::run::world::World;
+use crate::runtime::proc_stat;
+
+/// The environment variable that marks what belongs to a fault.
+const MARK: &str = "CHAOS_ACT";
+/// What is asked to end has this long before it is killed.
+const GRACE: Duration = Duration::from_millis(500);
+/// ... and this long to be gone then.
+const GONE_WITHIN: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// What marks the commands of this fault in this run.
+pub fn mark(world: &World, name: &str) -> String {
+    format!("{}/{name}", world.journal.read(|record| record.run_id.clone()))
+}
+
+/// Whether it exited with 0, and its last words. When its time is over, or nobody waits for it any more, its group is killed.
+pub async fn execute(command: &[String], shell: bool, mark: Option<&str>, within: Duration) -> Result<(bool, String), String> {
+    let words: Vec<&str> = if shell { vec!["sh", "-c"] } else { Vec::new() };
+    let words: Vec<&str> = words.into_iter().chain(command.iter().map(String::as_str)).collect();
+    let Some((program, arguments)) = words.split_first() else { return Err("there is no command".to_owned()) };
+    let mut command_line = Command::new(program);
+    command_line.args(arguments).envs(mark.map(|mark| (MARK, mark)));
+    command_line.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
+    let running = command_line.spawn().map_err(|e| format!("`{program}` cannot be run: {e}"))?;
+    let mut group = Group(running.id());
+    let output = tokio::time::timeout(within, running.wait_with_output())
+        .await
+        .map_err(|_| format!("`{}` took longer than {} s", command.join(" "), within.as_secs_f64()))?
+        .map_err(|e| format!("`{program}` cannot be waited for: {e}"))?;
+    // What it has left running in the background is its effect, which its `revert` ends.
+    group.0 = None;
+    let said = String::from_utf8_lossy(if output.stderr.is_empty() { &output.stdout } else { &output.stderr }).trim().to_owned();
+    Ok((output.status.success(), bounded(&format!("({}) {said}", output.status))))
+}
+
+/// A process group that is killed when it is dropped.
+struct Group(Option<u32>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(leader) = self.0 {
+            // It may be gone already.
+            let _ = killpg(Pid::from_raw(leader.cast_signed()), Signal::SIGKILL);
+        }
+    }
+}
+
+/// Ends every process that carries the mark, and returns when all are seen gone: how many there were.
+///
+/// # Errors
+/// Some are still there; the sentence names them.
+pub async fn end_all(mark: &str) -> Result<usize, String> {
+    let found = marked(mark);
+    if found.is_empty() {
+        return Ok(0);
+    }
+    send(&found, Signal::SIGTERM);
+    let began = tokio::time::Instant::now();
+    loop {
+        let left = marked(mark);
+        if left.is_empty() {
+            return Ok(found.len());
+        }
+        if began.elapsed() > GONE_WITHIN {
+            let pids: Vec<String> = left.iter().map(u32::to_string).collect();
+            return Err(format!("its command cannot be ended: process {} is still there", pids.join(", ")));
+        }
+        // Those that were started meanwhile too.
+        if began.elapsed() > GRACE {
+            send(&left, Signal::SIGKILL);
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+fn send(pids: &[u32], signal: Signal) {
+    for pid in pids {
+        // Whoever cannot be ended is found again, and named.
+        let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
+    }
+}
+
+/// The processes that live and carry the mark, as far as their environment may be read.
+fn marked(mark: &str) -> Vec<u32> {
+    let wanted = format!("{MARK}={mark}");
+    let carries = |pid: u32| {
+        let environment = std::fs::read(Path::new("/proc").join(pid.to_string()).join("environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes())
+    };
+    let lives = |pid: u32| proc_stat(pid).is_some_and(|(state, _)| !matches!(state, 'Z' | 'X'));
+    procfs::pids().filter(|pid| carries(*pid) && lives(*pid)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<String> {
+        vec![text.to_owned()]
+    }
+
+    #[tokio::test]
+    async fn what_leaves_its_group_and_ignores_signals_is_ended_all_the_same() {
+        let mark = format!("test-{}", std::process::id());
+        let command = words("trap '' TERM; setsid sh -c 'trap \"\" TERM; sleep 60; true' & sleep 60; true");
+        let running = execute(&command, true, Some(&mark), Duration::from_secs(60));
+        tokio::select! {
+            done = running => panic!("it ends by itself: {done:?}"),
+            () = async { while marked(&mark).len() < 3 { tokio::time::sleep(LOOK_EVERY).await } } => {}
+        }
+        assert!(end_all(&mark).await.unwrap() >= 1);
+        assert_eq!(marked(&mark), Vec::<u32>::new());
+        assert_eq!(end_all(&mark).await, Ok(0));
+    }
+
+    #[tokio::test]
+    async fn what_takes_too_long_is_ended_with_its_children() {
+        let mark = format!("late-{}", std::process::id());
+        let error = execute(&words("sleep 60; true"), true, Some(&mark), Duration::from_millis(300)).await.unwrap_err();
+        assert!(error.contains("took longer than 0.3 s"), "{error}");
+        tokio::time::timeout(Duration::from_secs(5), async {
+            while !marked(&mark).is_empty() {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        })
+        .await
+        .unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_a_command_leaves_in_the_background_stays_until_its_revert() {
+        let mark = format!("background-{}", std::process::id());
+        let (done, said) =
+            execute(&words("sleep 60 >/dev/null 2>&1 &"), true, Some(&mark), Duration::from_secs(5)).await.unwrap();
+        assert!(done, "{said}");
+        assert_eq!(marked(&mark).len(), 1);
+        assert_eq!(end_all(&mark).await, Ok(1));
+    }
+}
