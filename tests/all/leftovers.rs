@@ -1,0 +1,164 @@
+//! Everything unfinished is found by its undo, wherever the run's folder is, and nothing is begun beside it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::common::machine::{Machine, cut_power, end, journal, said};
+use crate::common::{process_exists, wait_for};
+
+#[test]
+fn a_fault_beside_a_target_that_chaos_started_is_found_and_the_next_run_refused() {
+    let machine = Machine::new();
+    let folder = machine.left();
+    let refused = machine.run_again();
+    assert_eq!(refused.status.code(), Some(4), "{}", said(&refused));
+    assert!(said(&refused).contains("chaos revert") && said(&refused).contains("left something broken"), "{}", said(&refused));
+    let reverted = machine.revert(None);
+    assert!(reverted.status.success() && said(&reverted).contains("put back: exec"), "{}", said(&reverted));
+    assert!(!machine.marker().exists());
+    assert!(said(&machine.revert(None)).contains("nothing is left to put back"));
+    assert!(said(&machine.revert(Some(&folder))).contains("nothing is left to put back"));
+}
+
+#[test]
+fn a_run_whose_folder_is_gone_or_damaged_is_put_back_by_hand() {
+    type Damage = fn(&Path);
+    let damages: [(&str, Damage); 4] = [
+        ("deleted", |folder| std::fs::remove_dir_all(folder).unwrap()),
+        ("its journal deleted", |folder| std::fs::remove_file(folder.join("events.jsonl")).unwrap()),
+        ("overwritten", |folder| std::fs::write(folder.join("events.jsonl"), "garbage\n").unwrap()),
+        ("moved", |folder| std::fs::rename(folder, folder.with_file_name("moved")).unwrap()),
+    ];
+    for (what, damage) in damages {
+        for by_name in [false, true] {
+            let machine = Machine::new();
+            let folder = machine.left();
+            damage(&folder);
+            let reverted = machine.revert(by_name.then_some(folder.as_path()));
+            assert!(reverted.status.success() && said(&reverted).contains("put back: exec"), "{what}: {}", said(&reverted));
+            assert!(!machine.marker().exists(), "{what}");
+            assert!(said(&machine.revert(None)).contains("nothing is left to put back"), "{what}");
+        }
+    }
+}
+
+#[test]
+fn the_guardian_puts_back_whatever_became_of_the_folder() {
+    type Damage = fn(&Path, &Path);
+    let damages: [(&str, Damage); 6] = [
+        ("deleted", |folder, _| std::fs::remove_dir_all(folder).unwrap()),
+        ("moved", |folder, _| std::fs::rename(folder, folder.with_file_name("moved")).unwrap()),
+        ("overwritten", |folder, _| std::fs::write(folder.join("events.jsonl"), "garbage\n").unwrap()),
+        ("its journal replaced", |folder, _| {
+            std::fs::write(folder.join("other"), "").unwrap();
+            std::fs::rename(folder.join("other"), folder.join("events.jsonl")).unwrap();
+        }),
+        ("its copy deleted", |_, state| std::fs::remove_dir_all(state.join("undo")).unwrap()),
+        ("both deleted", |folder, state| {
+            std::fs::remove_dir_all(folder).unwrap();
+            std::fs::remove_dir_all(state.join("undo")).unwrap();
+        }),
+    ];
+    for (what, damage) in damages {
+        let machine = Machine::new();
+        let (mut child, folder, guardian) = machine.broken();
+        damage(&folder, &machine.folder.path().join("state"));
+        end(&mut child);
+        wait_for(&format!("the revert ({what})"), Duration::from_secs(10), || !machine.marker().exists());
+        wait_for("the guardian's end", Duration::from_secs(20), || !process_exists(guardian.cast_unsigned().into()));
+        let after = machine.revert(None);
+        assert!(said(&after).contains("nothing is left to put back"), "{what}: {}", said(&after));
+    }
+}
+
+#[test]
+fn a_run_that_ends_well_leaves_no_trace_in_the_state_folder() {
+    let machine = Machine::new();
+    let (mut child, ..) = machine.broken();
+    let undo = machine.folder.path().join("state/undo");
+    assert_eq!(std::fs::read_dir(&undo).unwrap().count(), 1, "while it is at work");
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(!machine.marker().exists());
+    assert_eq!(std::fs::read_dir(&undo).unwrap().count(), 0);
+}
+
+/// It dies with nothing broken, and another run that begins meanwhile tidies its copy away: whenever that is, the guardian tells
+/// what became of the run.
+#[test]
+fn a_copy_that_another_run_tidied_away_does_not_silence_the_guardian() {
+    for before_it_opens in [false, true] {
+        let machine = Machine::new();
+        let text = std::fs::read_to_string(machine.file()).unwrap().replace("at: 100ms", "at: 20s");
+        std::fs::write(machine.file(), text).unwrap();
+        let (child, folder, guardian) = machine.at_work("\"guardian\",\"level\"");
+        if before_it_opens {
+            cut_power(child, guardian);
+        } else {
+            let (mut child, guardian) = (child, Pid::from_raw(guardian));
+            kill(guardian, Signal::SIGSTOP).unwrap();
+            end(&mut child);
+        }
+        let copy = machine.folder.path().join("state/undo").join(folder.file_name().unwrap());
+        assert!(copy.exists());
+        let other = machine.run_again();
+        assert!(matches!(other.status.code(), Some(0 | 1 | 6)), "{}", said(&other));
+        assert!(!copy.exists(), "nothing is left, so the next run tidies it away");
+        match before_it_opens {
+            true => {
+                let told = machine.chaos().arg("guardian").arg(&folder).arg(&copy).output().unwrap();
+                assert!(told.status.success(), "{}", said(&told));
+            }
+            false => kill(Pid::from_raw(guardian), Signal::SIGCONT).unwrap(),
+        }
+        wait_for("what became of the run", Duration::from_secs(20), || folder.join("result.json").exists());
+        let result: serde_json::Value = serde_json::from_slice(&std::fs::read(folder.join("result.json")).unwrap()).unwrap();
+        assert_eq!(result["exit_code"], 4, "{result}");
+    }
+}
+
+#[test]
+fn an_interrupted_run_puts_back_before_it_waits_for_its_clients() {
+    let machine = Machine::new();
+    // In real time a job takes longer than this test.
+    let text = std::fs::read_to_string(machine.file()).unwrap().replace("speed: 400", "speed: 1").replace("users: 1", "users: 8");
+    std::fs::write(machine.file(), text).unwrap();
+    let (mut child, folder, _) = machine.broken();
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let at = |event: &str| {
+        let line = journal(&folder).lines().find(|line| line.contains(event)).map(str::to_owned).unwrap_or_default();
+        serde_json::from_str::<serde_json::Value>(&line).unwrap()["t"].as_f64().unwrap()
+    };
+    let took = at("\"fault_reverted\"") - at("\"interrupted\"");
+    assert!(took < 1.5, "the revert came {took:.1} s after the signal");
+}
+
+/// `/tmp/chaos-state` as an attack: a link with a foreseeable name, and no home folder.
+#[test]
+fn without_a_home_nothing_is_kept_in_a_folder_that_all_share() {
+    let shared = std::env::temp_dir().join("chaos-state");
+    let victim = tempfile::tempdir().unwrap();
+    let precious = victim.path().join("precious");
+    std::fs::write(&precious, "precious").unwrap();
+    let machine = Machine::new();
+    let mut command = machine.chaos();
+    let reports = machine.reports();
+    command.env_remove("CHAOS_STATE_DIR").env_remove("HOME").env_remove("XDG_STATE_HOME").env("TMPDIR", victim.path());
+    command.args(["run", "experiments/gpu-oom.yaml", "--quiet", "--set", "load.0.users=1", "--reports"]).arg(&reports);
+    let output = command.output().unwrap();
+    assert!(matches!(output.status.code(), Some(0 | 1 | 6)), "{}", said(&output));
+    assert!(!shared.exists(), "it is not made");
+    assert_eq!(std::fs::read_dir(victim.path()).unwrap().count(), 1, "nor in a folder for temporary files");
+    // A link in the place of the state folder is refused by name.
+    std::os::unix::fs::symlink(victim.path(), machine.folder.path().join("link")).unwrap();
+    let mut command = machine.chaos();
+    command.env("CHAOS_STATE_DIR", machine.folder.path().join("link"));
+    let refused = command.args(["run", "--quiet", "--reports"]).arg(&reports).arg(machine.file()).output().unwrap();
+    assert_eq!(refused.status.code(), Some(4), "{}", said(&refused));
+    assert!(said(&refused).contains("symbolic link"), "{}", said(&refused));
+    assert_eq!(std::fs::read_to_string(&precious).unwrap(), "precious");
+}
