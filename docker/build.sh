@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the image of the reference backend, from nothing but a binary of ours: no image is pulled.
 #
-#   docker/build.sh [BINARY] [TAG]
+#   docker/build.sh [BINARY] [TAG] [OPTION OF DOCKER BUILD]...
 #
 # Without BINARY a static one is built for this machine.
 set -euo pipefail
@@ -28,4 +28,4 @@ if ldd "$binary" >/dev/null 2>&1; then
   done
 fi
 cp "$here/Dockerfile" "$image/Dockerfile"
-DOCKER_BUILDKIT=0 docker build --quiet --tag "$tag" "$image" 2>/dev/null
+DOCKER_BUILDKIT=0 docker build --quiet "${@:3}" --tag "$tag" "$image" 2>/dev/null

@@ -22,6 +22,10 @@ use crate::runtime::docker::address::Address;
 use crate::runtime::docker::engine::{CallError, Engine};
 use crate::runtime::docker::select::{self, Containers, Identity, Order};
 
+/// An engine that has much to do tells of what it has done this late.
+const TOLD_WITHIN: Duration = Duration::from_secs(20);
+const ASK_AGAIN: Duration = Duration::from_millis(20);
+
 /// A container as the engine describes it.
 pub type Container = ContainerInspectResponse;
 
@@ -316,7 +320,8 @@ async fn look_at_all<A: Act>(act: &A, world: &World, name: &str, when: When) -> 
         } else {
             act.look(engine, container.as_ref(), &item.saved).await
         };
-        let told = told(world, name, &item.id, A::EVENTS);
+        let broken_now = when == When::During && matches!(seen, Seen::Broken(_));
+        let told = if broken_now { told_in_time(world, name, &item.id, A::EVENTS).await } else { None };
         let saying = match (&seen, when) {
             (Seen::Unknown(why), _) => return Ok(Observation::unknown(format!("{}: {why}", item.identity.name))),
             (Seen::Broken(how), When::During) => match told {
@@ -346,6 +351,18 @@ async fn look_at_all<A: Act>(act: &A, world: &World, name: &str, when: When) -> 
         Ok(()) => Observation::intact(told),
         Err(error) => Observation::broken(1.0, format!("{told}; the target is not ready: {error}")),
     })
+}
+
+/// The engine's word for what it did, which a busy one gives late.
+async fn told_in_time(world: &World, name: &str, id: &str, actions: &[&str]) -> Option<String> {
+    let began = world.clock.now_s();
+    loop {
+        let told = told(world, name, id, actions);
+        if told.is_some() || actions.is_empty() || world.clock.now_s() - began > TOLD_WITHIN.as_secs_f64() {
+            return told;
+        }
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
 }
 
 /// What the engine told of a container since the fault's injection.

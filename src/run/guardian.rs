@@ -25,7 +25,8 @@ use crate::journal::writer::Journal;
 use crate::private;
 
 const GOODBYE: &[u8] = b"bye";
-const STARTS_WITHIN: Duration = Duration::from_secs(5);
+/// Milliseconds, where the machine has a core for it.
+const STARTS_WITHIN: Duration = Duration::from_secs(30);
 /// A guardian that dies again and again is not started for ever.
 const MOST_STARTS: u32 = 20;
 

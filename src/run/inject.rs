@@ -16,6 +16,8 @@ use crate::plan::{FaultPlan, Moment};
 
 /// An effect may take this long to show, and to go.
 const SHOWS_WITHIN: Duration = Duration::from_secs(5);
+/// One look may take this long: an engine that has much to do answers late, and tells of what it did later still.
+const LOOKS_WITHIN: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const PREPARE_WITHIN: Duration = Duration::from_secs(10);
 /// The state before a fault is looked at, and its undo made ready, this long before its moment, so that it is punctual.
@@ -163,7 +165,7 @@ pub async fn look(world: &World, fault: &FaultPlan, when: When) {
     let deadline = world.clock.now_s() + within.as_secs_f64();
     let observation = loop {
         let looking = caught(async { Ok(fault.spec.observe(world, &fault.name, when).await) });
-        let seen = match world.wait_for(SHOWS_WITHIN, looking).await {
+        let seen = match world.wait_for(LOOKS_WITHIN, looking).await {
             Some(seen) => seen.unwrap_or_else(|error| Observation::unknown(error.to_string())),
             None => Observation::unknown("looking took too long"),
         };

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use crate::common::chaos;
+use crate::common::{chaos, stretched};
+use futures_util::future::join_all;
 use futures_util::{SinkExt, StreamExt};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -13,10 +14,20 @@ use reqwest::StatusCode;
 use serde_json::{Value as Json, json};
 use tokio_tungstenite::tungstenite::Message;
 
+/// Between two looks at what is waited for.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// Waits for what comes in any case, on a busy machine later.
+async fn in_time<T>(what: &str, comes: impl Future<Output = T>) -> T {
+    let within = stretched(Duration::from_secs(60));
+    tokio::time::timeout(within, comes).await.unwrap_or_else(|_| panic!("{what} did not come within {within:?}"))
+}
+
 /// A running backend; ended when dropped.
 struct Backend {
     child: Child,
     url: String,
+    client: reqwest::Client,
 }
 
 impl Backend {
@@ -27,7 +38,9 @@ impl Backend {
         let url = lines.find_map(|l| l.unwrap().split_once("listening on ").map(|(_, url)| url.trim().to_owned())).unwrap();
         // Its log goes on; somebody must read it.
         std::thread::spawn(move || lines.for_each(drop));
-        Self { child, url }
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self { child, url, client }
     }
 
     fn with_data(data: &Path, speed: &str) -> Self {
@@ -40,7 +53,7 @@ impl Backend {
     }
 
     async fn submit(&self, body: Json) -> reqwest::Response {
-        client().post(format!("{}/jobs", self.url)).json(&body).send().await.unwrap()
+        self.client.post(format!("{}/jobs", self.url)).json(&body).send().await.unwrap()
     }
 
     async fn accepted(&self, body: Json) -> String {
@@ -50,7 +63,7 @@ impl Backend {
     }
 
     async fn get(&self, path: &str) -> reqwest::Response {
-        client().get(format!("{}{path}", self.url)).send().await.unwrap()
+        self.client.get(format!("{}{path}", self.url)).send().await.unwrap()
     }
 
     async fn view(&self, id: &str) -> Json {
@@ -64,10 +77,10 @@ impl Backend {
                 if !matches!(view["status"].as_str(), Some("queued" | "running")) {
                     return view;
                 }
-                tokio::task::yield_now().await;
+                tokio::time::sleep(LOOK_EVERY).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), ended).await.expect("the job ends")
+        in_time("the end of the job", ended).await
     }
 }
 
@@ -76,11 +89,6 @@ impl Drop for Backend {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn client() -> reqwest::Client {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().no_proxy().build().unwrap()
 }
 
 fn job(side: u32) -> Json {
@@ -122,7 +130,7 @@ async fn bad_input_is_refused_with_a_reason() {
     }
     let part = reqwest::multipart::Part::bytes(b"MZ not an image".to_vec()).file_name("x.png");
     let form = reqwest::multipart::Form::new().part("image", part).text("width", "512").text("height", "512");
-    let response = client().post(format!("{}/jobs", backend.url)).multipart(form).send().await.unwrap();
+    let response = backend.client.post(format!("{}/jobs", backend.url)).multipart(form).send().await.unwrap();
     assert_eq!(response.status(), StatusCode::UNPROCESSABLE_ENTITY);
 }
 
@@ -130,15 +138,18 @@ async fn bad_input_is_refused_with_a_reason() {
 async fn a_full_queue_says_when_to_come_back_and_a_cancelled_job_makes_room() {
     let backend = Backend::start(&["--speed", "1", "--slots", "1", "--queue", "1"]);
     let running = backend.accepted(job(512)).await;
-    while backend.get("/queue").await.json::<Json>().await.unwrap()["running"] != 1 {
-        tokio::task::yield_now().await;
-    }
+    let runs = async {
+        while backend.get("/queue").await.json::<Json>().await.unwrap()["running"] != 1 {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    in_time("the start of the job", runs).await;
     let waiting = backend.accepted(job(512)).await;
     let refused = backend.submit(job(512)).await;
     assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
     let seconds: u64 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();
     assert!(seconds >= 1);
-    let cancelled = client().delete(format!("{}/jobs/{waiting}", backend.url)).send().await.unwrap();
+    let cancelled = backend.client.delete(format!("{}/jobs/{waiting}", backend.url)).send().await.unwrap();
     assert_eq!(cancelled.status(), StatusCode::NO_CONTENT);
     assert_eq!(backend.view(&waiting).await["status"], "cancelled");
     backend.accepted(job(512)).await;
@@ -148,10 +159,8 @@ async fn a_full_queue_says_when_to_come_back_and_a_cancelled_job_makes_room() {
 #[tokio::test]
 async fn an_out_of_memory_is_retried_in_a_smaller_batch() {
     let backend = Backend::start(&["--speed", "400"]);
-    let mut ids = Vec::new();
-    for _ in 0..8 {
-        ids.push(backend.accepted(job(1024)).await);
-    }
+    // All at once: sent one by one on a busy machine, too few would run side by side.
+    let ids = join_all((0..8).map(|_| backend.accepted(job(1024)))).await;
     let mut retried = 0;
     for id in &ids {
         let view = backend.ended(id).await;

@@ -7,16 +7,32 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::common::docker::{Backend, docker, engine};
-use crate::common::{Run, chaos, finished, run, wait_for};
+use crate::common::{Run, chaos, finished, free_port, only_folder, run, stretched, wait_for};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// One of the experiments of this repository, four times faster, against this container.
 fn experiment(name: &str, backend: &Backend, more: &[&str]) -> Run {
     let file = format!("experiments/docker/{name}.yaml");
     let container = format!("target.runtime.docker.container={}", backend.name);
-    let url = backend.url();
+    let (url, patience) = (backend.url(), patience(&file));
     let mut arguments = vec![file.as_str(), "--set", &container, "--url", &url, "--time-scale", "0.25"];
+    arguments.extend(patience.iter().flat_map(|setting| ["--set", setting.as_str()]));
     arguments.extend(more);
     run(&arguments)
+}
+
+/// What these experiments say of latency holds on a machine that does nothing else: here the other tests come and go.
+fn patience(file: &str) -> Vec<String> {
+    const SETTINGS: [(&str, &str); 3] =
+        [("time_to_recover", "tolerance=100%"), ("cold_warm", "to_within=100%"), ("health_is_honest", "silence=5s")];
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+    let (_, checks) = text.split_once("\nchecks:\n").unwrap();
+    let setting = |(at, line): (usize, &str)| {
+        let (check, setting) = SETTINGS.iter().find(|(check, _)| line.contains(&format!("- {check}:")))?;
+        Some(format!("checks.{at}.{check}.{setting}"))
+    };
+    checks.lines().enumerate().filter_map(setting).collect()
 }
 
 /// The speed that fits a time scale of 0.25.
@@ -73,13 +89,23 @@ fn a_backend_that_ignores_sigterm_serves_on_for_the_whole_grace_time_and_is_told
         return;
     }
     let backend = Backend::allowed(&with("ignores-sigterm"));
-    let done = experiment("restart", &backend, &["--set", "faults.0.restart.grace=2s"]);
+    let grace = 4.0;
+    let done = experiment("restart", &backend, &["--set", &format!("faults.0.restart.grace={grace}s")]);
     assert_eq!(done.verdict("restarts_cleanly"), "failed", "{}", done.trouble());
     let observed = check(&done, "restarts_cleanly")["observed"].as_str().unwrap_or_default().to_owned();
     assert!(observed.contains("did not end when asked to"), "{observed}");
-    // It was down from its death on, not from the moment when it was asked to end.
+    // It was down from its death on, not from the moment when it was asked to end: however long the new start takes.
     let down: f64 = observed.split("down for ").nth(1).and_then(|s| s.split(' ').next()?.parse().ok()).unwrap_or(99.0);
-    assert!(down < 2.0, "{observed}");
+    let asked = done.result["faults"][0]["injected_at_s"].as_f64().unwrap();
+    let ready = last_ready(&done);
+    assert!(down < ready - asked - grace / 2.0, "{observed}; asked at {asked}, ready again at {ready}");
+}
+
+/// When the target's process was seen ready for the last time.
+fn last_ready(run: &Run) -> f64 {
+    let journal = std::fs::read_to_string(run.folder.join("events.jsonl")).unwrap();
+    let line = journal.lines().rfind(|line| line.contains("{\"process\":{\"event\":{\"ready\"")).expect("it was ready");
+    serde_json::from_str::<serde_json::Value>(line).unwrap()["t"].as_f64().unwrap()
 }
 
 fn check(run: &Run, name: &str) -> serde_json::Value {
@@ -173,7 +199,7 @@ fn a_selector_that_matches_more_than_expected_stops_before_the_first_fault() {
     if !engine("selectors") {
         return;
     }
-    let role = format!("chaos.test.role={}", std::process::id());
+    let role = format!("chaos.test.role={}p{}", std::process::id(), free_port());
     let label = ["--label", "chaos.allow=true", "--label", role.as_str()];
     let pair = [Backend::start(&label, FAST), Backend::start(&label, FAST)];
     let began: Vec<String> = pair.iter().map(|b| b.inspect("{{.State.StartedAt}}")).collect();
@@ -185,12 +211,10 @@ fn a_selector_that_matches_more_than_expected_stops_before_the_first_fault() {
     let done = short(&pair[0], &format!("label: {role}, at_most: 2"), both);
     assert!(proof(&done, "kill").contains("\"verdict\":\"passed\""), "{}", done.trouble());
     let half = "{ pause: { at: 500ms, for: 300ms, containers: { share: 50% } } }";
+    let folder = tempfile::tempdir().unwrap();
+    let file = write(folder.path(), &pair[0], &format!("label: {role}, at_most: 2"), half);
     let chosen = |_: u32| {
-        let done = run(&[
-            &write(tempfile::tempdir().unwrap().keep().as_path(), &pair[0], &format!("label: {role}, at_most: 2"), half),
-            "--seed",
-            "5",
-        ]);
+        let done = run(&[&file, "--seed", "5"]);
         let text = std::fs::read_to_string(done.folder.join("events.jsonl")).unwrap();
         pair.iter().map(|b| text.contains(&format!("\"name\":\"{}\",\"action\":\"pause\"", b.name))).collect::<Vec<bool>>()
     };
@@ -207,7 +231,7 @@ fn a_container_that_somebody_replaces_is_followed_and_an_impostor_is_not() {
     let labels =
         ["--label", "chaos.allow=true", "--label", "com.docker.compose.project=p", "--label", "com.docker.compose.service=s"];
     let backend = Backend::start(&labels, FAST);
-    let old = backend.inspect("{{.Id}}");
+    let (old, volume) = (backend.inspect("{{.Id}}"), backend.inspect("{{range .Mounts}}{{.Name}}{{end}}"));
     let made = short(&backend, &format!("container: {}", backend.name), "{ remove: { at: 500ms, for: 300ms } }");
     assert!(made.verdict("fault remove") == "passed", "{}", made.trouble());
     assert_ne!(backend.inspect("{{.Id}}"), old);
@@ -215,6 +239,9 @@ fn a_container_that_somebody_replaces_is_followed_and_an_impostor_is_not() {
     assert!(note.contains("was removed, and is followed"), "{note}");
     // The volume of the first one is the second one's: jobs that were accepted before are known after.
     assert_eq!(made.verdict("all_jobs_complete"), "passed", "{}", made.trouble());
+    // The second one knows it by its name, and so the engine leaves it behind.
+    drop(backend);
+    docker(&["volume", "rm", "--force", &volume]);
     // One that Compose did not make cannot be made again as it was: it is not removed.
     let plain = Backend::allowed(FAST);
     let refused = short(&plain, &format!("container: {}", plain.name), "{ remove: { at: 500ms, for: 300ms } }");
@@ -248,22 +275,23 @@ fn two_runs_on_the_same_container_exclude_each_other() {
     let folder = tempfile::tempdir().unwrap();
     let file = write(folder.path(), &backend, &format!("container: {}", backend.name), "{ pause: { at: 2s, for: 1s } }");
     let reports = tempfile::tempdir().unwrap();
+    // The first one is at work until it is told to end, however long the second takes to start.
     let first = chaos()
-        .args(["run", &file, "--reports"])
+        .args(["run", &file, "--set", "duration=10m", "--reports"])
         .arg(reports.path())
         .args(["--format", "json"])
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    let journal = || crate::common::only_folder(reports.path()).join("events.jsonl");
-    wait_for("the first run's load", Duration::from_secs(10), || {
-        std::fs::read_to_string(journal()).is_ok_and(|t| t.contains("submitting"))
-    });
+    let journal = || std::fs::read_to_string(only_folder(reports.path()).join("events.jsonl")).unwrap_or_default();
+    wait_for("the first run's load", Duration::from_secs(30), || journal().contains("submitting"));
     let second = run(&[&file]);
-    assert!(second.code == Some(4) && second.stderr.contains("is at work on"), "{}", second.trouble());
+    wait_for("the first run's fault", Duration::from_secs(30), || journal().contains("\"fault_over\""));
+    kill(Pid::from_raw(first.id().cast_signed()), Signal::SIGTERM).unwrap();
     let first = finished(first.wait_with_output().unwrap(), reports);
-    assert_eq!(first.code, Some(0), "{}", first.trouble());
+    assert!(second.code == Some(4) && second.stderr.contains("is at work on"), "{}", second.trouble());
+    assert_eq!((first.code, first.verdict("fault pause")), (Some(130), "passed"), "{}", first.trouble());
     assert_eq!(run(&[&file]).code, Some(0), "the claim is given up at the end");
 }
 
@@ -312,7 +340,9 @@ fn an_engine_that_goes_away_and_comes_back_is_waited_for() {
     let relay = Relay::start();
     let host = format!("container: {}, host: \"unix://{}\"", backend.name, relay.path.display());
     let folder = tempfile::tempdir().unwrap();
-    let file = write(folder.path(), &backend, &host, "{ pause: { at: 500ms, for: 1s } }");
+    // The way is cut while the pause lasts, also where this test is slow to see it.
+    let faults = format!("{{ pause: {{ at: 500ms, for: {}ms }} }}", stretched(Duration::from_secs(3)).as_millis());
+    let file = write(folder.path(), &backend, &host, &faults);
     let reports = tempfile::tempdir().unwrap();
     let child = chaos()
         .args(["run", &file, "--reports"])
@@ -322,10 +352,10 @@ fn an_engine_that_goes_away_and_comes_back_is_waited_for() {
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    let journal = || std::fs::read_to_string(crate::common::only_folder(reports.path()).join("events.jsonl")).unwrap_or_default();
-    wait_for("the pause", Duration::from_secs(20), || journal().contains("\"when\":\"during\""));
+    let journal = || std::fs::read_to_string(only_folder(reports.path()).join("events.jsonl")).unwrap_or_default();
+    wait_for("the pause", Duration::from_secs(30), || journal().contains("\"when\":\"during\""));
     relay.open.send_replace(false);
-    wait_for("the revert in vain", Duration::from_secs(20), || journal().contains("fault_reverting"));
+    wait_for("the revert in vain", Duration::from_secs(30), || journal().contains("fault_reverting"));
     assert_eq!(backend.inspect("{{.State.Status}}"), "paused");
     relay.open.send_replace(true);
     let done = finished(child.wait_with_output().unwrap(), reports);

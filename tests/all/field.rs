@@ -57,7 +57,7 @@ fn files(folder: &Path, url: &str, rest: &str) -> PathBuf {
 #[test]
 fn a_gauge_that_is_not_a_number_is_a_gap() {
     let folder = tempfile::tempdir().unwrap();
-    let rest = "load: [{ users: 4, think: 20ms..60ms }]\nsample_every: 50ms\nduration: 3s\nfaults: [{ burst: { at: 1s, jobs: 8 } }]\nguards: [{ queue_depth: { above: 50 } }]\nchecks: [{ all_jobs_complete: { within: 10s } }, { queue_depth: { below: 30 } }]\n";
+    let rest = "load: [{ users: 4, think: 20ms..60ms }]\nsample_every: 50ms\nduration: 3s\nfaults: [{ burst: { at: 1s, jobs: 8 } }]\nguards: [{ queue_depth: { above: 50 } }]\nchecks: [{ all_jobs_complete: { within: 60s } }, { queue_depth: { below: 30 } }]\n";
     let done = run(&[files(folder.path(), &nan_in_the_queue(), rest).to_str().unwrap()]);
     assert_eq!((done.verdict("all_jobs_complete"), done.verdict("queue_depth")), ("passed", "passed"), "{}", done.trouble());
     let journal = std::fs::read_to_string(done.folder.join("events.jsonl")).unwrap();
@@ -94,12 +94,15 @@ fn a_guardian_puts_back_whatever_the_target_counts() {
         .spawn()
         .unwrap();
     let paused = || backend.inspect("{{.State.Paused}}") == "true";
-    wait_for("the pause", Duration::from_secs(30), paused);
+    wait_for("the pause", Duration::from_secs(60), paused);
     kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL).unwrap();
     child.wait().unwrap();
+    // Five seconds are promised.
     wait_for("the container to go on", Duration::from_secs(5), || !paused());
     let run = only_folder(&reports);
-    wait_for("the guardian's reports", Duration::from_secs(20), || run.join("result.json").exists());
+    // Its reports come one after the other; it has let go of the journal when it is done with the run.
+    let let_go = || std::fs::File::open(run.join("events.jsonl")).is_ok_and(|journal| journal.try_lock().is_ok());
+    wait_for("the guardian's end", Duration::from_secs(60), || run.join("result.json").exists() && let_go());
     let said = chaos().arg("revert").arg(&run).output().unwrap();
     assert_eq!(
         (said.status.code(), String::from_utf8_lossy(&said.stdout).contains("nothing is left")),
@@ -117,7 +120,7 @@ fn a_damaged_journal_blocks_until_somebody_has_looked() {
     std::fs::create_dir(&run).unwrap();
     let marker = folder.path().join("marker");
     std::fs::write(&marker, "broken").unwrap();
-    let undo = serde_json::json!({ "revert": ["rm", "-f", marker.to_str().unwrap()], "shell": false, "timeout": "5s" });
+    let undo = serde_json::json!({ "revert": ["rm", "-f", marker.to_str().unwrap()], "shell": false, "timeout": "30s" });
     let started = r#"{"t":0.0,"event":{"run_started":{"schema":1,"run_id":"r","version":"0.9","began":"2026-01-01T00:00:00Z","overrides":[],"host":"h","plan":{"of_tomorrow":1}}}}"#;
     let prepared =
         serde_json::json!({ "t": 1.0, "event": { "fault_prepared": { "fault": "exec", "kind": "exec", "undo": undo } } })

@@ -23,6 +23,7 @@ mod horizon;
 mod hostile;
 mod incident;
 mod journal;
+mod late_engine;
 mod leftovers;
 mod levels;
 mod memory;

@@ -5,7 +5,8 @@ use std::process::Output;
 
 use serde_json::Value as Json;
 
-/// Ten faults. What loses jobs is the restart while the flood's jobs wait: neither of them does alone.
+/// Ten faults. What loses jobs is the restart while the flood's jobs wait: neither of them does alone. A job of the flood takes
+/// 0.6 s: the restart finds it under way also where it is taken late, and those of the bursts long done.
 const TEN: &str = r#"
 version: 1
 name: ten
@@ -18,8 +19,8 @@ faults:
   - pause: {name: short, at: 400ms, for: 50ms}
   - burst: {name: second, at: 500ms, jobs: 2}
   - burst: {name: third, at: 700ms, jobs: 1}
-  - flood: {name: the-flood, at: 1200ms, jobs: 16, job: {width: 768, height: 768}}
-  - restart: {name: the-restart, at: 1300ms, how: kill}
+  - flood: {name: the-flood, at: 1200ms, jobs: 8, job: {width: 1280, height: 1280, batch: 1}}
+  - restart: {name: the-restart, at: 1500ms, how: kill}
   - burst: {name: late, at: 2000ms, jobs: 1}
   - pause: {name: again, at: 2100ms, for: 50ms}
   - burst: {name: later, at: 2200ms, jobs: 1}
@@ -109,7 +110,7 @@ fn ten_faults_come_down_to_the_two_that_matter() {
 fn a_run_is_replayed_with_the_same_plan_and_compared() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let text = "version: 1\nname: twice\ntime_scale: 0.005\ntarget: {url: embedded}\nload: {rate: 2/m, arrivals: poisson, listen: poll}\nduration: 20m\nfaults: [{burst: {between: 2m..5m, jobs: 5}}]\nchecks: [{all_jobs_complete: {within: 30m}}, {error_rate: {below: 1%}}]\n";
+    let text = "version: 1\nname: twice\ntime_scale: 0.005\ntarget: {url: embedded}\nload: {rate: 2/m, arrivals: poisson, listen: poll}\nduration: 20m\nfaults: [{burst: {between: 2m..15m, jobs: 5}}]\nchecks: [{all_jobs_complete: {within: 30m}}, {error_rate: {below: 1%}}]\n";
     std::fs::write(folder.join("twice.yaml"), text).unwrap();
     assert_eq!(chaos(folder, &["run", "twice.yaml", "-q"]).status.code(), Some(0));
     let first = runs(&folder.join("reports")).remove(0);
@@ -118,11 +119,13 @@ fn a_run_is_replayed_with_the_same_plan_and_compared() {
     let compared: Json = serde_json::from_slice(&replayed.stdout).unwrap();
     assert_eq!(compared["same_plan"], true);
     let jobs = compared["figures"].as_array().unwrap().iter().find(|f| f["name"] == "jobs.completed").unwrap().clone();
-    // The load goes on until the checks have decided, so the last arrivals are the clock's.
-    let (one, other) = (jobs["first"].as_f64().unwrap(), jobs["second"].as_f64().unwrap());
-    assert!((one - other).abs() <= 0.2 * one, "{jobs}");
-    let burst = &compared["faults"][0];
-    assert!((burst["first"].as_f64().unwrap() - burst["second"].as_f64().unwrap()).abs() < 60.0, "{burst}");
+    // The load of both is over when its time is: on a busy machine a job or two later.
+    let sides = |pair: &Json| (pair["first"].as_f64().unwrap(), pair["second"].as_f64().unwrap());
+    let (first_jobs, second_jobs) = sides(&jobs);
+    assert!((first_jobs - second_jobs).abs() <= 0.2 * first_jobs, "{jobs}");
+    // At the same of thirteen minutes, to within a second and a half of the clock.
+    let (first_burst, second_burst) = sides(&compared["faults"][0]);
+    assert!((first_burst - second_burst).abs() < 300.0, "{first_burst} {second_burst}");
     // Against a worse target it is worse, and says so.
     let worse =
         chaos(folder, &["replay", first.to_str().unwrap(), "--reports", "worse", "-q", "--defect", "accepted-then-dropped"]);

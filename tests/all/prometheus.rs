@@ -2,12 +2,11 @@
 //! every panel has something to draw, and what is wrong with the backend becomes an alert.
 
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::common::{chaos, get, real, wait_for};
+use crate::common::{chaos, free_port, get, real, stretched, wait_for};
 use serde_json::Value as Json;
 
 fn folder() -> PathBuf {
@@ -44,7 +43,7 @@ impl Prometheus {
         let data = tempfile::tempdir().unwrap();
         std::fs::write(data.path().join("prometheus.yml"), configuration).unwrap();
         std::fs::copy(folder().join("prometheus").join(rules), data.path().join(rules)).unwrap();
-        let address = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).unwrap().to_string();
+        let address = format!("127.0.0.1:{}", free_port());
         let process = Command::new("prometheus")
             .arg(format!("--config.file={}/prometheus.yml", data.path().display()))
             .arg(format!("--storage.tsdb.path={}/data", data.path().display()))
@@ -137,30 +136,36 @@ fn a_real_prometheus_sees_every_series_and_an_out_of_memory_becomes_an_alert() {
     std::fs::write(file.path(), experiment).unwrap();
     let done = crate::common::run(&[file.path().to_str().unwrap()]);
     assert_eq!(done.code, Some(1), "{}", done.trouble());
-    wait_for("the alert", Duration::from_secs(20), || prometheus.is_firing("GpuOutOfMemory"));
+    wait_for("the alert", Duration::from_secs(30), || prometheus.is_firing("GpuOutOfMemory"));
 
+    // A group that has not been evaluated yet is of unknown health.
+    wait_for("each rule to be evaluated", Duration::from_secs(30), || {
+        !prometheus.ask("rules", &[]).to_string().contains("\"unknown\"")
+    });
     let rules = prometheus.ask("rules", &[]);
     let all: Vec<&Json> = rules["groups"].as_array().unwrap().iter().flat_map(|g| g["rules"].as_array().unwrap()).collect();
     assert!(all.len() > 25 && all.iter().all(|rule| rule["health"] == "ok"), "{rules:#}");
     let plan = include_str!("../plan-metrics.txt");
     for family in plan.lines() {
         let any = format!("count({{__name__=~\"{family}(_bucket)?\",job=\"backend\"}})");
-        assert_eq!(prometheus.query(&any).len(), 1, "{family} is not scraped");
+        wait_for(&format!("{family} to be scraped"), Duration::from_secs(30), || prometheus.query(&any).len() == 1);
     }
     let dashboard = std::fs::read(folder().join("grafana/dashboards/backend.json")).unwrap();
     let dashboard: Json = serde_json::from_slice(&dashboard).unwrap();
     let targets = dashboard["panels"].as_array().unwrap().iter().flat_map(|p| p["targets"].as_array().unwrap());
     let mut drawn = 0;
     for expression in targets.map(|target| target["expr"].as_str().unwrap()) {
-        assert!(!prometheus.query(expression).is_empty(), "nothing to draw for {expression}");
+        wait_for(&format!("something to draw for {expression}"), Duration::from_secs(30), || {
+            !prometheus.query(expression).is_empty()
+        });
         drawn += 1;
     }
     assert!(drawn > 25, "{drawn}");
 
     drop(backend_process);
-    wait_for("the end to be seen", Duration::from_secs(20), || prometheus.query("up{job=\"backend\"} == 0").len() == 1);
+    wait_for("the end to be seen", Duration::from_secs(30), || prometheus.query("up{job=\"backend\"} == 0").len() == 1);
     let pending = || prometheus.ask("alerts", &[]).to_string().contains("BackendDown");
-    wait_for("BackendDown to be pending", Duration::from_secs(20), pending);
+    wait_for("BackendDown to be pending", Duration::from_secs(30), pending);
 }
 
 #[test]
@@ -197,7 +202,7 @@ fn a_real_prometheus_tells_of_failures_and_of_silence() {
     let reports = tempfile::tempdir().unwrap();
     let experiment = "version: 1\nname: x\nseed: 1\ntime_scale: 0.01\ntarget: {url: embedded, backend: {defects: [accepted-then-dropped]}}\nload: {users: 1, jobs: 12}\nchecks: [{all_jobs_complete: {within: 60s}}]\n";
     std::fs::write(reports.path().join("x.yaml"), experiment).unwrap();
-    let listen = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).unwrap();
+    let listen = format!("127.0.0.1:{}", free_port());
     let schedule = format!(
         "version: 1\nlisten: {listen}\nexperiments:\n  - {{name: fails, run: x.yaml, cron: '*/5 * * * * *'}}\n  - {{name: silent, run: x.yaml, cron: '0 0 1 1 *', silent_after: 3s}}\n"
     );
@@ -226,7 +231,8 @@ fn an_incident_is_made_of_a_real_range() {
     if !real("prometheus", "`chaos incident` from a range of a real Prometheus") {
         return;
     }
-    let (first, address) = backend(&[]);
+    // It comes back at the same port, which meanwhile nobody else may get.
+    let (first, address) = backend_at(&format!("127.0.0.1:{}", free_port()), &[]);
     let prometheus = Prometheus::start(&address);
     wait_for("the first scrape", Duration::from_secs(30), || prometheus.query("up{job=\"backend\"} == 1").len() == 1);
     let begin = jiff::Timestamp::now();
@@ -235,15 +241,19 @@ fn an_incident_is_made_of_a_real_range() {
         "version: 1\nname: seen\ntarget: {{ url: \"http://{address}\" }}\nload: [{{ rate: 4/s, for: 6s }}]\nchecks: [{{ all_jobs_complete: {{}} }}]\n"
     );
     std::fs::write(file.path(), experiment).unwrap();
-    let sent = || crate::common::run(&[file.path().to_str().unwrap()]).result["jobs"]["accepted"].as_u64().unwrap();
+    // Sent, and seen by Prometheus to the last one.
+    let sent = || {
+        let jobs = crate::common::run(&[file.path().to_str().unwrap()]).result["jobs"]["accepted"].as_u64().unwrap();
+        let counted = format!("sum(http_requests_total{{job=\"backend\",method=\"POST\"}}) >= {jobs}");
+        wait_for("the last one to be counted", Duration::from_secs(30), || !prometheus.query(&counted).is_empty());
+        jobs
+    };
     let before = sent();
     drop(first);
-    wait_for("the end to be seen", Duration::from_secs(20), || prometheus.query("up{job=\"backend\"} == 0").len() == 1);
+    wait_for("the end to be seen", Duration::from_secs(30), || prometheus.query("up{job=\"backend\"} == 0").len() == 1);
     let (_second, _) = backend_at(&address, &[]);
-    wait_for("the start to be seen", Duration::from_secs(20), || prometheus.query("up{job=\"backend\"} == 1").len() == 1);
+    wait_for("the start to be seen", Duration::from_secs(30), || prometheus.query("up{job=\"backend\"} == 1").len() == 1);
     let total = before + sent();
-    let counted = "sum(http_requests_total{job=\"backend\",method=\"POST\"})";
-    wait_for("the last to be counted", Duration::from_secs(20), || !prometheus.query(&format!("{counted} > 0")).is_empty());
     let folder = tempfile::tempdir().unwrap();
     let names = "{__name__=~\"up|process_start_time_seconds|.*out_of_memory.*|websocket_connections_active|.*requests_total\"}";
     let end = jiff::Timestamp::now();
@@ -258,6 +268,7 @@ fn an_incident_is_made_of_a_real_range() {
     let said = String::from_utf8_lossy(&made.stdout).into_owned() + &String::from_utf8_lossy(&made.stderr);
     assert!(made.status.success() && said.contains("1 restart"), "{said}");
     let arrivals = std::fs::read_to_string(folder.path().join("again/arrivals.jsonl")).unwrap().lines().count() as u64;
-    // The first sample of a series tells nothing of what came before it, and the last second may not be scraped.
-    assert!((total - 16..=total).contains(&arrivals), "{arrivals} of {total}: {said}");
+    // The first sample of a series tells nothing of what came before it: of each backend two seconds, more on a busy machine.
+    let untold = (16.0 * stretched(Duration::from_secs(1)).as_secs_f64()) as u64;
+    assert!((total - untold.min(total / 2)..=total).contains(&arrivals), "{arrivals} of {total}: {said}");
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::extract::{Path as UrlPath, State};
@@ -16,6 +17,8 @@ use chaos::experiment::JobShape;
 use chaos::journal::event::{Answer, JobState};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::common::stretched;
 
 fn port_in(folder: &Path, driver: &str, url: &str) -> HttpPort {
     crate::common::port::port_in(folder, &format!("version: 1\nname: d\n{driver}"), url)
@@ -200,6 +203,8 @@ async fn tls_server(answer: &'static str) -> (u16, String) {
                 let _ = stream.read(&mut buffer).await;
                 let _ = stream.write_all(answer.as_bytes()).await;
                 let _ = stream.shutdown().await;
+                // Closed with a part of the request unread, it would reset what was answered.
+                while stream.read(&mut buffer).await.is_ok_and(|n| n > 0) {}
             });
         }
     });
@@ -218,10 +223,10 @@ async fn a_private_authority_is_trusted_when_the_driver_names_it_and_only_then()
         let driver = format!("submit: {{ answer: {kind}, steps: [{{ path: /x, json: {{}} }}] }}\n");
         let trusted = port_in(folder.path(), &format!("ca: ca.pem\n{driver}"), &url);
         let id = accepted(trusted.submit(&ask(JobShape::default())).await);
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        let began = Instant::now();
         while trusted.known(&id).is_none() {
-            assert!(std::time::Instant::now() < deadline, "{kind}");
-            tokio::task::yield_now().await;
+            assert!(began.elapsed() < stretched(Duration::from_secs(30)), "{kind}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         assert_eq!(trusted.known(&id).unwrap().state, JobState::Completed, "{kind}");
         let stranger = port_in(folder.path(), &driver, &url).submit(&ask(JobShape::default())).await;
@@ -248,7 +253,8 @@ async fn a_proxy_is_asked_for_the_target() {
 async fn a_step_that_takes_longer_than_its_timeout_has_no_answer() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
-    let driver = "submit: { id: /id, steps: [{ path: /x, json: {}, timeout: 200ms }] }\nstatus: { path: '/{{id}}', states: { a: queued } }";
+    let driver =
+        "submit: { id: /id, steps: [{ path: /x, json: {}, timeout: 1s }] }\nstatus: { path: '/{{id}}', states: { a: queued } }";
     let answer = port(driver, &url).submit(&ask(JobShape::default())).await;
     assert!(matches!(answer, Answer::NoAnswer { .. }), "{answer:?}");
 }

@@ -92,7 +92,7 @@ fn prometheus_can_read_the_metrics() {
         chaos().args(["backend", "--speed", "1000", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(backend.stdout.take().unwrap()));
     let address = lines.find_map(|l| l.unwrap().split_once("listening on http://").map(|(_, a)| a.trim().to_owned())).unwrap();
-    wait_for("metrics", Duration::from_secs(5), || get(&address, "/metrics").is_some_and(|t| t.contains("job_queue_size")));
+    wait_for("metrics", Duration::from_secs(30), || get(&address, "/metrics").is_some_and(|t| t.contains("job_queue_size")));
     let text = get(&address, "/metrics").unwrap();
     backend.kill().unwrap();
     backend.wait().unwrap();
@@ -117,7 +117,7 @@ fn a_full_disk_is_noticed_before_anything_is_broken() {
     if !real("unshare", "a full disk") {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
+    let (folder, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let script = format!(
         "mount -t tmpfs -o size=2m none {0} && exec {1} run experiments/gpu-oom.yaml --reports {0}",
         folder.path().display(),
@@ -126,6 +126,7 @@ fn a_full_disk_is_noticed_before_anything_is_broken() {
     let output = Command::new("unshare")
         .args(["-r", "-m", "sh", "-c", &script])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("CHAOS_STATE_DIR", state.path())
         .stdin(Stdio::null())
         .output()
         .unwrap();

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::common::docker::{Backend, docker, engine, image};
-use crate::common::{Run, chaos, finished, only_folder, real, wait_for};
+use crate::common::docker::{Backend, LABEL, docker, engine, image};
+use crate::common::{Run, chaos, finished, free_port, only_folder, real, stretched, wait_for};
 
 /// A service of a Compose project with a volume; taken down when the test is over.
 struct Project {
@@ -19,16 +19,16 @@ struct Project {
 impl Project {
     fn up() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).unwrap().port();
+        let port = free_port();
         let name = format!("chaostest{}p{port}", std::process::id());
         let text = format!(
-            "version: '3.8'\nservices:\n  api:\n    image: {}\n    command: ['--speed', '400', '--slots', '6']\n    labels: {{ chaos.allow: 'true' }}\n    ports: ['127.0.0.1:{port}:5000']\n    volumes: ['data:/data']\nvolumes:\n  data: {{}}\n",
+            "version: '3.8'\nservices:\n  api:\n    image: {}\n    command: ['--speed', '400', '--slots', '6']\n    labels: ['{LABEL}', chaos.allow=true]\n    ports: ['127.0.0.1:{port}:5000']\n    volumes: ['data:/data']\nvolumes:\n  data: {{ labels: ['{LABEL}'] }}\nnetworks:\n  default: {{ labels: ['{LABEL}'] }}\n",
             image()
         );
         std::fs::write(folder.path().join("docker-compose.yml"), text).unwrap();
         let project = Self { folder, name, port };
         project.compose(&["up", "-d"]);
-        wait_for("the service", Duration::from_secs(20), || project.answers());
+        wait_for("the service", Duration::from_secs(30), || project.answers());
         project
     }
 
@@ -97,12 +97,17 @@ impl Going {
 
     fn wait_until_told(&self, text: &str) {
         let journal = || std::fs::read_to_string(only_folder(self.reports.path()).join("events.jsonl")).unwrap_or_default();
-        wait_for(text, Duration::from_secs(20), || journal().contains(text));
+        wait_for(text, Duration::from_secs(30), || journal().contains(text));
     }
 
     fn finish(self) -> Run {
         finished(self.child.wait_with_output().unwrap(), self.reports)
     }
+}
+
+/// So many seconds for what the test does meanwhile, and more of them on a busy machine.
+fn time_for(seconds: u64) -> u64 {
+    stretched(Duration::from_secs(seconds)).as_secs()
 }
 
 fn observed(run: &Run, check: &str) -> String {
@@ -117,7 +122,10 @@ fn what_compose_brings_back_after_a_removal_is_followed() {
     }
     let project = Project::up();
     let first = project.id().unwrap();
-    let going = Going::start(project.folder.path(), project.port, &project.runtime(), "8s", "{ remove: { at: 1s, for: 4s } }");
+    let away = time_for(8);
+    let faults = format!("{{ remove: {{ at: 1s, for: {away}s }} }}");
+    let duration = format!("{}s", away + 3);
+    let going = Going::start(project.folder.path(), project.port, &project.runtime(), &duration, &faults);
     going.wait_until_told("\"when\":\"during\"");
     assert_eq!(project.id(), None);
     project.compose(&["up", "-d"]);
@@ -137,7 +145,9 @@ fn what_compose_makes_anew_in_the_middle_of_a_run_is_followed_and_is_no_crash() 
     }
     let project = Project::up();
     let first = project.id().unwrap();
-    let going = Going::start(project.folder.path(), project.port, &project.runtime(), "14s", "{ pause: { at: 12s, for: 1s } }");
+    let made = time_for(15);
+    let (duration, faults) = (format!("{}s", made + 2), format!("{{ pause: {{ at: {made}s, for: 1s }} }}"));
+    let going = Going::start(project.folder.path(), project.port, &project.runtime(), &duration, &faults);
     going.wait_until_told("\"ended\"");
     project.compose(&["up", "-d", "--force-recreate"]);
     let done = going.finish();
@@ -159,11 +169,14 @@ fn an_impostor_under_the_name_of_a_removed_container_is_left_alone_and_told() {
     let labels =
         ["--label", "chaos.allow=true", "--label", "com.docker.compose.project=p", "--label", "com.docker.compose.service=s"];
     let backend = Backend::start(&labels, &["--speed", "400"]);
+    let volume = backend.inspect("{{range .Mounts}}{{.Name}}{{end}}");
     let folder = tempfile::tempdir().unwrap();
     let runtime = format!("container: {}", backend.name);
-    let going = Going::start(folder.path(), backend.port, &runtime, "6s", "{ remove: { at: 1s, for: 3s } }");
+    let away = time_for(4);
+    let faults = format!("{{ remove: {{ at: 1s, for: {away}s }} }}");
+    let going = Going::start(folder.path(), backend.port, &runtime, &format!("{}s", away + 2), &faults);
     going.wait_until_told("\"when\":\"during\"");
-    docker(&["run", "--detach", "--name", &backend.name, "--label", "chaos.allow=true", image()]);
+    docker(&["run", "--detach", "--name", &backend.name, "--label", LABEL, "--label", "chaos.allow=true", image()]);
     let impostor = backend.inspect("{{.Id}} {{.State.StartedAt}} {{.State.Pid}}");
     let done = going.finish();
     assert_eq!(done.code, Some(5), "{}", done.trouble());
@@ -173,11 +186,14 @@ fn an_impostor_under_the_name_of_a_removed_container_is_left_alone_and_told() {
     let report = std::fs::read_to_string(done.folder.join("report.md")).unwrap();
     assert!(report.contains("it is not the target, and is left alone"), "{report}");
     // Once it is out of the way, what the run says is to be done puts the container back.
-    docker(&["rm", "--force", &backend.name]);
+    docker(&["rm", "--force", "--volumes", &backend.name]);
     let revert = chaos().arg("revert").arg(&done.folder).output().unwrap();
     assert!(revert.status.success(), "{}", String::from_utf8_lossy(&revert.stderr));
     backend.wait_until_healthy();
     assert_eq!(backend.inspect("{{index .Config.Labels \"com.docker.compose.service\"}}"), "s");
+    // The container that was made again knows its volume by name, and so the engine leaves it behind.
+    drop(backend);
+    docker(&["volume", "rm", "--force", &volume]);
 }
 
 #[test]
@@ -188,8 +204,8 @@ fn a_renamed_container_is_put_back_by_its_id_and_told() {
     let backend = Backend::allowed(&["--speed", "400"]);
     let folder = tempfile::tempdir().unwrap();
     let runtime = format!("container: {}", backend.name);
-    let faults = "{ pause: { at: 1s, for: 2s } }, { kill: { at: 4s } }";
-    let going = Going::start(folder.path(), backend.port, &runtime, "6s", faults);
+    let faults = format!("{{ pause: {{ at: 1s, for: {}s }} }}, {{ kill: {{ after: pause + 1s }} }}", time_for(3));
+    let going = Going::start(folder.path(), backend.port, &runtime, "6s", &faults);
     going.wait_until_told("\"when\":\"during\"");
     let id = backend.inspect("{{.Id}}");
     let other = format!("{}-renamed", backend.name);
@@ -226,7 +242,7 @@ fn a_command_inside_a_container_breaks_and_puts_back_and_needs_a_proof() {
     let left = Command::new("docker").args(["cp", &format!("{}:/data/broken", backend.name), "-"]).output().unwrap();
     assert!(!left.status.success(), "the file is still there");
     // Without a proof, or with one that cannot be run, nobody knows.
-    for (more, why) in [("timeout: 5s", "no `proof` command"), ("proof: [/nowhere]", "cannot be run")] {
+    for (more, why) in [("timeout: 60s", "no `proof` command"), ("proof: [/nowhere]", "cannot be run")] {
         let unproven = Going::start(folder.path(), backend.port, &runtime, "3s", &exec(more)).finish();
         assert_eq!(unproven.code, Some(6), "{}", unproven.trouble());
         assert!(observed(&unproven, "fault exec_inside").contains(why), "{}", unproven.trouble());
@@ -244,7 +260,7 @@ struct Podman {
 impl Podman {
     fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).unwrap().port();
+        let port = free_port();
         let service = Command::new("podman")
             .args(["system", "service", "--time", "0"])
             .arg(format!("unix://{}/podman.sock", folder.path().display()))
@@ -253,8 +269,8 @@ impl Podman {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let podman = Self { service, folder, container: format!("chaos-podman-{}", std::process::id()), port };
-        wait_for("Podman's socket", Duration::from_secs(20), || podman.folder.path().join("podman.sock").exists());
+        let podman = Self { service, folder, container: format!("chaos-podman-{}p{port}", std::process::id()), port };
+        wait_for("Podman's socket", Duration::from_secs(30), || podman.folder.path().join("podman.sock").exists());
         let archive = podman.folder.path().join("image.tar");
         docker(&["save", "--output", archive.to_str().unwrap(), image()]);
         Self::podman(&["load", "--input", archive.to_str().unwrap()]);
@@ -262,7 +278,7 @@ impl Podman {
         let tag = format!("localhost/{}", image());
         // Without systemd Podman times no health checks; the limits are those that a container may set itself.
         let options = ["--no-healthcheck", "--ulimit", "nofile=1000:1000", "--ulimit", "nproc=1000:1000"];
-        let mut all = vec!["run", "--detach", "--name", &podman.container, "--publish", &publish];
+        let mut all = vec!["run", "--detach", "--label", LABEL, "--name", &podman.container, "--publish", &publish];
         all.extend(options);
         all.extend(["--label", "chaos.allow=true", &tag, "--speed", "400"]);
         Self::podman(&all);
@@ -292,7 +308,8 @@ fn podmans_compatible_socket_serves_as_well_and_what_it_lacks_is_told() {
     let podman = Podman::start();
     let folder = tempfile::tempdir().unwrap();
     let runtime = format!("container: {}, host: \"unix://{}/podman.sock\"", podman.container, podman.folder.path().display());
-    let faults = "{ pause: { at: 1s, for: 1s } }, { restart: { at: 4s } }, { kill: { at: 7s, for: 500ms } }, { memory_limit: { at: 11s, to: 300MiB, for: 1s } }";
+    // Each when the one before it is over: how long a restart takes is for the machine to say.
+    let faults = "{ pause: { at: 1s, for: 1s } }, { restart: { after: pause + 1s } }, { kill: { after: restart + 1s, for: 500ms } }, { memory_limit: { after: kill + 1s, to: 300MiB, for: 1s } }";
     let done = Going::start(folder.path(), podman.port, &runtime, "12s", faults).finish();
     for fault in ["fault pause", "fault restart", "fault kill"] {
         assert_eq!(done.verdict(fault), "passed", "{}", done.trouble());

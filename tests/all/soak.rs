@@ -3,11 +3,12 @@
 
 use std::time::Instant;
 
+use crate::common::alone;
+use crate::common::script::{Script, view};
 use chaos::check::Ruling::{self, Failed, Passed};
 use chaos::journal::event::{Event, JobState};
 use chaos::journal::values::Values;
 use chaos::report::result::{self, CheckResult};
-use crate::common::script::{Script, view};
 
 const HOUR: f64 = 3600.0;
 const GIB: f64 = (1u64 << 30) as f64;
@@ -202,6 +203,9 @@ fn resident() -> f64 {
 /// Five jobs a second for a day (a week with `CHAOS_SOAK=full`): what they cost, and that the verdict is still right.
 #[test]
 fn memory_grows_with_the_jobs_and_no_faster() {
+    if !alone("soak::memory_grows_with_the_jobs_and_no_faster") {
+        return;
+    }
     let full = std::env::var("CHAOS_SOAK").is_ok_and(|v| v == "full");
     let before = resident();
     let run = Target { hours: if full { 168.0 } else { 8.0 }, every_s: 0.2, ..Target::default() }.run();

@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 fn files(folder: &std::path::Path, second: &str) -> [String; 2] {
     let yaml = |name: &str, check: &str| {
         format!(
-            "version: 1\nname: {name}\ntime_scale: 0.005\ntarget: {{ url: embedded, backend: {{ speed: 1 }} }}\nload: [{{ name: users, users: 2, jobs: 6 }}]\nchecks:\n  - all_jobs_complete: {{ within: 10m }}\n  - {check}\n"
+            "version: 1\nname: {name}\ntime_scale: 0.005\ntarget: {{ url: embedded, backend: {{ speed: 1 }} }}\nload: [{{ name: users, users: 2, jobs: 6 }}]\nchecks:\n  - all_jobs_complete: {{ within: 2h }}\n  - {check}\n"
         )
     };
     let write = |name: &str, check: &str| {

@@ -1,10 +1,10 @@
 //! The thresholds of the load-testing plan: each in all of its verdicts and grades, over records made by hand.
 
+use crate::common::script::{Script, view};
 use chaos::check::Ruling::{self, Failed, Inconclusive, Passed, Pending};
 use chaos::check::Verdict;
 use chaos::check::grade::Grade;
 use chaos::journal::event::{Answer, Event, JobState, ProcessEvent};
-use crate::common::script::{Script, view};
 
 fn sample(script: &mut Script, t: f64, name: &str, value: f64) {
     script.at(t, Event::Sample { values: [(name.to_owned(), value)].into() });

@@ -1,25 +1,22 @@
 //! Containers of the reference backend, looked at with Docker's own client: another eye than the one under test.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use super::left_out;
+use super::{free_port, real_part, wait_for};
 
 /// Whether there is an engine. Where there is none the test says what it leaves out, or fails if it must not.
 pub fn engine(what: &str) -> bool {
     static THERE: OnceLock<bool> = OnceLock::new();
     let there = *THERE.get_or_init(|| Command::new("docker").arg("info").output().is_ok_and(|o| o.status.success()));
-    let wanted = std::env::var_os("CHAOS_TEST_REAL").is_some_and(|v| v == "1");
-    assert!(there || !wanted, "CHAOS_TEST_REAL=1, and no Docker engine answers");
-    if !there {
-        left_out(&format!("{what} (no Docker engine answers)"));
-    }
-    there
+    real_part("Docker engine", there, what)
 }
+
+/// On everything that the tests of this folder make in an engine: the gate removes what a try left that was cut off.
+pub const LABEL: &str = concat!("chaos.test=", env!("CARGO_MANIFEST_DIR"));
 
 /// Runs Docker's client; its standard output.
 pub fn docker(arguments: &[&str]) -> String {
@@ -34,7 +31,7 @@ pub fn image() -> &'static str {
     MADE.get_or_init(|| {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("docker/build.sh");
         let made =
-            Command::new(script).args([env!("CARGO_BIN_EXE_chaos"), "chaos-backend:test"]).output().expect("bash is there");
+            Command::new(script).args([env!("CARGO_BIN_EXE_chaos"), "chaos-backend:test", "--label", LABEL]).output().expect("bash is there");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     });
     "chaos-backend:test"
@@ -51,9 +48,9 @@ impl Backend {
     pub fn start(options: &[&str], arguments: &[&str]) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("chaos-test-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
+        let port = free_port();
         let publish = format!("127.0.0.1:{port}:5000");
-        let mut all = vec!["run", "--detach", "--name", &name, "--publish", &publish];
+        let mut all = vec!["run", "--detach", "--label", LABEL, "--name", &name, "--publish", &publish];
         all.extend(options);
         all.push(image());
         all.extend(arguments);
@@ -73,10 +70,7 @@ impl Backend {
     }
 
     pub fn wait_until_healthy(&self) {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while !self.is_healthy() {
-            assert!(Instant::now() < deadline, "{} is not healthy: {}", self.name, docker(&["logs", "--tail", "20", &self.name]));
-            std::thread::sleep(Duration::from_millis(50));
+        wait_for(&format!("the health of {}", self.name), Duration::from_secs(30), || self.is_healthy());
         }
     }
 

@@ -1,5 +1,4 @@
-//! What the tests share. Each test binary uses a part of it.
-#![allow(dead_code)]
+//! What the tests share.
 
 pub mod backend;
 pub mod docker;
@@ -12,8 +11,10 @@ pub mod sim;
 pub mod underway;
 
 use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
@@ -88,13 +89,49 @@ impl Run {
     }
 }
 
-/// Waits until something holds, and fails if it never does.
+/// Waits until something holds, and fails if it never does: on a busy machine later.
 pub fn wait_for(what: &str, within: Duration, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
-        assert!(began.elapsed() < within, "{what} did not happen within {within:?}");
-        std::thread::yield_now();
+        let waited = began.elapsed();
+        assert!(waited < stretched(within), "{what} did not happen within {waited:.1?}");
+        std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// A bound that suits an idle machine, longer by as many times as this one has more to do than cores to do it with.
+pub fn stretched(bound: Duration) -> Duration {
+    let cores = std::thread::available_parallelism().map_or(1.0, |n| n.get() as f64);
+    let load = std::fs::read_to_string("/proc/loadavg").ok().and_then(|text| text.split(' ').next()?.parse::<f64>().ok());
+    bound.mul_f64((load.unwrap_or(cores) / cores).clamp(1.0, 10.0))
+}
+
+/// A port of this machine that nobody has, below those that the system gives to connections and to whoever asks for any:
+/// between this answer and its use nobody else gets it.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(101);
+    loop {
+        let number = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        let port = 10_000 + u16::try_from(number).expect("it is below 20,000");
+        if TcpListener::bind(("0.0.0.0", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// Runs a test in a process of its own, where it measures the whole process: `true` is said there, and it goes on.
+pub fn alone(test: &str) -> bool {
+    if std::env::var_os("CHAOS_TEST_ALONE").is_some() {
+        return true;
+    }
+    let program = std::env::current_exe().expect("the program has a path");
+    let output = Command::new(program).args(["--exact", test, "--include-ignored", "--nocapture"]).env("CHAOS_TEST_ALONE", "1").output();
+    let output = output.expect("the program starts once more");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("test result: ok. 1 passed") && output.status.success(), "{test} alone: {said}");
+    println!("{said}");
+    false
 }
 
 /// The body of what a server answers; `None` while there is none. The old version of the protocol is never sent in pieces.
@@ -104,11 +141,6 @@ pub fn get(address: &str, path: &str) -> Option<String> {
     let mut text = String::new();
     stream.read_to_string(&mut text).ok()?;
     text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
-}
-
-/// A port of this machine that nobody has.
-pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Resident memory of this process, bytes.
@@ -136,10 +168,16 @@ pub fn processes_with(text: &str) -> Vec<u32> {
 pub fn real(program: &str, why: &str) -> bool {
     let found =
         std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()));
+    real_part(program, found, why)
+}
+
+/// Says which real part a test needs: the gate tries such a test once more when it failed, and no other.
+pub fn real_part(part: &str, found: bool, why: &str) -> bool {
+    println!("real part: {part}");
     let wanted = std::env::var_os("CHAOS_TEST_REAL").is_some_and(|v| v == "1");
-    assert!(found || !wanted, "CHAOS_TEST_REAL=1, and there is no {program}");
+    assert!(found || !wanted, "CHAOS_TEST_REAL=1, and there is no {part}");
     if !found {
-        left_out(&format!("{why} (there is no {program})"));
+        left_out(&format!("{why} (there is no {part})"));
     }
     found
 }
