@@ -13,15 +13,15 @@ import tempfile
 
 import clean
 import parts
-from stages import Gate
+from stages import Failed, Gate
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 README_JOB = ["cargo", "run", "--", "run", "experiments/gpu-oom.yaml"]
 
 
 def everything(gate, servers, full):
-    gate.stage("formatting", lambda: gate.run("cargo", "fmt", "--check"))
-    gate.stage("clippy", lambda: gate.run("cargo", "clippy", "--all-targets", "--quiet", "--", "-D", "warnings"))
+    gate.stage("formatting", lambda: formatting(gate))
+    gate.stage("clippy", lambda: gate.run("cargo", "clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"))
     gate.stage("the tests are built", lambda: gate.run("cargo", "test", "--no-run", "--quiet"))
     gate.stage("the servers of the drivers' tests are there", servers.wait)
     if full:
@@ -30,12 +30,32 @@ def everything(gate, servers, full):
         gate.stage("tests", lambda: gate.tests(limit=1500))
     gate.stage("the README's main job", lambda: gate.run(*README_JOB, limit=300))
     if full:
+        gate.stage("licences, duplicates, advisories", lambda: dependencies(gate))
         gate.stage("the release is built", lambda: gate.run("cargo", "build", "--release"))
         # Not decided (6) is no failure here: machines of a CI are noisy, and chaos says so instead of guessing.
         suite = "target/release/chaos run experiments/*.yaml --quiet || [ $? = 6 ]"
         gate.stage("the plan's suite", lambda: gate.run("bash", "-c", suite))
         matrix = ["benches/verdicts.py", "--seeds", "3", "--at-once", "3"]
         gate.stage("the verdict matrix at three seeds", lambda: gate.run(*matrix, limit=5400))
+
+
+def formatting(gate):
+    gate.run("cargo", "fmt", "--all", "--check")
+    gate.run("cargo", "fmt", "--manifest-path", "fuzz/Cargo.toml", "--check")
+
+
+def dependencies(gate):
+    """Of what the program is made. The database of advisories is a repository, which not every machine reaches."""
+    if not shutil.which("cargo-deny"):
+        gate.run("cargo", "install", "--quiet", "--locked", "--debug", "--root", "target/tools", "cargo-deny")
+        gate.env["PATH"] += f":{ROOT}/target/tools/bin"
+    gate.run("cargo", "deny", "check", "licenses", "bans", "sources")
+    try:
+        gate.run("timeout", "60", "cargo", "deny", "fetch", "db")
+    except Failed:
+        gate.notes.append("left out: the advisories (their database cannot be reached)")
+    else:
+        gate.run("cargo", "deny", "check", "advisories")
 
 
 def main():

@@ -37,7 +37,7 @@ fn experiment(folder: &Path, url: &str) -> PathBuf {
     std::fs::write(folder.join("d.yaml"), DRIVER).unwrap();
     let path = folder.join("x.yaml");
     let text = format!(
-        "version: 1\nname: tokens\nseed: 1\ntarget: {{ driver: ./d.yaml, url: \"{url}\" }}\nload: [{{ users: 2, think: 20ms..60ms, listen: poll }}]\nduration: 1500ms\nfaults: [{{ burst: {{ at: 500ms, jobs: 4 }} }}]\nchecks: [{{ all_jobs_complete: {{ within: 10s }} }}, {{ error_rate: {{ below: 5% }} }}]\n"
+        "version: 1\nname: tokens\nseed: 1\ntarget: {{ driver: ./d.yaml, url: \"{url}\" }}\nload: [{{ users: 2, think: 20ms..60ms, listen: poll }}]\nduration: 1500ms\nfaults: [{{ burst: {{ at: 500ms, jobs: 4 }} }}]\nchecks: [{{ all_jobs_complete: {{ within: 60s }} }}, {{ error_rate: {{ below: 5% }} }}]\n"
     );
     std::fs::write(&path, text).unwrap();
     path
@@ -76,8 +76,8 @@ fn series_without_end_hide_nothing_that_is_judged_by() {
                 let mut text = String::new();
                 (0..2_000).for_each(|n| text.push_str(&format!("aaa_job_seconds{{id=\"{scrape}-{n}\"}} {n}\n")));
                 let done = jobs.load(Ordering::Relaxed);
-                // It was started again, without a word, after a few jobs.
-                let start = if done > 15 { 2_000_000_000 } else { 1_000_000_000 };
+                // It was started again, without a word, after a few jobs: so few are done on any machine.
+                let start = if done > 5 { 2_000_000_000 } else { 1_000_000_000 };
                 (
                     200,
                     "text/plain",
@@ -106,7 +106,7 @@ fn a_scheme_in_capital_letters_is_the_same_scheme() {
     let backend = Backend::on("127.0.0.1");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("x.yaml");
-    std::fs::write(&file, format!("version: 1\nname: x\ntarget: {{ url: \"HTTP://127.0.0.1:{}\" }}\nload: [{{ users: 2 }}]\nduration: 2s\nfaults: [{{ burst: {{ at: 500ms, jobs: 4 }} }}]\nchecks: [{{ listeners_stable: {{}} }}, {{ all_jobs_complete: {{ within: 10s }} }}]\n", backend.port)).unwrap();
+    std::fs::write(&file, format!("version: 1\nname: x\ntarget: {{ url: \"HTTP://127.0.0.1:{}\" }}\nload: [{{ users: 2 }}]\nduration: 2s\nfaults: [{{ burst: {{ at: 500ms, jobs: 4 }} }}]\nchecks: [{{ listeners_stable: {{}} }}, {{ all_jobs_complete: {{ within: 60s }} }}]\n", backend.port)).unwrap();
     let done = run(&[file.to_str().unwrap()]);
     assert_eq!(done.code, Some(0), "{}", done.trouble());
     let journal = std::fs::read_to_string(done.folder.join("events.jsonl")).unwrap();

@@ -1,9 +1,9 @@
 //! Every check in each of its verdicts, over records made by hand.
 
+use crate::common::script::{Script, view};
 use chaos::check::Ruling::{self, Failed, Inconclusive, Passed, Pending};
 use chaos::fault::Observation;
 use chaos::journal::event::{Answer, Event, JobState, ProcessEvent, When};
-use crate::common::script::{Script, view};
 
 fn ruling(script: &Script) -> Ruling {
     script.verdict().ruling

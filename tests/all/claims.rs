@@ -13,7 +13,7 @@ use crate::common::{chaos, only_folder, wait_for};
 fn experiment(folder: &Path, url: &str) -> std::path::PathBuf {
     let file = folder.join("x.yaml");
     let text = format!(
-        "version: 1\nname: x\ntarget: {{ url: \"{url}\" }}\nload: [{{ users: 1 }}]\nfaults: [{{ burst: {{ at: 60s, jobs: 3 }} }}]\nchecks: [{{ error_rate: {{ below: 5% }} }}]\n"
+        "version: 1\nname: x\ntarget: {{ url: \"{url}\" }}\nload: [{{ users: 1 }}]\nfaults: [{{ burst: {{ at: 10m, jobs: 3 }} }}]\nchecks: [{{ error_rate: {{ below: 5% }} }}]\n"
     );
     std::fs::write(&file, text).unwrap();
     file
@@ -35,6 +35,13 @@ fn url(spelling: &str, port: u16) -> String {
     format!("http://{}", spelling.replace('P', &port.to_string()))
 }
 
+/// With a state folder of the test's own: what other tests leave in theirs is no concern of it.
+fn chaos_in(state: &Path) -> Command {
+    let mut command = chaos();
+    command.env("CHAOS_STATE_DIR", state);
+    command
+}
+
 fn run(mut run: Command, file: &Path, reports: &Path) -> Command {
     run.args(["run", "--reports"]).arg(reports).arg(file);
     run
@@ -51,15 +58,16 @@ fn however_the_target_is_written_the_second_run_is_refused() {
     let reports = folder.path().join("first");
     let file = experiment(folder.path(), &format!("http://127.0.0.1:{}", target.port));
     std::fs::create_dir_all(&reports).unwrap();
-    let mut first = run(chaos(), &file, &reports).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let own = folder.path().join("state");
+    let mut first = run(chaos_in(&own), &file, &reports).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let journal = || std::fs::read_to_string(only_folder(&reports).join("events.jsonl")).unwrap_or_default();
-    wait_for("the first run's load", Duration::from_secs(20), || journal().contains("submitting"));
+    wait_for("the first run's load", Duration::from_secs(60), || journal().contains("submitting"));
     for (number, spelling) in SPELLINGS.iter().enumerate() {
         for state in ["same", "other", "no home"] {
             let second = tempfile::tempdir().unwrap();
             let url = url(spelling, target.port);
             let file = experiment(second.path(), &url);
-            let mut command = chaos();
+            let mut command = chaos_in(&own);
             match state {
                 "other" => drop(command.env("CHAOS_STATE_DIR", second.path().join("state"))),
                 "no home" if number == 0 => {
@@ -95,13 +103,14 @@ fn of_two_runs_that_start_at_the_same_moment_one_works() {
                 let own = folder.path().join(number.to_string());
                 std::fs::create_dir(&own).unwrap();
                 let file = experiment(&own, &url(spelling, target.port));
-                let mut command = chaos();
                 // Each spelling with one state folder, and with two.
-                if (pair + pair / SPELLINGS.len()) % 2 == 1 {
-                    command.env("CHAOS_STATE_DIR", own.join("state"));
-                }
-                let child =
-                    run(command, &file, &own.join("reports")).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+                let with_two = (pair + pair / SPELLINGS.len()) % 2 == 1;
+                let state = if with_two { own.join("state") } else { folder.path().join("state") };
+                let child = run(chaos_in(&state), &file, &own.join("reports"))
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::null())
+                    .spawn()
+                    .unwrap();
                 (child, own.join("reports"))
             })
             .collect();
@@ -109,7 +118,7 @@ fn of_two_runs_that_start_at_the_same_moment_one_works() {
             std::fs::read_to_string(only_folder(reports).join("events.jsonl")).is_ok_and(|text| text.contains("submitting"))
         };
         let mut runs = runs;
-        wait_for("one to work and one to end", Duration::from_secs(30), || {
+        wait_for("one to work and one to end", Duration::from_secs(60), || {
             let ended = runs.iter_mut().filter_map(|(child, _)| child.try_wait().unwrap()).count();
             ended == 1 && runs.iter().any(|(_, reports)| reports.is_dir() && works(reports))
         });

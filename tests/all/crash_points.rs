@@ -1,4 +1,4 @@
-//! A process of ours dies at each step of the protocol that the model (`tests/model.rs`) has: what was broken is put back all the
+//! A process of ours dies at each step of the protocol that the model (`tests/all/model.rs`) has: what was broken is put back all the
 //! same, by whoever is left.
 
 use std::os::unix::process::ExitStatusExt;

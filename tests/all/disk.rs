@@ -45,11 +45,14 @@ fn a_disk_that_fails_for_good_ends_the_run_and_leaves_nothing_broken() {
             let (machine, case) = (Machine::on_a_port("500ms"), format!("{place} {how} after {after}"));
             let done = run(&machine, &format!("{place}={after}*off->return({how})"));
             let told = said(&done);
-            assert!(matches!(done.status.code(), Some(1..=6)), "{case}: {:?} {told}", done.status);
-            assert!(
-                told.contains("No space left") || told.contains("no storage space") || told.contains("Input/output error"),
-                "{case}: {told}"
-            );
+            // On a slow machine it may be over, whole, before it has written so much.
+            let is_whole = || place == "journal" && journal(&only_folder(&machine.reports())).contains("\"run_ended\"");
+            let is_told =
+                told.contains("No space left") || told.contains("no storage space") || told.contains("Input/output error");
+            match done.status.code() {
+                Some(0) => assert!(is_whole(), "{case}: {told}"),
+                code => assert!(matches!(code, Some(1..=6)) && is_told, "{case}: {code:?} {told}"),
+            }
             is_in_order(&machine, &case);
         }
     }

@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use chaos::readers::{READERS, Reader};
+use nix::time::{ClockId, clock_gettime};
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// One input may take so long on a busy machine.
+/// One input may take so much of a CPU.
 const LONGEST: Duration = Duration::from_secs(5);
 const MOST_BYTES: usize = 64 << 10;
 const WORKERS: usize = 2;
@@ -83,15 +84,20 @@ fn change(bytes: &mut Vec<u8>, rng: &mut ChaCha8Rng, all: &[Vec<u8>]) {
     bytes.truncate(MOST_BYTES);
 }
 
+/// How long this thread has worked: what others on the machine do meanwhile does not count.
+fn worked() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into()
+}
+
 /// Reads one input; one that it stumbles over is written down. `CHAOS_FUZZ_KEEP=1`: before it is read, for those that kill us.
 fn read(name: &str, reader: Reader, bytes: &[u8]) {
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-input"));
     if std::env::var_os("CHAOS_FUZZ_KEEP").is_some() {
         std::fs::write(&file, bytes).unwrap();
     }
-    let began = Instant::now();
+    let began = worked();
     let result = catch_unwind(AssertUnwindSafe(|| reader(bytes)));
-    let took = began.elapsed();
+    let took = worked() - began;
     if result.is_err() || took > LONGEST {
         std::fs::write(&file, bytes).unwrap();
         panic!("{name}: {} after {took:?}, with {}", if result.is_err() { "a panic" } else { "an answer" }, file.display());

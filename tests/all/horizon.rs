@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use crate::common::script::{Script, view};
+use crate::common::sim::{Sabotage, run};
 use chaos::check::Ruling::{Failed, Inconclusive, Passed};
 use chaos::check::Verdict;
 use chaos::journal::event::{Answer, Event, JobState, Phase};
-use crate::common::script::{Script, view};
-use crate::common::sim::{Sabotage, run};
 
 const DROP: &str = "websocket_drop: { at: 20s, away: 1s }";
 const LISTENER: &str = "users/0";

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::common::port::port;
+use crate::common::resident;
 use chaos::driver::{Ask, Port, Seen};
 use chaos::experiment::JobShape;
 use chaos::journal::event::{Answer, JobState};
-use crate::common::port::port;
-use crate::common::resident;
 use proptest::prelude::*;
 
 use crate::common::{alone, stretched};

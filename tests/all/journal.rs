@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
+use crate::common::script::Script;
 use chaos::check::Ruling;
 use chaos::journal::event::{Event, Line};
 use chaos::journal::reader::{self, ReadError};
 use chaos::journal::record::Record;
 use chaos::journal::undo;
-use crate::common::script::Script;
 use proptest::prelude::*;
 
 fn script() -> Script {

@@ -67,8 +67,8 @@ fn the_guardian_puts_back_whatever_became_of_the_folder() {
         let (mut child, folder, guardian) = machine.broken();
         damage(&folder, &machine.folder.path().join("state"));
         end(&mut child);
-        wait_for(&format!("the revert ({what})"), Duration::from_secs(10), || !machine.marker().exists());
-        wait_for("the guardian's end", Duration::from_secs(20), || !process_exists(guardian.cast_unsigned().into()));
+        wait_for(&format!("the revert ({what})"), Duration::from_secs(60), || !machine.marker().exists());
+        wait_for("the guardian's end", Duration::from_secs(60), || !process_exists(guardian.cast_unsigned().into()));
         let after = machine.revert(None);
         assert!(said(&after).contains("nothing is left to put back"), "{what}: {}", said(&after));
     }
@@ -92,7 +92,7 @@ fn a_run_that_ends_well_leaves_no_trace_in_the_state_folder() {
 fn a_copy_that_another_run_tidied_away_does_not_silence_the_guardian() {
     for before_it_opens in [false, true] {
         let machine = Machine::new();
-        let text = std::fs::read_to_string(machine.file()).unwrap().replace("at: 100ms", "at: 20s");
+        let text = std::fs::read_to_string(machine.file()).unwrap().replace("at: 100ms", "at: 10m");
         std::fs::write(machine.file(), text).unwrap();
         let (child, folder, guardian) = machine.at_work("\"guardian\",\"level\"");
         if before_it_opens {
@@ -114,8 +114,9 @@ fn a_copy_that_another_run_tidied_away_does_not_silence_the_guardian() {
             }
             false => kill(Pid::from_raw(guardian), Signal::SIGCONT).unwrap(),
         }
-        wait_for("what became of the run", Duration::from_secs(20), || folder.join("result.json").exists());
-        let result: serde_json::Value = serde_json::from_slice(&std::fs::read(folder.join("result.json")).unwrap()).unwrap();
+        let result = || std::fs::read(folder.join("result.json")).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        wait_for("what became of the run", Duration::from_secs(60), || result().is_some());
+        let result: serde_json::Value = result().unwrap();
         assert_eq!(result["exit_code"], 4, "{result}");
     }
 }
@@ -127,20 +128,21 @@ fn an_interrupted_run_puts_back_before_it_waits_for_its_clients() {
     let text = std::fs::read_to_string(machine.file()).unwrap().replace("speed: 400", "speed: 1").replace("users: 1", "users: 8");
     std::fs::write(machine.file(), text).unwrap();
     let (mut child, folder, _) = machine.broken();
+    wait_for("a job", Duration::from_secs(60), || journal(&folder).contains("\"answer\":{\"accepted\""));
     kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
-    let at = |event: &str| {
-        let line = journal(&folder).lines().find(|line| line.contains(event)).map(str::to_owned).unwrap_or_default();
-        serde_json::from_str::<serde_json::Value>(&line).unwrap()["t"].as_f64().unwrap()
-    };
-    let took = at("\"fault_reverted\"") - at("\"interrupted\"");
-    assert!(took < 1.5, "the revert came {took:.1} s after the signal");
+    let told = journal(&folder);
+    // By their order, which is the same on a slow machine.
+    let line = |event: &str| told.lines().position(|line| line.contains(event)).unwrap_or_else(|| panic!("no {event}: {told}"));
+    assert!(line("\"interrupted\"") < line("\"fault_reverted\""), "{told}");
+    assert!(line("\"fault_reverted\"") < line("\"gave_up\""), "the clients were waited for first: {told}");
 }
 
 /// `/tmp/chaos-state` as an attack: a link with a foreseeable name, and no home folder.
 #[test]
 fn without_a_home_nothing_is_kept_in_a_folder_that_all_share() {
     let shared = std::env::temp_dir().join("chaos-state");
+    let was_there = shared.exists();
     let victim = tempfile::tempdir().unwrap();
     let precious = victim.path().join("precious");
     std::fs::write(&precious, "precious").unwrap();
@@ -151,7 +153,7 @@ fn without_a_home_nothing_is_kept_in_a_folder_that_all_share() {
     command.args(["run", "experiments/gpu-oom.yaml", "--quiet", "--set", "load.0.users=1", "--reports"]).arg(&reports);
     let output = command.output().unwrap();
     assert!(matches!(output.status.code(), Some(0 | 1 | 6)), "{}", said(&output));
-    assert!(!shared.exists(), "it is not made");
+    assert!(was_there || !shared.exists(), "it is not made");
     assert_eq!(std::fs::read_dir(victim.path()).unwrap().count(), 1, "nor in a folder for temporary files");
     // A link in the place of the state folder is refused by name.
     std::os::unix::fs::symlink(victim.path(), machine.folder.path().join("link")).unwrap();

@@ -2,10 +2,10 @@
 
 use std::process::Output;
 
-use chaos::journal::event::Phase;
-use chaos::plan::looks;
 use crate::common::chaos;
 use crate::common::sim::{Sabotage, Simulated, run};
+use chaos::journal::event::Phase;
+use chaos::plan::looks;
 
 /// Ten jobs a second; a p99 takes so many of them that the first looks are too early.
 fn yaml(duration: &str, longer: &str, check: &str) -> String {

@@ -1,10 +1,10 @@
 //! What a level of GPU memory means: lost, kept by an allocator for later jobs, or at its limit.
 
+use crate::common::script::{Script, view};
+use crate::common::sim::{self, Sabotage};
 use chaos::check::Ruling::{self, Failed, Inconclusive, Passed};
 use chaos::check::Verdict;
 use chaos::journal::event::{Event, JobState, ProcessEvent};
-use crate::common::script::{Script, view};
-use crate::common::sim::{self, Sabotage};
 
 const GIB: f64 = (1u64 << 30) as f64;
 

@@ -2,12 +2,12 @@
 
 use std::process::{Child, Command, Stdio};
 
+use crate::common::script::Script;
 use chaos::check::Ruling::{self, Failed, Inconclusive, Passed};
 use chaos::check::{Verdict, noise::TOO_NOISY};
 use chaos::journal::event::Event;
 use chaos::observe::machine::{DELAYED, LATE, OTHERS_CPU, OWN_CPU, PRESSURE, STEAL, TARGET_CPU};
 use chaos::plan::RuntimePlan;
-use crate::common::script::Script;
 
 /// A minute of load.
 const END: f64 = 60.0;
@@ -312,7 +312,7 @@ sample_every: 100ms
 load: [{ users: 3, think: 20ms..60ms, job: { width: 512, height: 512 } }]
 checks:
   - no_crash: {}
-  - all_jobs_complete: { within: 20s }
+  - all_jobs_complete: { within: 120s }
   - health_is_honest: {}
   - uptime: { at_least: 99.9% }
   - latency: { percentile: 50, below: 60s }

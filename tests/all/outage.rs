@@ -1,11 +1,11 @@
 //! From which moment recovery counts: scripts of restarts whose target comes back late.
 
+use crate::common::script::{Script, view};
+use crate::common::sim::{Sabotage, run};
 use chaos::check::Ruling::{Failed, Inconclusive, Passed};
 use chaos::check::Verdict;
 use chaos::experiment::JobShape;
 use chaos::journal::event::{Answer, Event, JobState, ProcessEvent};
-use crate::common::script::{Script, view};
-use crate::common::sim::{Sabotage, run};
 
 fn sample(script: &mut Script, t: f64, name: &str, value: f64) {
     script.at(t, Event::Sample { values: [(name.to_owned(), value)].into() });

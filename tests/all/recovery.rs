@@ -1,9 +1,9 @@
 //! The checks of recovery: each in all of its verdicts, over records made by hand.
 
+use crate::common::script::{Script, view};
 use chaos::check::Ruling::{Failed, Inconclusive, Passed, Pending};
 use chaos::check::Verdict;
 use chaos::journal::event::{Answer, Event, JobState, ProcessEvent, Via};
-use crate::common::script::{Script, view};
 
 fn sample(script: &mut Script, t: f64, name: &str, value: f64) {
     script.at(t, Event::Sample { values: [(name.to_owned(), value)].into() });

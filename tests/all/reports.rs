@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
+use crate::common::script::{Script, view};
 use chaos::fault::Observation;
 use chaos::journal::event::{Event, JobState, Level, When};
 use chaos::report::{self, result, terminal};
-use crate::common::script::{Script, view};
 
 /// A run in which one job failed, with something to escape everywhere.
 fn script() -> Script {

@@ -15,14 +15,14 @@ use axum::{Json, Router};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::common::secrets::{Detector, SECRETS, files, forms, program, quoted};
+use crate::common::server::serve_routes;
+use crate::common::{free_port, wait_for};
 use chaos::experiment::decode::Decode;
 use chaos::experiment::diagnostic::Diagnostics;
 use chaos::experiment::node;
 use chaos::fault::containers::Act;
 use chaos::fault::remove::Remove;
-use crate::common::secrets::{Detector, SECRETS, files, forms, program, quoted};
-use crate::common::server::serve_routes;
-use crate::common::{free_port, wait_for};
 
 /// Waits for a process, and looks at the command lines meanwhile.
 fn watched(detector: &Detector, state: &Path, mut command: Command) -> (Output, usize) {
@@ -32,7 +32,7 @@ fn watched(detector: &Detector, state: &Path, mut command: Command) -> (Output, 
     let mut seen = 0;
     while crate::common::process_exists(pid) && !reader.is_finished() {
         seen = seen.max(detector.check_processes(state));
-        std::thread::yield_now();
+        std::thread::sleep(Duration::from_millis(5));
     }
     (reader.join().unwrap(), seen)
 }
@@ -124,7 +124,9 @@ fn nothing_of_a_target_that_echoes_every_secret_is_written_anywhere() {
     assert!(detector.check_folder(reports.path()) >= 9, "{:?}", files(reports.path()));
     detector.check_folder(state.path());
     let journal = std::fs::read_to_string(crate::common::only_folder(reports.path()).join("events.jsonl")).unwrap();
-    assert!(journal.matches("***").count() > 500, "the parrot was not heard: {}", journal.matches("***").count());
+    // Each form once at the least; on a machine at ease it is many times as many.
+    let masked = journal.matches("***").count();
+    assert!(masked >= forms().len(), "the parrot was not heard: {masked}");
     for command in [vec!["list", "--reports"], vec!["trend", "--reports"]] {
         let output = program(state.path()).args(&command).arg(reports.path()).output().unwrap();
         detector.check_output(command[0], &output);
@@ -192,10 +194,10 @@ fn a_guardian_masks_what_its_undo_prints() {
     let mut run = program(state.path());
     run.args(["run", "--reports"]).arg(reports.path()).arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = run.spawn().unwrap();
-    wait_for("the fault", Duration::from_secs(20), || Path::new(&marker).exists());
+    wait_for("the fault", Duration::from_secs(60), || Path::new(&marker).exists());
     kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL).unwrap();
     child.wait().unwrap();
-    wait_for("the guardian's end", Duration::from_secs(30), || detector.check_processes(state.path()) == 0);
+    wait_for("the guardian's end", Duration::from_secs(60), || detector.check_processes(state.path()) == 0);
     let log = std::fs::read_to_string(crate::common::only_folder(reports.path()).join("guardian.log")).unwrap();
     assert!(log.contains("***"), "{log}");
     let output = program(state.path()).args(["revert"]).arg(crate::common::only_folder(reports.path())).output().unwrap();
@@ -245,12 +247,12 @@ fn a_guardian_has_the_credentials_that_the_journal_has_not() {
     let mut run = program(state.path());
     run.args(["run", "--reports"]).arg(reports.path()).arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = run.spawn().unwrap();
-    wait_for("the fault", Duration::from_secs(20), || broken.load(Ordering::SeqCst) == 1);
+    wait_for("the fault", Duration::from_secs(60), || broken.load(Ordering::SeqCst) == 1);
     kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL).unwrap();
     child.wait().unwrap();
-    wait_for("the way back", Duration::from_secs(20), || broken.load(Ordering::SeqCst) == 0);
+    wait_for("the way back", Duration::from_secs(60), || broken.load(Ordering::SeqCst) == 0);
     let detector = Detector::new();
-    wait_for("the guardian's end", Duration::from_secs(30), || detector.check_processes(state.path()) == 0);
+    wait_for("the guardian's end", Duration::from_secs(60), || detector.check_processes(state.path()) == 0);
     detector.check_folder(reports.path());
     detector.check_folder(state.path());
 }
@@ -262,9 +264,11 @@ fn a_removed_containers_environment_is_kept_encrypted() {
     if std::env::var_os(HERE).is_none() {
         let state = tempfile::tempdir().unwrap();
         let mut again = Command::new(std::env::current_exe().unwrap());
-        again.args(["--exact", "a_removed_containers_environment_is_kept_encrypted", "--nocapture"]);
+        again.args(["--exact", "secrets::a_removed_containers_environment_is_kept_encrypted", "--nocapture"]);
         let output = again.env(HERE, state.path()).env("CHAOS_STATE_DIR", state.path().join("state")).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        // A name that no test has would be a success too.
+        assert!(output.status.success() && said.contains("1 passed"), "{said}");
         return;
     }
     let container = serde_json::json!({
@@ -385,12 +389,14 @@ fn a_schedule_and_its_notices_tell_no_secret() {
         let db = rusqlite::Connection::open_with_flags(&database, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).ok()?;
         db.query_row("SELECT count(*) FROM outbox WHERE error IS NOT NULL", [], |row| row.get::<_, i64>(0)).ok()
     };
-    wait_for("four channels that fail", Duration::from_secs(40), || {
+    wait_for("four channels that fail", Duration::from_secs(120), || {
         detector.check_processes(state.path());
         told().is_some_and(|count| count >= 4)
     });
     kill(Pid::from_raw(daemon.id().cast_signed()), Signal::SIGTERM).unwrap();
     let output = daemon.wait().map(|_| ()).and_then(|()| daemon.wait_with_output()).unwrap();
+    // Its runs go on without it.
+    wait_for("the end of its last run", Duration::from_secs(60), || detector.check_processes(state.path()) == 0);
     detector.check_output("schedule run", &output);
     detector.check_output("schedule status", &schedule("status"));
     detector.check_folder(&folder.path().join("reports"));

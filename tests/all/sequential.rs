@@ -1,13 +1,13 @@
 //! Who asks until the answer suits has decided by chance: how often a load that goes on until a check is decided leads to a wrong
 //! verdict, on simulated targets whose truth is known.
 //!
-//! `cargo test --release --test sequential -- --ignored --nocapture` prints the tables that stand in docs/verdicts.md.
+//! `cargo test --release --test all sequential:: -- --ignored --nocapture` prints the tables that stand in docs/verdicts.md.
 
+use crate::common::script::Script;
 use chaos::check::Ruling::{self, Failed, Passed};
 use chaos::check::{self, View};
 use chaos::journal::event::{Event, Phase};
 use chaos::plan::looks;
-use crate::common::script::Script;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};

@@ -14,8 +14,10 @@ use nix::unistd::Pid;
 
 use crate::common::docker::{Backend, engine};
 use crate::common::machine::{journal, said};
-use crate::common::{chaos, only_folder, processes_with, wait_for};
+use crate::common::{chaos, only_folder, processes_with, stretched, wait_for};
 
+/// A second Ctrl-C ends every wait; that is promised, of a machine that is not overloaded.
+const ENDED_WITHIN: Duration = Duration::from_secs(15);
 /// The engine's own socket.
 const ENGINE: &str = "/var/run/docker.sock";
 
@@ -111,7 +113,7 @@ impl Paused {
     /// ... and from then on the engine is silent.
     fn broken(&self) -> Child {
         let child = self.run().spawn().unwrap();
-        wait_for("the fault", Duration::from_secs(30), || self.journal().contains("\"fault_injected\""));
+        wait_for("the fault", Duration::from_secs(60), || self.journal().contains("\"fault_injected\""));
         assert_eq!(self.status(), "paused");
         self.between.is_silent(true);
         child
@@ -136,7 +138,7 @@ fn a_run_is_not_begun_on_an_engine_that_never_answers() {
     let began = Instant::now();
     let refused = paused.run().output().unwrap();
     assert_eq!(refused.status.code(), Some(4), "{}", said(&refused));
-    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+    assert!(began.elapsed() < stretched(Duration::from_secs(60)), "{:?}", began.elapsed());
     assert_eq!(paused.status(), "running");
 }
 
@@ -149,11 +151,11 @@ fn the_wait_for_an_engine_that_never_answers_is_told_and_can_be_ended() {
     let paused = Paused::new();
     let child = paused.broken();
     interrupt(&child);
-    wait_for("that it waits", Duration::from_secs(60), || paused.journal().contains("cannot be put back yet"));
+    wait_for("that it waits", Duration::from_secs(120), || paused.journal().contains("cannot be put back yet"));
     let asked = Instant::now();
     interrupt(&child);
     let ended = child.wait_with_output().unwrap();
-    assert!(asked.elapsed() < Duration::from_secs(15), "{:?}: {}", asked.elapsed(), paused.journal());
+    assert!(asked.elapsed() < stretched(ENDED_WITHIN), "{:?}: {}", asked.elapsed(), paused.journal());
     assert_eq!(ended.status.code(), Some(5), "{}", said(&ended));
     assert!(said(&ended).contains("chaos revert"), "{}", said(&ended));
     assert_eq!(paused.status(), "paused");
@@ -173,13 +175,13 @@ fn a_guardian_waits_for_an_engine_that_is_silent() {
     let mut child = paused.broken();
     child.kill().unwrap();
     child.wait().unwrap();
-    wait_for("the guardian's beginning", Duration::from_secs(20), || paused.journal().contains("\"fault_reverting\""));
-    wait_for("a first try that fails", Duration::from_secs(60), || paused.journal().contains("cannot be put back yet"));
+    wait_for("the guardian's beginning", Duration::from_secs(60), || paused.journal().contains("\"fault_reverting\""));
+    wait_for("a first try that fails", Duration::from_secs(120), || paused.journal().contains("cannot be put back yet"));
     assert_eq!(paused.status(), "paused");
     paused.between.is_silent(false);
-    wait_for("the revert", Duration::from_secs(30), || paused.status() == "running");
+    wait_for("the revert", Duration::from_secs(60), || paused.status() == "running");
     let folder = paused.reports().display().to_string();
-    wait_for("the guardian's end", Duration::from_secs(30), || processes_with(&folder).is_empty());
+    wait_for("the guardian's end", Duration::from_secs(60), || processes_with(&folder).is_empty());
     let after = paused.chaos().arg("revert").output().unwrap();
     assert!(said(&after).contains("nothing is left to put back"), "{}", said(&after));
 }

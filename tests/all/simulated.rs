@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use chaos::check::Ruling;
 use crate::common::sim::{Sabotage, run};
+use chaos::check::Ruling;
 
 /// The plan's own times: 82 s for a warm job, on a virtual clock.
 fn experiment(faults: &str, backend: &str, checks: &str) -> String {

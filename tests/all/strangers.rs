@@ -15,8 +15,8 @@ const BINARY: &str = env!("CARGO_BIN_EXE_chaos");
 fn experiment(folder: &Path, url: &str, command: &str) -> String {
     let file = folder.join("x.yaml");
     let yaml = format!(
-        "version: 1\nname: x\ntarget:\n  url: \"{url}\"\n  runtime: {{ process: {{ command: [sh, -c, '{command}'], ready_within: 5s }} }}\n\
-         load: [{{ name: users, users: 1 }}]\nfaults: [{{ pause: {{ at: 500ms, for: 500ms }} }}]\nchecks: [{{ all_jobs_complete: {{ within: 5s }} }}]\n"
+        "version: 1\nname: x\ntarget:\n  url: \"{url}\"\n  runtime: {{ process: {{ command: [sh, -c, '{command}'], ready_within: 60s }} }}\n\
+         load: [{{ name: users, users: 1 }}]\nfaults: [{{ pause: {{ at: 500ms, for: 500ms }} }}]\nchecks: [{{ all_jobs_complete: {{ within: 60s }} }}]\n"
     );
     std::fs::write(&file, yaml).unwrap();
     file.display().to_string()
@@ -47,9 +47,9 @@ fn stranger(listener: TcpListener) -> Arc<AtomicUsize> {
 #[test]
 fn nothing_is_started_where_somebody_listens_already_and_nothing_is_sent_to_them() {
     let folder = tempfile::tempdir().unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let asked = stranger(listener);
+    // One that nobody else has had a moment ago, and still asks.
+    let port = free_port();
+    let asked = stranger(TcpListener::bind(("127.0.0.1", port)).unwrap());
     let started = folder.path().join("started");
     // The target finds its port taken and ends, as servers do.
     let command = format!("touch {}; exit 4", started.display());
@@ -78,9 +78,9 @@ fn somebody_who_answers_in_the_targets_place_is_not_taken_for_it() {
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    wait_for("the target's start", Duration::from_secs(20), || started.exists());
+    wait_for("the target's start", Duration::from_secs(60), || started.exists());
     let asked = stranger(TcpListener::bind(("127.0.0.1", port)).unwrap());
-    wait_for("the question", Duration::from_secs(20), || asked.load(Ordering::SeqCst) > 3);
+    wait_for("the question", Duration::from_secs(30), || asked.load(Ordering::SeqCst) > 3);
     std::fs::write(&go, "").unwrap();
     let done = finished(child.wait_with_output().unwrap(), reports);
     assert_eq!(done.code, Some(4), "{}", done.trouble());

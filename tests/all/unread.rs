@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use crate::common::script::Script;
+use crate::common::sim::{Sabotage, Simulated, run};
 use chaos::check::Ruling::{self, Failed, Inconclusive, Passed};
 use chaos::journal::event::{Event, ProcessEvent};
 use chaos::observe::unread::mark;
-use crate::common::script::Script;
-use crate::common::sim::{Sabotage, Simulated, run};
 
 /// The run ends at second 120; its fault is over at 25.
 const END: f64 = 120.0;

@@ -17,9 +17,9 @@ impl Backend {
         let port = super::free_port();
         let mut command = chaos();
         command.args(["backend", "--speed", "400", "--listen", &format!("{host}:{port}")]);
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        wait_for("the backend", Duration::from_secs(20), || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
-        Self { child, port }
+        let backend = Self { child: command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap(), port };
+        wait_for("the backend", Duration::from_secs(60), || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+        backend
     }
 }
 

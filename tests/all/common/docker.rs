@@ -30,8 +30,10 @@ pub fn image() -> &'static str {
     static MADE: OnceLock<()> = OnceLock::new();
     MADE.get_or_init(|| {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("docker/build.sh");
-        let made =
-            Command::new(script).args([env!("CARGO_BIN_EXE_chaos"), "chaos-backend:test", "--label", LABEL]).output().expect("bash is there");
+        let made = Command::new(script)
+            .args([env!("CARGO_BIN_EXE_chaos"), "chaos-backend:test", "--label", LABEL])
+            .output()
+            .expect("bash is there");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     });
     "chaos-backend:test"
@@ -71,7 +73,6 @@ impl Backend {
 
     pub fn wait_until_healthy(&self) {
         wait_for(&format!("the health of {}", self.name), Duration::from_secs(30), || self.is_healthy());
-        }
     }
 
     /// An engine may forget a command that it was given while the container ended: it is not waited for.

@@ -1,5 +1,6 @@
 //! A machine of its own, as far as chaos can see: its state, an experiment with an `exec`, and what that breaks.
 
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -11,6 +12,8 @@ use super::{chaos, free_port, only_folder, process_exists, processes_with, wait_
 
 pub struct Machine {
     pub folder: tempfile::TempDir,
+    /// Where its target listens, if that has a port of its own.
+    port: Option<u16>,
 }
 
 impl Machine {
@@ -21,7 +24,7 @@ impl Machine {
 
     /// `MARKER` in the settings of its `exec` stands for the file.
     pub fn with(exec: &str) -> Self {
-        let machine = Self { folder: tempfile::tempdir().unwrap() };
+        let machine = Self { folder: tempfile::tempdir().unwrap(), port: None };
         let text = format!(
             "version: 1\nname: x\ntarget: {{ url: embedded, backend: {{ speed: 400 }} }}\nload: [{{ users: 1 }}]\n\
              faults: [{{ exec: {{ at: 100ms, {} }} }}]\n\
@@ -34,13 +37,14 @@ impl Machine {
 
     /// As above, with a target that has a port of its own, which is what it claims; its fault lasts for so long.
     pub fn on_a_port(lasts: &str) -> Self {
-        let machine =
+        let mut machine =
             Self::with(&format!("for: {lasts}, command: [touch, MARKER], revert: [rm, -f, MARKER], proof: [test, -e, MARKER]"));
         let text = std::fs::read_to_string(machine.file()).unwrap();
         let port = free_port();
         let command = format!("[{}, backend, --speed, \"400\", --listen, \"127.0.0.1:{port}\"]", env!("CARGO_BIN_EXE_chaos"));
         let target = format!("target: {{ url: \"http://127.0.0.1:{port}\", runtime: {{ process: {{ command: {command} }} }} }}");
         std::fs::write(machine.file(), text.replace("target: { url: embedded, backend: { speed: 400 } }", &target)).unwrap();
+        machine.port = Some(port);
         machine
     }
 
@@ -79,7 +83,7 @@ impl Machine {
     /// A run whose journal has this word, its folder, and its guardian.
     pub fn at_work(&self, word: &str) -> (Child, PathBuf, i32) {
         let child = self.run().spawn().unwrap();
-        wait_for(word, Duration::from_secs(30), || journal(&only_folder(&self.reports())).contains(word));
+        wait_for(word, Duration::from_secs(60), || journal(&only_folder(&self.reports())).contains(word));
         let folder = only_folder(&self.reports());
         let guardian = guardian_of(&journal(&folder));
         (child, folder, guardian)
@@ -108,10 +112,13 @@ impl Machine {
         self.chaos().args(["run", "--quiet", "--reports"]).arg(elsewhere.path()).arg(self.file()).output().unwrap()
     }
 
-    /// Waits until neither its run nor a guardian of it is there any more.
+    /// Waits until neither its run nor a guardian of it is there any more, nor the target, which dies a moment after its run: the
+    /// next run may not begin beside it.
     pub fn wait_for_the_end(&self) {
         let folder = self.reports().display().to_string();
-        wait_for("the end of all processes", Duration::from_secs(30), || processes_with(&folder).is_empty());
+        wait_for("the end of all processes", Duration::from_secs(60), || processes_with(&folder).is_empty());
+        let is_listening = |port: u16| TcpStream::connect(("127.0.0.1", port)).is_ok();
+        wait_for("the target's end", Duration::from_secs(60), || !self.port.is_some_and(is_listening));
     }
 
     pub fn revert(&self, run: Option<&Path>) -> Output {
@@ -143,5 +150,5 @@ pub fn cut_power(mut child: Child, guardian: i32) {
     kill(Pid::from_raw(guardian), Signal::SIGSTOP).unwrap();
     end(&mut child);
     kill(Pid::from_raw(guardian), Signal::SIGKILL).unwrap();
-    wait_for("the guardian's death", Duration::from_secs(5), || !process_exists(guardian.cast_unsigned().into()));
+    wait_for("the guardian's death", Duration::from_secs(30), || !process_exists(guardian.cast_unsigned().into()));
 }

@@ -126,7 +126,8 @@ pub fn alone(test: &str) -> bool {
         return true;
     }
     let program = std::env::current_exe().expect("the program has a path");
-    let output = Command::new(program).args(["--exact", test, "--include-ignored", "--nocapture"]).env("CHAOS_TEST_ALONE", "1").output();
+    let output =
+        Command::new(program).args(["--exact", test, "--include-ignored", "--nocapture"]).env("CHAOS_TEST_ALONE", "1").output();
     let output = output.expect("the program starts once more");
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("test result: ok. 1 passed") && output.status.success(), "{test} alone: {said}");

@@ -124,7 +124,15 @@ impl Detector {
 
     /// Every file below, and what it and its folder are called; how many there were.
     pub fn check_folder(&self, folder: &Path) -> usize {
-        files(folder).iter().inspect(|path| self.check(&path.display().to_string(), &std::fs::read(path).unwrap())).count()
+        let files = files(folder);
+        for path in &files {
+            match std::fs::read(path) {
+                // One that is there for a moment only, as those of a database.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                read => self.check(&path.display().to_string(), &read.unwrap()),
+            }
+        }
+        files.len()
     }
 
     /// The command lines of every process that has this state folder in its environment.

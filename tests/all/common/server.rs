@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What was asked.
 pub struct Asked {
-    pub method: String,
     pub path: String,
     pub body: String,
     /// Which request to this path it is, from 1.
@@ -58,10 +57,8 @@ fn one(mut stream: TcpStream, answer: &dyn Fn(&Asked) -> Said, count: &AtomicUsi
     let mut body = vec![0; length.unwrap_or(0)];
     stream.read_exact(&mut body)?;
     let mut words = head.split(' ').map(str::to_owned);
-    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let asked = Asked {
-        method,
-        path,
+        path: words.nth(1).unwrap_or_default(),
         body: String::from_utf8_lossy(&body).into_owned(),
         count: count.fetch_add(1, Ordering::Relaxed) + 1,
     };

@@ -21,10 +21,12 @@ impl Underway {
         let reports = folder.path().join("reports");
         std::fs::create_dir(&reports).unwrap();
         let mut command = chaos();
+        // Of its own: who is cut off in the middle keeps no other test's run from beginning.
+        command.env("CHAOS_STATE_DIR", folder.path().join("state"));
         command.args(["run", "--format", "json", "--reports"]).arg(&reports).arg(&file);
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let run = Self { child: Some(child), folder };
-        wait_for(word, Duration::from_secs(30), || run.journal().contains(word));
+        wait_for(word, Duration::from_secs(60), || run.journal().contains(word));
         run
     }
 
@@ -52,6 +54,7 @@ impl Drop for Underway {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {
             let _ = child.kill();
+            let _ = child.wait();
         }
     }
 }
