@@ -16,6 +16,8 @@ import parts
 from stages import Failed, Gate
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+# What the long tests and the sweeps look at: see `often` in tests/all/common/mod.rs.
+FULL = {"CHAOS_TEST_FULL": "1", "CHAOS_SOAK": "full", "CHAOS_KILLS": "200", "CHAOS_DOUBLE_KILLS": "50", "CHAOS_PAIRS": "10", "CHAOS_FUZZ_S": "20"}
 README_JOB = ["cargo", "run", "--", "run", "experiments/gpu-oom.yaml"]
 
 
@@ -25,7 +27,7 @@ def everything(gate, servers, full):
     gate.stage("the tests are built", lambda: gate.run("cargo", "test", "--no-run", "--quiet"))
     gate.stage("the servers of the drivers' tests are there", servers.wait)
     if full:
-        gate.stage("all tests", lambda: gate.tests("--", "--include-ignored", limit=5400, CHAOS_SOAK="full"))
+        gate.stage("all tests", lambda: gate.tests(limit=7200, **FULL))
     else:
         gate.stage("tests", lambda: gate.tests(limit=1500))
     gate.stage("the README's main job", lambda: gate.run(*README_JOB, limit=300))

@@ -1,4 +1,4 @@
-//! Points at which a test ends the process, as a kill at that moment would: named as the steps of the model in `tests/model.rs`.
+//! Points at which a test ends the process, as a kill at that moment would: named as the steps of the model in `tests/all/model.rs`.
 //! And places where the disk fails it. A test says in `FAILPOINTS` at which (`prepared=return`, `journal=20*off->return(28)`); a
 //! release has none of them.
 

@@ -1,4 +1,4 @@
-//! Everything that `chaos` reads from outside, by name, for those who attack it: `tests/fuzz.rs` and `fuzz/`. Whatever the bytes
+//! Everything that `chaos` reads from outside, by name, for those who attack it: `tests/all/fuzz.rs` and `fuzz/`. Whatever the bytes
 //! are, a reader says what is wrong with them; it never panics.
 //!
 //! To add one: a function, and a line in [`READERS`]; inputs to begin with lie in `fuzz/corpus/NAME`.

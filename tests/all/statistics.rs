@@ -1,6 +1,6 @@
 //! Statistics on series whose truth is known: how often they cry wolf, and how often they miss one.
 //!
-//! `cargo test --test statistics -- --nocapture` prints the rates that stand in docs/verdicts.md.
+//! `cargo test --test all statistics:: -- --nocapture` prints the rates that stand in docs/verdicts.md.
 
 use chaos::stats::compare::compare;
 use chaos::stats::confidence::Confidence;

@@ -106,6 +106,12 @@ pub fn stretched(bound: Duration) -> Duration {
     bound.mul_f64((load.unwrap_or(cores) / cores).clamp(1.0, 10.0))
 }
 
+/// How often something is tried: in `.ci/full` (`CHAOS_TEST_FULL=1`) as often as it takes to be sure, else as often as a gate
+/// of minutes allows.
+pub fn often<N>(in_the_gate: N, in_full: N) -> N {
+    if std::env::var_os("CHAOS_TEST_FULL").is_some_and(|v| v == "1") { in_full } else { in_the_gate }
+}
+
 /// A port of this machine that nobody has, below those that the system gives to connections and to whoever asks for any:
 /// between this answer and its use nobody else gets it.
 pub fn free_port() -> u16 {
