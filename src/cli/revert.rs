@@ -43,7 +43,7 @@ pub fn run(args: Args, globals: &Globals) -> Exit {
             continue;
         }
         secret::learn_from(&run.folder);
-        let put_back = takeover::put_back(&run, "`chaos revert` puts back what the run left broken");
+        let put_back = takeover::put_back(&run, "`chaos revert` puts back what the run left broken", takeover::A_MOMENT);
         let done = if args.forget { runtime.block_on(takeover::forget(&run)) } else { runtime.block_on(put_back) };
         match done {
             Ok(done) => drop(print(&format!("{}: {done}\n", run.folder.display()))),

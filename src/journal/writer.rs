@@ -17,8 +17,6 @@ use super::undo::Left;
 use crate::clock::Clock;
 use crate::{crash, private, secret};
 
-/// A process that was killed takes a moment to be gone.
-const DIES_WITHIN: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Who puts things back later than this after the start believes no clock.
@@ -69,16 +67,23 @@ impl Journal {
         self.lock().copy = Some(file);
     }
 
-    /// Goes on with the journal of a run whose process is gone, and with the copy of it. `left` says what the run has left; it
-    /// is asked when nobody writes any more.
+    /// Goes on with the journal of a run whose process is gone, and with the copy of it. A process that was killed takes a
+    /// moment to be gone: it is waited for so long. `left` says what the run has left; it is asked when nobody writes any more.
     ///
     /// # Errors
     /// A sentence: the run still lives, or its journal cannot be used.
-    pub async fn take_over(path: &Path, copy: Option<&Path>, left: impl FnOnce() -> Left) -> Result<Self, String> {
-        let file = locked(path).await?;
+    pub async fn take_over(
+        path: &Path,
+        copy: Option<&Path>,
+        dies_within: Duration,
+        left: impl FnOnce() -> Left,
+    ) -> Result<Self, String> {
+        let file = locked(path, dies_within).await?;
         // Whoever saw that nothing is left removes the copy; the journal goes on without it.
         let copy = match copy.filter(|copy| copy.exists()) {
-            Some(copy) => locked(copy).await.map(Some).or_else(|error| if copy.exists() { Err(error) } else { Ok(None) })?,
+            Some(copy) => {
+                locked(copy, dies_within).await.map(Some).or_else(|error| if copy.exists() { Err(error) } else { Ok(None) })?
+            }
             None => None,
         };
         let record = salvage::record(path, left());
@@ -191,10 +196,10 @@ fn seconds_since_start(record: &Record, now: jiff::Timestamp) -> f64 {
 }
 
 /// A journal of a process that is gone, to go on with.
-async fn locked(path: &Path) -> Result<File, String> {
+async fn locked(path: &Path, dies_within: Duration) -> Result<File, String> {
     let failed = |e: io::Error| format!("{} cannot be used: {e}", path.display());
     let mut file = File::options().read(true).append(true).open(path).map_err(failed)?;
-    let deadline = tokio::time::Instant::now() + DIES_WITHIN;
+    let deadline = tokio::time::Instant::now() + dies_within;
     while let Err(error) = file.try_lock() {
         if tokio::time::Instant::now() >= deadline {
             return Err(match error {
@@ -306,11 +311,34 @@ mod tests {
         let around = tempfile::tempdir().unwrap();
         let (path, copy) = (around.path().join("events.jsonl"), around.path().join("undo/run-1/events.jsonl"));
         std::fs::write(&path, "{\"t\":1.0,\"event\":{\"note\":{\"text\":\"x\"}}}\n").unwrap();
-        let journal = Journal::take_over(&path, Some(&copy), Left::default).await.unwrap();
+        let journal = Journal::take_over(&path, Some(&copy), Duration::ZERO, Left::default).await.unwrap();
         journal.emit(Event::Note { text: "taken over".into() });
         assert!(std::fs::read_to_string(&path).unwrap().contains("taken over"));
         std::fs::remove_file(&path).unwrap();
-        let Err(error) = Journal::take_over(&path, None, Left::default).await else { panic!("there is no journal") };
+        let Err(error) = Journal::take_over(&path, None, Duration::ZERO, Left::default).await else {
+            panic!("there is no journal")
+        };
         assert!(error.contains("cannot be used"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_dies_slowly_on_a_busy_machine_is_waited_for() {
+        let around = tempfile::tempdir().unwrap();
+        let path = around.path().join("events.jsonl");
+        std::fs::write(&path, "{\"t\":1.0,\"event\":{\"note\":{\"text\":\"x\"}}}\n").unwrap();
+        let dying = || {
+            let held = File::open(&path).unwrap();
+            held.lock().unwrap();
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_secs(20)).await;
+                drop(held);
+            })
+        };
+        let _dying = dying();
+        let Err(error) = Journal::take_over(&path, None, Duration::from_secs(2), Left::default).await else {
+            panic!("it is still held")
+        };
+        assert!(error.contains("still at work"), "{error}");
+        Journal::take_over(&path, None, Duration::from_secs(60), Left::default).await.unwrap();
     }
 }

@@ -27,6 +27,8 @@ use crate::private;
 const GOODBYE: &[u8] = b"bye";
 /// Milliseconds, where the machine has a core for it.
 const STARTS_WITHIN: Duration = Duration::from_secs(30);
+/// On a busy machine a process that was killed may take long to be gone; nobody else puts things back.
+const DIES_WITHIN: Duration = Duration::from_secs(60);
 /// A guardian that dies again and again is not started for ever.
 const MOST_STARTS: u32 = 20;
 
@@ -131,6 +133,7 @@ pub fn watch(folder: &Path, copy: Option<PathBuf>) -> Result<String, String> {
     runtime.block_on(takeover::put_back(
         &traces.leftover(),
         "the run's process has disappeared without a goodbye; its guardian puts things back",
+        DIES_WITHIN,
     ))
 }
 

@@ -19,7 +19,7 @@ const SHOWS_WITHIN: Duration = Duration::from_secs(5);
 /// One look may take this long: an engine that has much to do answers late, and tells of what it did later still.
 const LOOKS_WITHIN: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-const PREPARE_WITHIN: Duration = Duration::from_secs(10);
+const PREPARE_WITHIN: Duration = Duration::from_secs(30);
 /// The state before a fault is looked at, and its undo made ready, this long before its moment, so that it is punctual.
 const LEAD_S: f64 = 0.25;
 /// An undo that is masked on its way to the disk puts nothing back.

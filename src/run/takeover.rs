@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
@@ -23,14 +24,18 @@ use crate::runtime::NoRuntime;
 use crate::secret::MASK;
 use crate::state;
 
-/// Reverts every fault that is open, the newest first; what was done is in the journal and in the reports afterwards.
+/// A process that was killed takes a moment to be gone; whoever asks by hand is not kept waiting for one that lives.
+pub const A_MOMENT: Duration = Duration::from_secs(2);
+
+/// Reverts every fault that is open, the newest first, once the run's process is gone, for which it has so long. What was done is
+/// in the journal and in the reports afterwards.
 ///
 /// # Errors
 /// The run still lives, its journal cannot be used, something could not be put back, or it cannot be told whether everything
 /// was: then what, and why.
-pub async fn put_back(leftover: &Leftover, why: &str) -> Result<String, String> {
+pub async fn put_back(leftover: &Leftover, why: &str, dies_within: Duration) -> Result<String, String> {
     let claims = state::folder().map(|state| Claims::of(leftover.clone(), state));
-    let (journal, left) = take_over(leftover).await?;
+    let (journal, left) = take_over(leftover, dies_within).await?;
     if let Ok(claims) = &claims {
         claims.resume();
     }
@@ -96,10 +101,10 @@ fn credentials(plan: &Plan, folder: &Path) -> Result<(Driver, String), String> {
 }
 
 /// The journal of a run that is over, and what the run has left.
-async fn take_over(leftover: &Leftover) -> Result<(Journal, Left), String> {
+async fn take_over(leftover: &Leftover, dies_within: Duration) -> Result<(Journal, Left), String> {
     let (path, copy) = leftover.journals();
     let mut left = Left::default();
-    let taken = Journal::take_over(&path, copy.as_deref(), || {
+    let taken = Journal::take_over(&path, copy.as_deref(), dies_within, || {
         left = leftover.left();
         left.clone()
     });
@@ -146,7 +151,7 @@ fn unsure(journal: &Journal, leftover: &Leftover) -> String {
 /// The run still lives.
 pub async fn forget(leftover: &Leftover) -> Result<String, String> {
     if leftover.journals().0.exists() {
-        let (journal, _) = take_over(leftover).await?;
+        let (journal, _) = take_over(leftover, A_MOMENT).await?;
         journal.emit(Event::Note {
             text: format!("somebody said that nothing is left of this run (process {})", std::process::id()),
         });
