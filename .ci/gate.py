@@ -16,6 +16,9 @@ import parts
 from stages import Failed, Gate
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+# As `cargo clippy` calls it, while everything is built once: by itself it would first check all dependencies anew, which takes
+# four minutes. `.ci/full` calls it by itself, too.
+CLIPPY = {"RUSTC_WORKSPACE_WRAPPER": "clippy-driver", "CLIPPY_ARGS": "__CLIPPY_HACKERY__".join(["-D", "warnings", ""])}
 # What the long tests and the sweeps look at: see `often` in tests/all/common/mod.rs.
 FULL = {"CHAOS_TEST_FULL": "1", "CHAOS_SOAK": "full", "CHAOS_KILLS": "200", "CHAOS_DOUBLE_KILLS": "50", "CHAOS_PAIRS": "10", "CHAOS_FUZZ_S": "20"}
 README_JOB = ["cargo", "run", "--", "run", "experiments/gpu-oom.yaml"]
@@ -23,8 +26,7 @@ README_JOB = ["cargo", "run", "--", "run", "experiments/gpu-oom.yaml"]
 
 def everything(gate, servers, full):
     gate.stage("formatting", lambda: formatting(gate))
-    gate.stage("clippy", lambda: gate.run("cargo", "clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"))
-    gate.stage("the tests are built", lambda: gate.run("cargo", "test", "--no-run", "--quiet"))
+    gate.stage("clippy, and the tests are built", lambda: gate.run("cargo", "test", "--no-run", "--quiet"))
     gate.stage("the servers of the drivers' tests are there", servers.wait)
     if full:
         gate.stage("all tests", lambda: gate.tests(limit=7200, **FULL))
@@ -32,6 +34,7 @@ def everything(gate, servers, full):
         gate.stage("tests", lambda: gate.tests(limit=1500))
     gate.stage("the README's main job", lambda: gate.run(*README_JOB, limit=300))
     if full:
+        gate.stage("clippy by itself", lambda: clippy(gate))
         gate.stage("licences, duplicates, advisories", lambda: dependencies(gate))
         gate.stage("the release is built", lambda: gate.run("cargo", "build", "--release"))
         # Not decided (6) is no failure here: machines of a CI are noisy, and chaos says so instead of guessing.
@@ -44,6 +47,12 @@ def everything(gate, servers, full):
 def formatting(gate):
     gate.run("cargo", "fmt", "--all", "--check")
     gate.run("cargo", "fmt", "--manifest-path", "fuzz/Cargo.toml", "--check")
+
+
+def clippy(gate):
+    for name in CLIPPY:
+        del gate.env[name]
+    gate.run("cargo", "clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings")
 
 
 def dependencies(gate):
@@ -69,7 +78,7 @@ def main():
         signal.signal(cut, lambda *_, code=code: sys.exit(code))
     clean.up(ROOT)
     scratch = tempfile.mkdtemp(prefix=clean.folders(ROOT))
-    gate = Gate(ROOT, {"CHAOS_TEST_REAL": "1", "TMPDIR": scratch, clean.MARK: clean.value(ROOT)})
+    gate = Gate(ROOT, {"CHAOS_TEST_REAL": "1", "TMPDIR": scratch, clean.MARK: clean.value(ROOT)} | CLIPPY)
     servers = parts.Servers(ROOT)
     ended = False
     try:

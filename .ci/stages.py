@@ -33,12 +33,15 @@ class Gate:
     def run(self, *command, limit=1800):
         """A command with its output shown."""
         again = " ".join(command)
-        with subprocess.Popen(command, cwd=self.root, env=self.env, stdin=subprocess.DEVNULL) as process:
-            try:
-                code = process.wait(limit)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                raise Failed(f"not ended after {limit} s", again) from None
+        process = subprocess.Popen(command, cwd=self.root, env=self.env, stdin=subprocess.DEVNULL)
+        try:
+            code = process.wait(limit)
+        except subprocess.TimeoutExpired:
+            raise Failed(f"not ended after {limit} s", again) from None
+        finally:
+            # Also when the gate itself is cut off. Of one that has ended already nothing is ended here.
+            process.kill()
+            process.wait()
         if code != 0:
             raise Failed(f"exit code {code}; its output stands above", again)
 

@@ -38,11 +38,16 @@ def run(command, root, env, limit):
     cut_off = threading.Timer(limit, process.kill)
     cut_off.start()
     lines = []
-    for line in process.stdout:
-        print(line, end="", flush=True)
-        lines.append(line.rstrip("\n"))
-    code, in_time = process.wait(), cut_off.is_alive()
-    cut_off.cancel()
+    try:
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            lines.append(line.rstrip("\n"))
+        code, in_time = process.wait(), cut_off.is_alive()
+    finally:
+        # Also when the gate itself is cut off.
+        cut_off.cancel()
+        process.kill()
+        process.wait()
     return read(lines, code, in_time, limit, command)
 
 
