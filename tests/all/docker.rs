@@ -22,10 +22,15 @@ fn experiment(name: &str, backend: &Backend, more: &[&str]) -> Run {
     run(&arguments)
 }
 
-/// What these experiments say of latency holds on a machine that does nothing else: here the other tests come and go.
+/// What these experiments say of latency, and of memory beside jobs that end sooner or later, holds on a machine that does
+/// nothing else: here the other tests come and go.
 fn patience(file: &str) -> Vec<String> {
-    const SETTINGS: [(&str, &str); 3] =
-        [("time_to_recover", "tolerance=100%"), ("cold_warm", "to_within=100%"), ("health_is_honest", "silence=5s")];
+    const SETTINGS: [(&str, &str); 4] = [
+        ("time_to_recover", "tolerance=100%"),
+        ("cold_warm", "to_within=100%"),
+        ("health_is_honest", "silence=5s"),
+        ("restarts_cleanly", "memory_to_within=50%"),
+    ];
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
     let (_, checks) = text.split_once("\nchecks:\n").unwrap();
     let setting = |(at, line): (usize, &str)| {

@@ -7,7 +7,7 @@ use nix::unistd::Pid;
 
 use crate::common::docker::{self, docker, engine};
 use crate::common::underway::Underway;
-use crate::common::{Run, wait_for};
+use crate::common::{Run, stretched, wait_for};
 
 /// A run whose fault is at work.
 fn held(experiment: &str) -> Underway {
@@ -92,14 +92,18 @@ fn what_others_do_to_a_container_in_the_middle_is_named() {
     }
     type Undoing<'a> = (&'a str, &'a [&'a str], &'a str);
     let cases: [Undoing; 4] = [
-        ("{ pause: { at: 300ms, for: 12s } }", &["unpause"], "`unpause`"),
-        ("{ stop: { at: 300ms, for: 12s, grace: 2s } }", &["start"], "`start`"),
-        ("{ cpu_limit: { at: 300ms, for: 12s, cpus: 0.5 } }", &["update", "--cpus", "2"], "`update`"),
-        ("{ pause: { at: 300ms, for: 12s, containers: { order: rolling } } }", &["unpause"], "`unpause`"),
+        ("{ pause: { at: 300ms, for: HELD } }", &["unpause"], "`unpause`"),
+        ("{ stop: { at: 300ms, for: HELD, grace: 2s } }", &["start"], "`start`"),
+        ("{ cpu_limit: { at: 300ms, for: HELD, cpus: 0.5 } }", &["update", "--cpus", "2"], "`update`"),
+        ("{ pause: { at: 300ms, for: HELD, containers: { order: rolling } } }", &["unpause"], "`unpause`"),
     ];
     // Side by side: each mostly waits, and for so long that Docker's client comes in time on a busy machine too.
     std::thread::scope(|scope| {
-        let undone = cases.map(|(fault, command, event)| scope.spawn(move || somebody_undoes(fault, command, event)));
+        let held = format!("{}s", stretched(Duration::from_secs(15)).as_secs());
+        let undone = cases.map(|(fault, command, event)| {
+            let fault = fault.replace("HELD", &held);
+            scope.spawn(move || somebody_undoes(&fault, command, event))
+        });
         undone.into_iter().for_each(|case| case.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
     });
 }
