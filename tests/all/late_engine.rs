@@ -87,9 +87,11 @@ fn what_the_engine_tells_late_is_waited_for() {
     if !engine("an engine that tells late") {
         return;
     }
-    for fault in ["{ pause: { at: 1s, for: 500ms } }", "{ kill: { at: 1s, for: 500ms } }"] {
+    for (name, fault) in [("pause", "{ pause: { at: 1s, for: 500ms } }"), ("kill", "{ kill: { at: 1s, for: 500ms } }")] {
         let done = with_an_engine_that_is(Some(LATE), fault);
-        assert_eq!(done.code, Some(0), "{fault}: {}", done.trouble());
+        assert_eq!(done.verdict(&format!("fault {name}")), "passed", "{}", done.trouble());
+        // Of a target that is back for long before that is told, not everything can be judged; nothing of it is wrong.
+        assert!(matches!(done.code, Some(0 | 6)), "{fault}: {}", done.trouble());
     }
 }
 
