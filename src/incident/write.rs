@@ -1,5 +1,6 @@
 //! The experiment: YAML that says of each line where it was taken from, and asks what could not be known.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use serde_json::{Map, Value as Json, json};
@@ -116,12 +117,39 @@ fn load(incident: &Incident) -> String {
 }
 
 fn cite(out: &mut String, indent: &str, facts: &[Fact]) {
-    for fact in facts.iter().take(CITED) {
+    let shown = cited(facts);
+    for fact in &shown {
         let _ = writeln!(out, "{indent}# from {}: {}", fact.source, fact.text);
     }
-    if facts.len() > CITED {
-        let _ = writeln!(out, "{indent}# and {} more", facts.len() - CITED);
+    if facts.len() > shown.len() {
+        let _ = writeln!(out, "{indent}# and {} more", facts.len() - shown.len());
     }
+}
+
+/// Of many facts those that say most, in their order: the first of every file, then the first of each kind in a file, then
+/// the earliest. An engine tells of each process that a kernel killed, and nobody else would be heard beside it.
+fn cited(facts: &[Fact]) -> Vec<&Fact> {
+    let mut files = BTreeSet::new();
+    let mut kinds = Vec::new();
+    let mut ranked: Vec<(u8, usize)> = Vec::new();
+    for (at, fact) in facts.iter().enumerate() {
+        let file = match fact.source.rsplit_once(':') {
+            Some((file, line)) if line.bytes().all(|b| b.is_ascii_digit()) => file,
+            _ => fact.source.as_str(),
+        };
+        let kind = (file, std::mem::discriminant(&fact.what));
+        let rank = match (files.insert(file), kinds.contains(&kind)) {
+            (true, _) => 0,
+            (false, false) => 1,
+            (false, true) => 2,
+        };
+        kinds.push(kind);
+        ranked.push((rank, at));
+    }
+    ranked.sort_unstable();
+    ranked.truncate(CITED.max(files.len()));
+    ranked.sort_unstable_by_key(|(_, at)| *at);
+    ranked.iter().filter_map(|(_, at)| facts.get(*at)).collect()
 }
 
 fn faults(incident: &Incident, doubts: &mut Vec<String>) -> String {
@@ -188,4 +216,29 @@ fn checks(incident: &Incident) -> String {
         out.push_str("  - reconnects: {}\n");
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A kernel that kills several processes fills no page: whoever else told of it is still named.
+    #[test]
+    fn of_many_facts_each_file_and_each_kind_is_cited() {
+        let fact =
+            |what: What, source: &str| Fact { at: jiff::Timestamp::UNIX_EPOCH, what, source: source.into(), text: "x".into() };
+        let killed = |line: usize| fact(What::OomKilled, &format!("events.jsonl:{line}"));
+        let mut facts: Vec<Fact> = (1..=7).map(killed).collect();
+        facts.push(fact(What::Ended { killed: true }, "events.jsonl:8"));
+        facts.push(fact(What::OomKilled, "inspect.json"));
+        facts.push(fact(What::Started, "events.jsonl:9"));
+        let mut out = String::new();
+        cite(&mut out, "", &facts);
+        let lines = ["events.jsonl:1: x", "events.jsonl:2: x", "events.jsonl:8: x", "inspect.json: x", "events.jsonl:9: x"];
+        let expected: String = lines.iter().map(|line| format!("# from {line}\n")).collect();
+        assert_eq!(out, expected + "# and 5 more\n");
+        // Each file is named, however many there are.
+        let many: Vec<Fact> = (0..9).map(|file| fact(What::Started, &format!("{file}.log:1"))).collect();
+        assert_eq!((cited(&many).len(), cited(&facts[..3]).len()), (9, 3));
+    }
 }
