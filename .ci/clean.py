@@ -1,4 +1,5 @@
 """Removes what the tests of this folder left behind: after a try, and before one for what was cut off."""
+import contextlib
 import os
 import pathlib
 import shutil
@@ -23,14 +24,10 @@ def folders(root):
 def up(root):
     """Ends processes, removes containers, networks, volumes, images and folders; says what should not have been there."""
     said = []
-    processes = left_processes(root)
-    for pid in processes:
-        try:
+    for pid, name in left_processes(root):
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-    if processes:
-        said.append(f"{len(processes)} processes were left behind and were ended")
+        said.append(f"a process was left behind and was ended: {name}")
     said += of_the_engine(root)
     for folder in pathlib.Path(tempfile.gettempdir()).glob(folders(root) + "*"):
         shutil.rmtree(folder, ignore_errors=True)
@@ -39,7 +36,15 @@ def up(root):
 
 def left_processes(root):
     wanted = f"{MARK}={value(root)}".encode()
-    return [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid() and has(name, wanted)]
+    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return [(pid, called(pid)) for pid in pids if pid != os.getpid() and has(pid, wanted)]
+
+
+def called(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()[:200]
+    except OSError:
+        return "it has ended meanwhile"
 
 
 def has(pid, wanted):
@@ -52,23 +57,25 @@ def has(pid, wanted):
 def of_the_engine(root):
     """By the label that the tests put on everything that they make there."""
     said = []
-    for what, listing, removal in [
-        ("containers", ["ps", "--all", "--quiet"], ["rm", "--force", "--volumes"]),
-        ("networks", ["network", "ls", "--quiet"], ["network", "rm"]),
-        ("volumes", ["volume", "ls", "--quiet"], ["volume", "rm", "--force"]),
-        ("images", ["images", "--all", "--quiet"], ["rmi", "--force"]),
+    for engine, what, listing, removal in [
+        ("docker", "containers", ["ps", "--all", "--quiet"], ["rm", "--force", "--volumes"]),
+        ("docker", "networks", ["network", "ls", "--quiet"], ["network", "rm"]),
+        ("docker", "volumes", ["volume", "ls", "--quiet"], ["volume", "rm", "--force"]),
+        ("docker", "images", ["images", "--all", "--quiet"], ["rmi", "--force"]),
+        ("podman", "containers", ["ps", "--all", "--quiet"], ["rm", "--force", "--volumes"]),
+        ("podman", "images", ["images", "--all", "--quiet"], ["rmi", "--force"]),
     ]:
-        found = sorted(set(docker(*listing, "--filter", f"label=chaos.test={root}").split()))
+        found = sorted(set(ask(engine, *listing, "--filter", f"label=chaos.test={root}").split()))
         if found:
-            docker(*removal, *found)
+            ask(engine, *removal, *found)
             # The image is made once and used by many: that it is there at the end is how it should be.
             if what != "images":
-                said.append(f"{len(found)} {what} were left behind and were removed")
+                said.append(f"{len(found)} {what} of {engine} were left behind and were removed")
     return said
 
 
-def docker(*arguments):
+def ask(engine, *arguments):
     try:
-        return subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=120).stdout
+        return subprocess.run([engine, *arguments], capture_output=True, text=True, timeout=120).stdout
     except (OSError, subprocess.TimeoutExpired):
         return ""

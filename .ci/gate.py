@@ -20,12 +20,13 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # four minutes. `.ci/full` calls it by itself, too.
 CLIPPY = {"RUSTC_WORKSPACE_WRAPPER": "clippy-driver", "CLIPPY_ARGS": "__CLIPPY_HACKERY__".join(["-D", "warnings", ""])}
 # What the long tests and the sweeps look at: see `often` in tests/all/common/mod.rs.
-FULL = {"CHAOS_TEST_FULL": "1", "CHAOS_SOAK": "full", "CHAOS_KILLS": "200", "CHAOS_DOUBLE_KILLS": "50", "CHAOS_PAIRS": "10", "CHAOS_FUZZ_S": "20"}
+FULL = {"CHAOS_TEST_FULL": "1"}
 README_JOB = ["cargo", "run", "--", "run", "experiments/gpu-oom.yaml"]
 
 
 def everything(gate, servers, full):
     gate.stage("formatting", lambda: formatting(gate))
+    gate.stage("the gate itself", lambda: gate.run(sys.executable, "-B", "-m", "unittest", "discover", "-s", ".ci"))
     gate.stage("clippy, and the tests are built", lambda: gate.run("cargo", "test", "--no-run", "--quiet"))
     gate.stage("the servers of the drivers' tests are there", servers.wait)
     if full:

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import time
 
+import clean
 from stages import Failed
 
 # The program and the package that has it.
@@ -20,6 +21,8 @@ PROGRAMS = [
 ]
 FREE_DISK_GB, FREE_MEMORY_GB = 12, 3
 ENGINE_WITHIN_S = 60
+# From the moment on at which the tests are built.
+WITHIN_S = 300
 
 
 def look(root, servers):
@@ -85,14 +88,17 @@ def engine():
 
 
 def answers():
-    return subprocess.run(["docker", "info"], capture_output=True, timeout=60, check=False).returncode == 0
+    try:
+        return subprocess.run(["docker", "info"], capture_output=True, timeout=20, check=False).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
 
 
 class Servers:
     """What the drivers are tested against, in a virtual environment; brought while other things are built."""
 
     def __init__(self, root):
-        self.folder, self.wanted = root / "target/backends", root / "tests/backends/requirements.txt"
+        self.root, self.folder, self.wanted = root, root / "target/backends", root / "tests/backends/requirements.txt"
         self.process = None
 
     def command(self):
@@ -103,8 +109,14 @@ class Servers:
         )
 
     def start(self):
-        self.process = subprocess.Popen(["bash", "-c", self.command()], stdin=subprocess.DEVNULL)
+        # With the mark of this try, by which it is ended when the try is cut off.
+        env = dict(os.environ) | {clean.MARK: clean.value(self.root)}
+        self.process = subprocess.Popen(["bash", "-c", self.command()], stdin=subprocess.DEVNULL, env=env)
 
     def wait(self):
-        if self.process.wait() != 0:
+        try:
+            code = self.process.wait(WITHIN_S)
+        except subprocess.TimeoutExpired:
+            raise Failed(f"the Python packages are not there after {WITHIN_S} s", self.command()) from None
+        if code != 0:
             raise Failed("the Python packages could not be installed; the output stands above", self.command())

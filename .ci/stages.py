@@ -2,7 +2,9 @@
 import os
 import subprocess
 import time
+import traceback
 
+import command
 import suite
 
 
@@ -27,21 +29,20 @@ class Gate:
             work()
         except Failed as failed:
             self.wrong.append((name, failed.reason, failed.again))
+        except Exception as error:  # The gate's own fault is a red stage, and no end of the gate.
+            traceback.print_exc()
+            self.wrong.append((name, f"{type(error).__name__}: {error}", "its traceback stands above"))
         finally:
             self.seconds.append((name, time.monotonic() - began))
 
-    def run(self, *command, limit=1800):
+    def run(self, *wanted, limit=1800):
         """A command with its output shown."""
-        again = " ".join(command)
-        process = subprocess.Popen(command, cwd=self.root, env=self.env, stdin=subprocess.DEVNULL)
-        try:
-            code = process.wait(limit)
-        except subprocess.TimeoutExpired:
-            raise Failed(f"not ended after {limit} s", again) from None
-        finally:
-            # Also when the gate itself is cut off. Of one that has ended already nothing is ended here.
-            process.kill()
-            process.wait()
+        again = " ".join(wanted)
+        with command.started(wanted, cwd=self.root, env=self.env) as process:
+            try:
+                code = process.wait(limit)
+            except subprocess.TimeoutExpired:
+                raise Failed(f"not ended after {limit} s", again) from None
         if code != 0:
             raise Failed(f"exit code {code}; its output stands above", again)
 
