@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::common::backend::Backend;
-use crate::common::{chaos, only_folder, wait_for};
+use crate::common::{chaos, often_by, only_folder, wait_for};
 
 fn experiment(folder: &Path, url: &str) -> std::path::PathBuf {
     let file = folder.join("x.yaml");
@@ -88,7 +88,7 @@ fn however_the_target_is_written_the_second_run_is_refused() {
 
 /// How many pairs are started at the same moment in each spelling: `CHAOS_PAIRS=100` is the whole of it.
 fn pairs() -> usize {
-    std::env::var("CHAOS_PAIRS").ok().and_then(|count| count.parse().ok()).unwrap_or(1)
+    often_by("CHAOS_PAIRS", 1, 10)
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::common::often_by;
 use chaos::readers::{READERS, Reader};
 use nix::time::{ClockId, clock_gettime};
 use rand::seq::IndexedRandom;
@@ -120,7 +121,7 @@ fn attack(name: &str, reader: Reader, lasts: Duration) -> u64 {
 
 #[test]
 fn no_reader_stumbles_over_anything() {
-    let seconds = std::env::var("CHAOS_FUZZ_S").ok().and_then(|text| text.parse().ok()).unwrap_or(2.0);
+    let seconds = often_by("CHAOS_FUZZ_S", 2.0, 20.0);
     let (next, only) = (AtomicUsize::new(0), std::env::var("CHAOS_FUZZ_ONLY").ok());
     let wanted: Vec<_> = READERS.iter().filter(|(name, _)| only.as_deref().is_none_or(|only| only == *name)).collect();
     let worker = || {

@@ -17,7 +17,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::common::docker::{Backend, engine};
 use crate::common::machine::said;
-use crate::common::{chaos, only_folder, processes_with, stretched, wait_for};
+use crate::common::{chaos, often_by, only_folder, processes_with, stretched, wait_for};
 
 /// Everything is as before so long after the death of `chaos`, on a machine that is not overloaded: the longest grace time and
 /// command, and a margin.
@@ -25,10 +25,6 @@ const BACK_WITHIN: Duration = Duration::from_secs(8);
 /// Each look is a few processes of Docker's client.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 const WORKERS: u64 = 4;
-
-fn count(name: &str, usual: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
-}
 
 /// A target and two neighbours, each of which one fault breaks, and a file that a command of the user's makes.
 struct Yard {
@@ -278,7 +274,7 @@ fn whenever_a_run_is_killed_nothing_is_left_broken() {
     if !engine("killing chaos at random moments") {
         return;
     }
-    let broken = attack(count("CHAOS_KILLS", 40), |yard, seed| Attack::begin(yard, seed).killed());
+    let broken = attack(often_by("CHAOS_KILLS", 40, 200), |yard, seed| Attack::begin(yard, seed).killed());
     // The kills must have hit runs with everything broken, and with less; a few tell nothing of that.
     assert!(broken.len() < 20 || broken.contains(&4) && broken.iter().any(|n| *n < 3), "{broken:?}");
 }
@@ -288,7 +284,8 @@ fn whenever_both_are_killed_revert_finds_what_is_left() {
     if !engine("killing chaos and its guardian at random moments") {
         return;
     }
-    let broken =
-        attack(count("CHAOS_DOUBLE_KILLS", 12), |yard, seed| Attack::begin(yard, seed + 100_000).killed_with_its_guardian());
+    let broken = attack(often_by("CHAOS_DOUBLE_KILLS", 12, 50), |yard, seed| {
+        Attack::begin(yard, seed + 100_000).killed_with_its_guardian()
+    });
     assert!(broken.len() < 10 || broken.iter().any(|was| *was), "{broken:?}");
 }

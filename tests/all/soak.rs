@@ -3,8 +3,8 @@
 
 use std::time::Instant;
 
-use crate::common::alone;
 use crate::common::script::{Script, view};
+use crate::common::{alone, often};
 use chaos::check::Ruling::{self, Failed, Passed};
 use chaos::journal::event::{Event, JobState};
 use chaos::journal::values::Values;
@@ -124,10 +124,9 @@ fn trouble(checks: &[CheckResult]) -> Vec<String> {
     bad.map(|c| format!("{} {:?}: {} {:?}", c.name, c.verdict, c.observed, c.evidence)).collect()
 }
 
-/// The lengths that are tried; with `CHAOS_SOAK=full` a week too.
+/// The lengths that are tried; in `.ci/full` a week too.
 fn lengths() -> Vec<f64> {
-    let full = std::env::var("CHAOS_SOAK").is_ok_and(|v| v == "full");
-    [1.0, 4.0, 24.0].into_iter().chain(full.then_some(168.0)).collect()
+    [1.0, 4.0, 24.0].into_iter().chain(often(None, Some(168.0))).collect()
 }
 
 #[test]
@@ -200,15 +199,14 @@ fn resident() -> f64 {
     pages.unwrap_or(0.0) * 4096.0
 }
 
-/// Five jobs a second for a day (a week with `CHAOS_SOAK=full`): what they cost, and that the verdict is still right.
+/// Five jobs a second for hours (for a week in `.ci/full`): what they cost, and that the verdict is still right.
 #[test]
 fn memory_grows_with_the_jobs_and_no_faster() {
     if !alone("soak::memory_grows_with_the_jobs_and_no_faster") {
         return;
     }
-    let full = std::env::var("CHAOS_SOAK").is_ok_and(|v| v == "full");
     let before = resident();
-    let run = Target { hours: if full { 168.0 } else { 8.0 }, every_s: 0.2, ..Target::default() }.run();
+    let run = Target { hours: often(8.0, 168.0), every_s: 0.2, ..Target::default() }.run();
     let (jobs, held) = (run.record.jobs.len() as f64, resident() - before);
     let begun = Instant::now();
     let result = result::of(&run.record);

@@ -17,6 +17,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use chaos::check::noise::TOO_NOISY;
 use serde_json::Value as Json;
 
 /// The binary under test.
@@ -77,6 +78,27 @@ impl Run {
         checks.iter().find(|c| c["name"] == name).and_then(|c| c["verdict"].as_str()).unwrap_or("absent")
     }
 
+    /// A planted defect was found. A machine that was too noisy to tell may leave it open, which is said; that it passed, or
+    /// is open for any other reason, may not be.
+    pub fn finds(&self, name: &str) -> bool {
+        let noisy = self.open().iter().any(|check| check["name"] == name && told(check, TOO_NOISY));
+        if noisy {
+            left_out(&format!("whether {name} finds its defect (the machine was too noisy)"));
+        }
+        noisy || self.verdict(name) == "failed"
+    }
+
+    /// Nothing failed, and what is open is so for one of these reasons, or for the noise of the machine.
+    pub fn is_healthy_but_for(&self, reasons: &[&str]) -> bool {
+        let named = |check: &&Json| [TOO_NOISY].iter().chain(reasons).any(|reason| told(check, reason));
+        matches!(self.code, Some(0 | 6)) && self.open().iter().all(named)
+    }
+
+    fn open(&self) -> Vec<&Json> {
+        let checks = self.result["checks"].as_array().map(Vec::as_slice).unwrap_or_default();
+        checks.iter().filter(|check| check["verdict"] == "inconclusive").collect()
+    }
+
     /// Everything that did not pass, for the message of an assertion.
     pub fn trouble(&self) -> String {
         let checks = self.result["checks"].as_array().cloned().unwrap_or_default();
@@ -87,6 +109,11 @@ impl Run {
             .collect();
         format!("exit {:?}, {}\n{}\n{}", self.code, self.result["reason"], bad.join("\n"), self.stderr)
     }
+}
+
+/// Whether a check's observation or evidence says so.
+fn told(check: &Json, reason: &str) -> bool {
+    check["observed"].to_string().contains(reason) || check["evidence"].to_string().contains(reason)
 }
 
 /// Waits until something holds, and fails if it never does: on a busy machine later.
@@ -110,6 +137,12 @@ pub fn stretched(bound: Duration) -> Duration {
 /// of minutes allows.
 pub fn often<N>(in_the_gate: N, in_full: N) -> N {
     if std::env::var_os("CHAOS_TEST_FULL").is_some_and(|v| v == "1") { in_full } else { in_the_gate }
+}
+
+/// The same where the count may be given by hand too.
+pub fn often_by<N: std::str::FromStr>(name: &str, in_the_gate: N, in_full: N) -> N {
+    let given = std::env::var(name).ok().map(|text| text.parse().ok().unwrap_or_else(|| panic!("{name}={text}: a number")));
+    given.unwrap_or_else(|| often(in_the_gate, in_full))
 }
 
 /// A port of this machine that nobody has, below those that the system gives to connections and to whoever asks for any:
@@ -191,5 +224,6 @@ pub fn real_part(part: &str, found: bool, why: &str) -> bool {
 
 /// Says what was not tested. Written past the test runner, which shows nothing of what a passing test prints.
 pub fn left_out(what: &str) {
-    let _ = writeln!(std::io::stderr(), "left out: {what}");
+    // In one piece: other tests write their lines beside it.
+    let _ = std::io::stderr().write_all(format!("left out: {what}\n").as_bytes());
 }

@@ -1,9 +1,9 @@
 //! Small servers with one habit each: what people reported of theirs, in a few lines.
 
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// What was asked.
 pub struct Asked {
@@ -13,6 +13,8 @@ pub struct Asked {
     pub count: usize,
 }
 
+type Counts = Mutex<HashMap<String, usize>>;
+
 /// A status, a content type and a body.
 pub type Said = (u16, &'static str, String);
 
@@ -20,12 +22,12 @@ pub type Said = (u16, &'static str, String);
 pub fn serve(answer: impl Fn(&Asked) -> Said + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let (answer, count) = (Arc::new(answer), Arc::new(AtomicUsize::new(0)));
+    let (answer, counts) = (Arc::new(answer), Arc::new(Mutex::new(HashMap::new())));
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            let (answer, count) = (answer.clone(), count.clone());
+            let (answer, counts) = (answer.clone(), counts.clone());
             // A client that has gone away is no concern of the server's.
-            std::thread::spawn(move || drop(one(stream, &*answer, &count)));
+            std::thread::spawn(move || drop(one(stream, &*answer, &counts)));
         }
     });
     url
@@ -46,7 +48,7 @@ pub fn serve_routes(routes: axum::Router) -> SocketAddr {
     address
 }
 
-fn one(mut stream: TcpStream, answer: &dyn Fn(&Asked) -> Said, count: &AtomicUsize) -> std::io::Result<()> {
+fn one(mut stream: TcpStream, answer: &dyn Fn(&Asked) -> Said, counts: &Counts) -> std::io::Result<()> {
     let (mut head, mut byte) = (Vec::new(), [0]);
     while !head.ends_with(b"\r\n\r\n") {
         stream.read_exact(&mut byte)?;
@@ -57,11 +59,14 @@ fn one(mut stream: TcpStream, answer: &dyn Fn(&Asked) -> Said, count: &AtomicUsi
     let mut body = vec![0; length.unwrap_or(0)];
     stream.read_exact(&mut body)?;
     let mut words = head.split(' ').map(str::to_owned);
-    let asked = Asked {
-        path: words.nth(1).unwrap_or_default(),
-        body: String::from_utf8_lossy(&body).into_owned(),
-        count: count.fetch_add(1, Ordering::Relaxed) + 1,
+    let path = words.nth(1).unwrap_or_default();
+    let count = {
+        let mut counts = counts.lock().unwrap();
+        let count = counts.entry(path.clone()).or_default();
+        *count += 1;
+        *count
     };
+    let asked = Asked { path, body: String::from_utf8_lossy(&body).into_owned(), count };
     let (status, kind, body) = answer(&asked);
     write!(
         stream,
