@@ -156,6 +156,10 @@ impl<A: Act + Record> Fault for A {
         still(self, world, name).await
     }
 
+    async fn word(&self, world: &World, name: &str) -> Option<Observation> {
+        word::<A>(world, name).await
+    }
+
     async fn revert(undo: &Self::Undo, _world: &World, _name: &str) -> Result<Reverted, FaultError> {
         revert::<A>(undo).await
     }
@@ -320,28 +324,17 @@ async fn look_at_all<A: Act>(act: &A, world: &World, name: &str, when: When) -> 
         } else {
             act.look(engine, container.as_ref(), &item.saved).await
         };
-        let broken_now = when == When::During && matches!(seen, Seen::Broken(_));
-        let told = if broken_now { told_in_time(world, name, &item.id, A::EVENTS).await } else { None };
-        let saying = match (&seen, when) {
-            (Seen::Unknown(why), _) => return Ok(Observation::unknown(format!("{}: {why}", item.identity.name))),
-            (Seen::Broken(how), When::During) => match told {
-                Some(told) => {
-                    broken += 1.0;
-                    format!("{}: {how}; {told}", item.identity.name)
-                }
-                None if A::EVENTS.is_empty() => {
-                    broken += 1.0;
-                    format!("{}: {how}", item.identity.name)
-                }
-                None => format!("{}: {how}, yet the engine told of no {}", item.identity.name, A::EVENTS.join(" or ")),
-            },
-            (Seen::Broken(how), _) => {
+        let how = match seen {
+            Seen::Unknown(why) => return Ok(Observation::unknown(format!("{}: {why}", item.identity.name))),
+            Seen::Broken(how) => {
                 broken += 1.0;
-                format!("{}: {how}", item.identity.name)
+                how
             }
-            (Seen::Whole(how), _) => format!("{}: {how}", item.identity.name),
+            Seen::Whole(how) => how,
         };
-        sayings.push(saying);
+        let told = if when == When::During { told(world, name, &item.id, A::EVENTS) } else { None };
+        let told = told.map_or_else(String::new, |(_, told)| format!("; {told}"));
+        sayings.push(format!("{}: {how}{told}", item.identity.name));
     }
     let told = sayings.join("; ");
     if when == When::During || broken > 0.0 {
@@ -353,25 +346,40 @@ async fn look_at_all<A: Act>(act: &A, world: &World, name: &str, when: When) -> 
     })
 }
 
-/// The engine's word for what it did, which a busy one gives late.
-async fn told_in_time(world: &World, name: &str, id: &str, actions: &[&str]) -> Option<String> {
-    let began = world.clock.now_s();
-    loop {
-        let told = told(world, name, id, actions);
-        if told.is_some() || actions.is_empty() || world.clock.now_s() - began > TOLD_WITHIN.as_secs_f64() {
-            return told;
-        }
-        tokio::time::sleep(ASK_AGAIN).await;
+/// The engine's word for what it did, which a busy one gives late: a fault without it is not proven.
+pub async fn word<A: Act>(world: &World, name: &str) -> Option<Observation> {
+    if A::EVENTS.is_empty() || world.runtime.docker().is_none() {
+        return None;
     }
+    let items = prepared::<A>(world, name).ok()?.items;
+    let untold = || items.iter().filter(|item| told(world, name, &item.id, A::EVENTS).is_none()).count();
+    let during = || world.journal.read(|record| record.fault(name).and_then(|fault| fault.observed.get(&When::During).cloned()));
+    let (seen_t, Observation::Broken { strength, detail }) = during()? else { return None };
+    if items.iter().all(|item| told(world, name, &item.id, A::EVENTS).is_some_and(|(t, _)| t <= seen_t)) {
+        return None;
+    }
+    let waiting = async {
+        while untold() > 0 {
+            tokio::time::sleep(ASK_AGAIN).await;
+        }
+    };
+    world.wait_for(TOLD_WITHIN, waiting).await;
+    let said = items.iter().map(|item| match told(world, name, &item.id, A::EVENTS) {
+        Some((_, told)) => format!("{}: {told}", item.identity.name),
+        None => format!("{}: yet the engine told of no {}", item.identity.name, A::EVENTS.join(" or ")),
+    });
+    let said = said.collect::<Vec<_>>().join("; ");
+    let share = 1.0 - untold() as f64 / items.len().max(1) as f64;
+    Some(Observation::broken(strength * share, format!("{detail}; {said}")))
 }
 
-/// What the engine told of a container since the fault's injection.
-fn told(world: &World, name: &str, id: &str, actions: &[&str]) -> Option<String> {
+/// What the engine told of a container since the fault's injection, and when.
+fn told(world: &World, name: &str, id: &str, actions: &[&str]) -> Option<(f64, String)> {
     world.journal.read(|record| {
         let since = record.fault(name).and_then(|f| f.injecting_t)?;
         let event = record.containers.iter().find(|e| e.t >= since && e.id == id && actions.contains(&e.action.as_str()))?;
         let detail = if event.detail.is_empty() { String::new() } else { format!(" ({})", event.detail) };
-        Some(format!("the engine told of `{}`{detail} at {:.2} s", event.action, event.t))
+        Some((event.t, format!("the engine told of `{}`{detail} at {:.2} s", event.action, event.t)))
     })
 }
 

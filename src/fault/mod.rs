@@ -168,6 +168,11 @@ pub trait Fault: Record {
     fn still(&self, world: &World, name: &str) -> impl Future<Output = Observation> + Send {
         self.observe(world, name, When::During)
     }
+    /// Who carries it out may tell of it on its own, and later than it is seen: what was seen, with that word beside it, or with
+    /// less strength where the word never came. `None` where the look during the fault said it all.
+    fn word(&self, _world: &World, _name: &str) -> impl Future<Output = Option<Observation>> + Send {
+        std::future::ready(None)
+    }
     /// Idempotent: right after a full, half or no injection.
     fn revert(undo: &Self::Undo, world: &World, name: &str) -> impl Future<Output = Result<Reverted, FaultError>> + Send;
 }
@@ -233,6 +238,9 @@ macro_rules! faults {
             }
             pub async fn observe(&self, world: &World, name: &str, when: When) -> Observation {
                 match self { $(Self::$ty(fault) => fault.observe(world, name, when).await),* }
+            }
+            pub async fn word(&self, world: &World, name: &str) -> Option<Observation> {
+                match self { $(Self::$ty(fault) => fault.word(world, name).await),* }
             }
             pub fn is_watched(&self) -> bool {
                 match self { $(Self::$ty(_) => <$module::$ty as Fault>::IS_WATCHED),* }

@@ -104,6 +104,10 @@ impl Fault for Pause {
         }
     }
 
+    async fn word(&self, world: &World, name: &str) -> Option<Observation> {
+        containers::word::<Freeze<'_>>(world, name).await
+    }
+
     async fn revert(undo: &Undo, world: &World, _name: &str) -> Result<Reverted, FaultError> {
         let (pid, start_ticks) = match undo {
             Undo::Containers(undo) => return containers::revert::<Freeze<'_>>(undo).await,

@@ -130,6 +130,10 @@ impl Fault for Restart {
         }
     }
 
+    async fn word(&self, world: &World, name: &str) -> Option<Observation> {
+        containers::word::<Cycle<'_>>(world, name).await
+    }
+
     async fn revert(undo: &Undo, world: &World, _name: &str) -> Result<Reverted, FaultError> {
         let (before, ready_within_s) = match undo {
             Undo::Containers(undo) => return containers::revert::<Cycle<'_>>(undo).await,

@@ -122,24 +122,38 @@ async fn inject(world: &World, fault: &FaultPlan, planned_t: f64) {
     let failed = result.is_err();
     emit(Event::FaultInjected { fault: name.clone(), error: result.err().map(|e| e.to_string()) });
     look(world, fault, When::During).await;
+    // It is held for its own time, however late the word of it comes.
+    tokio::join!(last(world, fault, failed), hear(world, fault));
+    emit(Event::FaultOver { fault: name });
+}
+
+/// From the moment at which it is there until it has been put back.
+async fn last(world: &World, fault: &FaultPlan, failed: bool) {
+    let name = &fault.name;
     match fault.spec.lasts() {
         Lasts::WorkedOff => {}
         // What was broken by half proves nothing: there is no reason to hold it, or to wait for it.
         _ if failed => {
-            undo::revert_one(world, &name).await;
+            undo::revert_one(world, name).await;
             look(world, fault, When::After).await;
         }
         Lasts::Held(time) => {
             hold(world, fault, time).await;
-            undo::revert_one(world, &name).await;
+            undo::revert_one(world, name).await;
             look(world, fault, When::After).await;
         }
         Lasts::Once => {
             look(world, fault, When::After).await;
-            undo::revert_one(world, &name).await;
+            undo::revert_one(world, name).await;
         }
     }
-    emit(Event::FaultOver { fault: name });
+}
+
+/// What is told of it later than it was seen.
+async fn hear(world: &World, fault: &FaultPlan) {
+    if let Some(observation) = fault.spec.word(world, &fault.name).await {
+        world.journal.emit(Event::FaultObserved { fault: fault.name.clone(), when: When::During, observation });
+    }
 }
 
 /// Waits for as long as it is held, and looks whether it is.

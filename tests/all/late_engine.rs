@@ -91,6 +91,10 @@ fn what_the_engine_tells_late_is_waited_for() {
         let done = with_an_engine_that_is(Some(LATE), fault);
         assert_eq!(done.verdict(&format!("fault {name}")), "passed", "{}", done.trouble());
         assert!(done.is_healthy_but_for(&[]), "{fault}: {}", done.trouble());
+        // It was held for its own time, and not until the word came.
+        let moment = |key: &str| done.result["faults"][0][key].as_f64().unwrap();
+        let (held_s, told_s) = (moment("reverted_at_s") - moment("injected_at_s"), moment("over_at_s") - moment("injected_at_s"));
+        assert!(held_s < LATE.as_secs_f64() - 1.0 && told_s >= LATE.as_secs_f64(), "{fault}: {held_s} s, over after {told_s} s");
     }
 }
 
