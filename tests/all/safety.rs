@@ -248,7 +248,7 @@ fn processes_of(folder: &Path) -> Vec<u32> {
 
 /// Each worker has a yard of its own, and takes the next seed until there is none left.
 fn attack<T: Send>(rounds: u64, once: impl Fn(&Yard, u64) -> T + Sync) -> Vec<T> {
-    let (first, next) = (count("CHAOS_SEED", 1), AtomicU64::new(0));
+    let (first, next) = (often_by("CHAOS_SEED", 1, 1), AtomicU64::new(0));
     let worker = || {
         let yard = Yard::new();
         let mut done = Vec::new();
