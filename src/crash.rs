@@ -1,11 +1,12 @@
 //! Points at which a test ends the process, as a kill at that moment would: named as the steps of the model in `tests/all/model.rs`.
 //! And places where the disk fails it. A test says in `FAILPOINTS` at which (`prepared=return`, `journal=20*off->return(28)`); a
-//! release has none of them.
+//! release has none of them (build.rs).
 
 use std::io::{self, Write};
 
 /// The process ends here where a test wants it so: nothing is unwound, flushed or said.
 pub fn point(_name: &str) {
+    #[cfg(crash_points)]
     fail::fail_point!(_name, |_| {
         let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
     });
@@ -16,6 +17,7 @@ pub fn point(_name: &str) {
 /// # Errors
 /// It cannot be written.
 pub fn write_all(_place: &str, to: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    #[cfg(crash_points)]
     fail::fail_point!(_place, |how| match how.as_deref() {
         Some("half") => to.write_all(&bytes[..bytes.len() / 2]).and(Err(io::ErrorKind::StorageFull.into())),
         how => Err(io::Error::from_raw_os_error(how.and_then(|number| number.parse().ok()).unwrap_or_default())),
@@ -25,5 +27,5 @@ pub fn write_all(_place: &str, to: &mut impl Write, bytes: &[u8]) -> io::Result<
 
 /// Where a test names points, they are armed until what comes back is dropped.
 pub fn arm() -> Option<impl Drop> {
-    fail::has_failpoints().then(fail::FailScenario::setup)
+    cfg!(crash_points).then(fail::FailScenario::setup)
 }

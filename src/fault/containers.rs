@@ -354,7 +354,12 @@ pub async fn word<A: Act>(world: &World, name: &str) -> Option<Observation> {
     let items = prepared::<A>(world, name).ok()?.items;
     let untold = || items.iter().filter(|item| told(world, name, &item.id, A::EVENTS).is_none()).count();
     let during = || world.journal.read(|record| record.fault(name).and_then(|fault| fault.observed.get(&When::During).cloned()));
-    let (seen_t, Observation::Broken { strength, detail }) = during()? else { return None };
+    let (seen_t, seen) = during()?;
+    let Observation::Broken { strength, detail } = &seen else { return None };
+    // Of what was not seen no word is waited for.
+    if !seen.proves(When::During) {
+        return None;
+    }
     if items.iter().all(|item| told(world, name, &item.id, A::EVENTS).is_some_and(|(t, _)| t <= seen_t)) {
         return None;
     }

@@ -19,6 +19,11 @@ use crate::runtime::docker::select::{self, Containers};
 /// A paused server's kernel still accepts connections; only an answer proves that it works.
 const ANSWER_WITHIN: Duration = Duration::from_millis(500);
 
+/// What runc says of a container whose processes were too busy to be frozen.
+const NOT_FROZEN: &str = "unable to freeze";
+const FREEZES: u32 = 5;
+const FREEZE_AGAIN: Duration = Duration::from_millis(200);
+
 record! {
     /// Stops the target's process (SIGSTOP) or its containers (the freezer of their cgroups) for a while.
     pub struct Pause {
@@ -165,7 +170,15 @@ impl Act for Freeze<'_> {
     }
 
     async fn strike(&self, engine: &Engine, id: &str, _saved: &()) -> Result<(), String> {
-        Ok(engine.pause(id).await?)
+        let mut tries = 1;
+        loop {
+            match engine.pause(id).await {
+                // The kernel could not stop every process of it at once, and the engine has let go of those that it had.
+                Err(error) if error.to_string().contains(NOT_FROZEN) && tries < FREEZES => tries += 1,
+                ended => return Ok(ended?),
+            }
+            tokio::time::sleep(FREEZE_AGAIN).await;
+        }
     }
 
     async fn look(&self, _engine: &Engine, container: Option<&Container>, _saved: &()) -> Seen {

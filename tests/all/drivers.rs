@@ -324,7 +324,8 @@ fn a_published_openai_server_is_driven_through_a_restart() {
     };
     let Some(run) = case.run() else { return };
     assert_eq!(run.code, Some(0), "{}", run.trouble());
-    assert!(run.result["tokens"]["tokens"].as_u64() > Some(100), "{}", run.result["tokens"]);
+    // Twenty of each job, and at least one of each user's came to its end.
+    assert!(run.result["tokens"]["tokens"].as_u64() >= Some(40), "{}", run.result["tokens"]);
 }
 
 #[test]

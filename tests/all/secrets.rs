@@ -148,7 +148,7 @@ fn nothing_that_a_process_or_a_command_prints_is_written_and_what_is_written_is_
     let (port, binary, echo) = (free_port(), env!("CARGO_BIN_EXE_chaos"), folder.path().join("echo").display().to_string());
     let say = "printf \\\"%s \\\" \\\"$SWEEP_SECRET_00\\\" \\\"$SWEEP_SECRET_01\\\" \\\"$SWEEP_SECRET_03\\\" \\\"$SWEEP_SECRET_07\\\" \\\"$SWEEP_SECRET_06\\\"";
     let text = format!(
-        "version: 1\nname: x\ntarget:\n  url: http://127.0.0.1:{port}\n  runtime:\n    process:\n      command: [sh, -c, 'cat {echo}; cat {echo} >&2; printf \"%s\\n\" \"$K7\" \"$K3\"; exec {binary} backend --speed 1000 --listen 127.0.0.1:{port}']\n      env: {{ {} }}\n\
+        "version: 1\nname: x\ntarget:\n  url: http://127.0.0.1:{port}\n  runtime:\n    process:\n      command: [sh, -c, 'cat {echo}; cat {echo} >&2; printf \"%s\\n\" \"$K7\" \"$K3\"; exec {binary} backend --speed 1000 --listen 127.0.0.1:{port}']\n      ready_within: 5m\n      env: {{ {} }}\n\
          load: [{{ users: 1, for: 2s, job: {{ width: 64, height: 64 }} }}]\n\
          faults:\n  - exec: {{ at: 300ms, for: 300ms, shell: true, command: \"{say}\", proof: \"{say}; exit 1\", revert: \"{say}; cat {echo}\" }}\n  - exec: {{ name: bad, at: 600ms, shell: true, command: \"cat {echo} >&2; exit 7\", revert: \"true\" }}\n\
          checks: [{{ no_crash: {{}} }}]\n",

@@ -110,7 +110,8 @@ fn a_healthy_target_is_never_failed_because_chaos_was_stopped() {
     ];
     for (what, fault, word, later_ms, stands_s) in cases {
         let run = stopped(&experiment(fault), word, Duration::from_millis(later_ms), Duration::from_secs(stands_s));
-        assert!(run.is_healthy_but_for(&["chaos itself stood still"]), "{what}: {}", run.trouble());
+        // What was not seen may leave anything open; nothing of it is a failure.
+        assert!(matches!(run.code, Some(0 | 6)), "{what}: {}", run.trouble());
     }
 }
 
