@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::common::often;
 use crate::common::script::{Script, view};
 use crate::common::sim::{Sabotage, run};
 use chaos::check::Ruling::{Failed, Inconclusive, Passed};
@@ -183,7 +184,7 @@ fn abandoned_work_that_was_not_watched_is_not_decided() {
 /// Listeners that come back shortly before the end of the load, at every distance from it.
 #[tokio::test(start_paused = true)]
 async fn listeners_back_just_before_the_end_are_not_accused() {
-    for step in 0..60 {
+    for step in (0..60).step_by(often(4, 1)) {
         let duration = 11_500 + 50 * step;
         let yaml = format!(
             "version: 1\nname: end\ntarget: {{ url: embedded, backend: {{ speed: 40 }} }}\nload: [{{ name: users, users: 6, think: 100ms..2s }}]\nfaults: [{{ websocket_drop: {{ at: 10s, away: 2s, listeners: all }} }}]\nduration: {duration}ms\nchecks: [reconnects: {{}}, reconnects_spread: {{}}, all_jobs_complete: {{ within: 60s }}]\n"
@@ -200,7 +201,7 @@ async fn listeners_back_just_before_the_end_are_not_accused() {
 #[tokio::test(start_paused = true)]
 async fn a_run_that_is_interrupted_accuses_no_listener() {
     let yaml = "version: 1\nname: end\ntarget: { url: embedded, backend: { speed: 40 } }\nload: [{ name: users, users: 6, think: 100ms..2s }]\nfaults: [{ websocket_drop: { at: 20s, away: 2s, listeners: all } }]\nduration: 60s\nchecks: [reconnects: {}, listeners_stable: {}]\n";
-    for step in 0..40 {
+    for step in (0..40).step_by(often(4, 1)) {
         let after = Duration::from_millis(21_000 + 100 * step);
         let done = run(yaml, 1, Sabotage::default(), Some(after)).await;
         for check in ["reconnects", "listeners_stable"] {

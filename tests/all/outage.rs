@@ -1,5 +1,6 @@
 //! From which moment recovery counts: scripts of restarts whose target comes back late.
 
+use crate::common::often;
 use crate::common::script::{Script, view};
 use crate::common::sim::{Sabotage, run};
 use chaos::check::Ruling::{Failed, Inconclusive, Passed};
@@ -184,7 +185,7 @@ async fn a_healthy_restart_is_not_accused() {
     let faults = ["at: 300s, how: graceful", "at: 300s, how: kill", "at: 300s, how: kill, down: 30s"];
     for fault in faults {
         for mode in ["", ", modes: [slow-start]"] {
-            for seed in 0..3 {
+            for seed in 0..often(1, 3) {
                 let fault = format!("restart: {{ {fault} }}");
                 let done = run(&experiment(&fault, mode), seed, Sabotage::default(), None).await;
                 assert_eq!(done.result.exit_code, 0, "{fault}{mode}, seed {seed}: {}", done.trouble());

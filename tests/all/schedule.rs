@@ -19,6 +19,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::common::often;
+
 const EXPERIMENT: &str = "version: 1\nname: tiny\ntarget: {url: embedded}\nload: {users: 1, jobs: 1}\nduration: 10s\nchecks: [{all_jobs_complete: {within: 30s}}]\n";
 
 fn schedule(folder: &Path, text: &str) -> Schedule {
@@ -230,7 +232,7 @@ async fn a_week_runs_every_experiment_exactly_as_often_as_it_should() {
 /// Crashes at any moment, between claim and beginning too.
 #[tokio::test(start_paused = true)]
 async fn a_hundred_crashes_lose_and_double_nothing() {
-    for seed in 0..5 {
+    for seed in 0..often(2, 5) {
         let folder = tempfile::tempdir().unwrap();
         let text = "version: 1\nexperiments:\n  - {name: often, run: tiny.yaml, cron: '*/5 * * * *'}\n  - {name: long, run: tiny.yaml, cron: '3 * * * *'}\n";
         let script = [("often", (20, vec!["passed"])), ("long", (1500, vec!["passed"]))].into();

@@ -18,7 +18,7 @@ const FLOOD: &str = "  - flood: { at: 500s, jobs: 12 }";
 
 #[tokio::test(start_paused = true)]
 async fn a_healthy_backend_is_never_accused() {
-    for seed in 0..often(4, 20) {
+    for seed in 0..often(2, 20) {
         let done = run(&experiment(FLOOD, "", OOM_CHECKS), seed, Sabotage::default(), None).await;
         // The out-of-memory is shown by jobs' attempts here: in simulated time there is no log.
         assert_eq!(done.result.exit_code, 0, "seed {seed}: {}", done.trouble());
@@ -134,7 +134,7 @@ async fn a_fault_whose_code_panics_is_put_back_and_the_run_goes_on() {
 async fn whenever_it_is_interrupted_everything_is_put_back() {
     let faults =
         "  - pause: { at: 10s, for: 20s }\n  - restart: { after: pause + 5s, down: 3s }\n  - flood: { at: 50s, jobs: 6 }";
-    for quarter in (0..320).step_by(often(5, 1)) {
+    for quarter in (0..320).step_by(often(10, 1)) {
         let after = Duration::from_millis(quarter * 250);
         let done = run(&experiment(faults, "", "  - no_crash: {}"), 3, Sabotage::default(), Some(after)).await;
         assert_eq!(done.result.exit_code, 130, "at {after:?}: {}", done.trouble());

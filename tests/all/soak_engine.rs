@@ -5,13 +5,8 @@ use std::time::Instant;
 use crate::common::often;
 use crate::common::sim::{Sabotage, Simulated, run};
 
-fn hours() -> u32 {
-    often(8, 168)
-}
-
 /// Three users, a job each minute or two, everything that can be asked of such a run.
-async fn soak(faults: &str, defects: &str, seed: u64) -> Simulated {
-    let hours = hours();
+async fn soak(hours: u32, faults: &str, defects: &str, seed: u64) -> Simulated {
     let yaml = format!(
         "version: 1
 name: soak
@@ -50,24 +45,26 @@ checks:
 
 #[tokio::test(start_paused = true)]
 async fn hours_of_health_pass() {
-    let done = soak("", "", 1).await;
+    let hours = often(4, 168);
+    let done = soak(hours, "", "", 1).await;
     assert_eq!(done.result.exit_code, 0, "{}", done.trouble());
-    let jobs = done.record.jobs.len() as f64 / f64::from(hours());
+    let jobs = done.record.jobs.len() as f64 / f64::from(hours);
     assert!((80.0..140.0).contains(&jobs), "{jobs} jobs an hour");
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_outage_of_twenty_seconds_is_twenty_seconds() {
-    let done = soak("{ pause: { at: 3h, for: 20s } }", "", 2).await;
+    let hours = often(4, 168);
+    let done = soak(hours, "{ pause: { at: 3h, for: 20s } }", "", 2).await;
     let uptime = done.result.checks.iter().find(|c| c.name == "uptime").unwrap();
     let told: f64 = uptime.measured.as_ref().unwrap().trim_end_matches(" %").parse().unwrap();
-    let share = 100.0 * (1.0 - 20.0 / (f64::from(hours()) * 3600.0));
+    let share = 100.0 * (1.0 - 20.0 / (f64::from(hours) * 3600.0));
     assert!((told - share).abs() < 0.01, "{told} against {share}");
     assert_eq!(done.result.exit_code, 0, "{}", done.trouble());
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_takes_hours_to_show_is_found() {
-    let done = soak("", "slow-decay", 3).await;
+    let done = soak(often(8, 168), "", "slow-decay", 3).await;
     assert_eq!(done.verdict("latency_stable"), "failed", "{}", done.trouble());
 }
