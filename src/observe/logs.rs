@@ -1,6 +1,8 @@
 //! Which log lines matter.
 
-use regex::RegexSet;
+use std::sync::LazyLock;
+
+use regex::{Regex, RegexSet};
 
 use serde_json::Value as Json;
 
@@ -25,28 +27,67 @@ pub fn readable(line: &str) -> String {
 /// The patterns of a run: the driver's, the triggers', the checks'.
 #[derive(Debug, Default)]
 pub struct LogMatcher {
-    names: Vec<String>,
+    patterns: Vec<(String, Regex)>,
+    /// Tells whether it is any of them, which mostly it is not.
     set: RegexSet,
 }
+
+/// What stands this far in front of a match is left out where it is more ...
+const BEFORE: usize = 200;
+/// ... but for so much of it.
+const SHOWN_BEFORE: usize = 80;
 
 impl LogMatcher {
     /// # Errors
     /// When a pattern is no regular expression; planning has refused those already.
     pub fn new(patterns: &[(String, String)]) -> Result<Self, String> {
         let set = RegexSet::new(patterns.iter().map(|(_, pattern)| pattern)).map_err(|e| e.to_string())?;
-        Ok(Self { names: patterns.iter().map(|(name, _)| name.clone()).collect(), set })
+        let each = |(name, pattern): &(String, String)| Ok((name.clone(), Regex::new(pattern).map_err(|e| e.to_string())?));
+        Ok(Self { patterns: patterns.iter().map(each).collect::<Result<_, String>>()?, set })
     }
 
-    /// The names of the patterns that a line matches.
-    pub fn matching<'a>(&'a self, line: &str) -> impl Iterator<Item = &'a str> + use<'a> {
-        let matches: Vec<usize> = self.set.matches(line).into_iter().collect();
-        matches.into_iter().map(|at| self.names[at].as_str())
+    /// The names of the patterns that a line matches, each with what a reader is shown of the line.
+    pub fn matching<'a>(&'a self, line: &'a str) -> impl Iterator<Item = (&'a str, String)> + 'a {
+        self.set.matches(line).into_iter().map(move |at| {
+            let (name, pattern) = &self.patterns[at];
+            (name.as_str(), around(&readable(line), pattern))
+        })
+    }
+}
+
+// The pattern is a constant, and tested.
+#[expect(clippy::unwrap_used)]
+/// What tqdm and those like it draw, up to its end: `12%|##   | 6/50 [00:01<00:07, 6.0it/s]`.
+static BAR: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"^.{0,80}?\d{1,3}%\|[^|]{0,400}\|\s*\d+/\d+\s*(\[[^\]]{0,80}\])?").unwrap());
+
+/// A line from its beginning, or from shortly before the match where that stands far behind; without a bar that was drawn before it.
+fn around(line: &str, pattern: &Regex) -> String {
+    let Some(start) = pattern.find(line).map(|found| found.start()) else { return line.to_owned() };
+    match BAR.find(line).map(|bar| bar.end()).filter(|end| *end <= start) {
+        Some(end) => line[end..].trim_start().to_owned(),
+        None if start > BEFORE => format!("…{}", &line[line.floor_char_boundary(start - SHOWN_BEFORE)..]),
+        None => line.to_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::readable;
+    use super::{LogMatcher, readable};
+
+    #[test]
+    fn of_a_long_line_the_match_is_shown() {
+        let matcher = LogMatcher::new(&[("oom".into(), "out of memory".into()), ("x".into(), "^x".into())]).unwrap();
+        let shown = |line: &str| matcher.matching(line).map(|(name, text)| (name.to_owned(), text)).collect::<Vec<_>>();
+        assert_eq!(shown("CUDA out of memory."), [("oom".to_owned(), "CUDA out of memory.".to_owned())]);
+        let long = shown(&format!("x{} CUDA out of memory.", "é".repeat(5000)));
+        assert!(long[0].1.starts_with('…') && long[0].1.ends_with("é CUDA out of memory.") && long[0].1.len() < 120, "{long:?}");
+        assert!(long[1].0 == "x" && long[1].1.starts_with("xé"));
+        assert!(shown("nothing").is_empty());
+        let bar = "Sampling:  12%|█▌        | 6/50 [00:01<00:07, 6.0it/s]";
+        assert_eq!(shown(&format!("{bar}torch: CUDA out of memory"))[0].1, "torch: CUDA out of memory");
+        assert_eq!(shown(&format!("out of memory, {bar}"))[0].1, format!("out of memory, {bar}"));
+    }
 
     #[test]
     fn structured_lines_are_made_readable_and_others_left_alone() {

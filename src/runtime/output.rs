@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::driver::template::bounded;
 use crate::journal::event::Event;
 use crate::journal::writer::Journal;
-use crate::observe::logs::{LogMatcher, readable};
+use crate::observe::logs::LogMatcher;
 
-/// A log line is cut at this many bytes.
-pub const LONGEST_LINE: usize = 4096;
+/// A log line is cut at this many bytes: an error may stand behind the whole of a request, or of a model's configuration.
+pub const LONGEST_LINE: usize = 1 << 20;
 /// The log file stops growing here; matching lines are still written to the journal.
 const MOST_LOG: u64 = 64 << 20;
 
@@ -35,9 +35,11 @@ impl Output {
     /// One line, masked, of that life of the process.
     pub fn take(&self, line: &str, generation: u32) {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).append(line);
-        for pattern in self.matcher.matching(line) {
-            let line = bounded(&readable(line));
-            self.journal.emit(Event::LogLine { pattern: pattern.to_owned(), line, generation });
+        // Colours are for eyes, and what was drawn over with a carriage return was a line of its own.
+        for line in anstream::adapter::strip_str(line).to_string().split('\r').filter(|line| !line.is_empty()) {
+            for (pattern, line) in self.matcher.matching(line) {
+                self.journal.emit(Event::LogLine { pattern: pattern.to_owned(), line: bounded(&line), generation });
+            }
         }
     }
 }

@@ -190,7 +190,7 @@ struct Sink {
 
 /// Reads what the process prints, line by line, whatever it prints.
 async fn read_lines(mut stream: impl AsyncRead + Unpin, sink: Sink) {
-    let mut lines = Lines::cut_at(LONGEST_LINE);
+    let mut lines = Lines::cut_at(LONGEST_LINE).at_returns();
     let mut piece = vec![0; PIECE];
     while let Ok(count @ 1..) = stream.read(&mut piece).await {
         lines.take(&piece[..count], |line| sink.take(line));

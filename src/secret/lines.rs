@@ -7,6 +7,10 @@ pub struct Lines {
     line: Vec<u8>,
     /// The rest of this line is not kept.
     over: bool,
+    /// A carriage return ends a line, too: what draws a progress bar begins its line again with one.
+    at_returns: bool,
+    /// The last line ended with one, and a line feed after it belongs to it.
+    returned: bool,
     longest: usize,
     secrets: fn() -> Redactor,
 }
@@ -18,16 +22,26 @@ impl Lines {
     }
 
     pub(super) fn of(longest: usize, secrets: fn() -> Redactor) -> Self {
-        Self { line: Vec::new(), over: false, longest, secrets }
+        Self { line: Vec::new(), over: false, at_returns: false, returned: false, longest, secrets }
+    }
+
+    /// As a terminal shows them: what stands before a carriage return is a line as well.
+    pub fn at_returns(self) -> Self {
+        Self { at_returns: true, ..self }
     }
 
     /// Takes the next piece, and hands over every line that ends in it.
     pub fn take(&mut self, mut piece: &[u8], mut each: impl FnMut(&str)) {
-        while let Some(end) = piece.iter().position(|byte| *byte == b'\n') {
+        while let Some(end) = piece.iter().position(|byte| *byte == b'\n' || (self.at_returns && *byte == b'\r')) {
             self.keep(&piece[..end]);
-            self.end(&mut each);
+            let (returns, returned) = (piece[end] == b'\r', std::mem::replace(&mut self.returned, piece[end] == b'\r'));
+            // A bar begins with its return, and a line of Windows ends with both.
+            if !(self.line.is_empty() && (returns || (returned && end == 0))) {
+                self.end(&mut each);
+            }
             piece = &piece[end + 1..];
         }
+        self.returned &= piece.is_empty();
         self.keep(piece);
     }
 

@@ -146,6 +146,26 @@ fn lines_are_masked_across_pieces_and_before_they_are_cut() {
 }
 
 #[test]
+fn a_carriage_return_ends_a_line_where_a_terminal_is_meant() {
+    let whole = "one\r\ntwo\n\nthree\r 10 %\r 20 % an error\nlast\r";
+    for size in 1..whole.len() {
+        let all = |mut lines: Lines| {
+            let mut seen = Vec::new();
+            whole.as_bytes().chunks(size).for_each(|piece| lines.take(piece, |line| seen.push(line.to_owned())));
+            lines.finish(|line| seen.push(line.to_owned()));
+            seen
+        };
+        let none = || redactor(HARD);
+        assert_eq!(
+            all(Lines::of(40, none).at_returns()),
+            ["one", "two", "", "three", " 10 %", " 20 % an error", "last"],
+            "{size}"
+        );
+        assert_eq!(all(Lines::of(40, none)), ["one", "two", "", "three\r 10 %\r 20 % an error", "last"], "{size}");
+    }
+}
+
+#[test]
 fn no_head_of_a_secret_stays_wherever_a_long_line_is_cut() {
     for before in 0..60 {
         let mut lines = Lines::of(40, || redactor(HARD));
