@@ -2,11 +2,22 @@
 
 use super::{Check, Verdict, View};
 use crate::journal::record::Record;
+use crate::journal::series::{Point, Series};
+use crate::observe::prober::{OPEN, UP};
 use crate::record;
+use crate::text::seconds;
 
 const EXPECTED: &str = "the target's process never ends unless the experiment ends it";
 /// A standard metric that changes when the process is another one.
 const START_TIME: &str = "metric:process_start_time_seconds";
+/// Worked out from the machine's clock and its boot time, in whole seconds, it moves by so much and back.
+const ROUNDED_S: f64 = 2.0;
+/// A process that is asked now has started no longer ago than this, if another one was asked before it.
+const STARTS_WITHIN_S: f64 = 60.0;
+/// The clocks of two machines differ by less than this.
+const CLOCKS_DIFFER_S: f64 = 5.0;
+/// Nobody sets a clock by more than this, and just to the present moment.
+const SET_BY_S: f64 = 600.0;
 
 record! {
     /// The target's process did not end by itself.
@@ -42,10 +53,42 @@ impl Check for NoCrash {
             return Verdict::passed(EXPECTED, format!("process {} was there to the end", last.pid));
         }
         match record.series.get(START_TIME) {
-            Some(series) if series.ever_moved() => Verdict::failed(EXPECTED, "process_start_time_seconds changed: another process answers"),
+            Some(series) if series.ever_moved() => moved(record, series),
             Some(_) if record.gaps.contains_key("metrics") => Verdict::inconclusive(EXPECTED, "the start time is the same, but some samples are missing"),
             Some(_) => Verdict::passed(EXPECTED, "process_start_time_seconds never changed"),
             None => Verdict::inconclusive(EXPECTED, "neither a runtime nor process_start_time_seconds shows the process"),
         }
     }
+}
+
+/// A start time that moves is another process where it began in this run and anything else shows it. A clock that is set, or
+/// whose rounding wavers, moves it too.
+fn moved(record: &Record, series: &Series) -> Verdict {
+    let points: Vec<Point> = series.iter().collect();
+    let moves = || points.windows(2).map(|two| (two[1].value - two[0].value, two[1]));
+    if let Some((_, at)) = moves().find(|(by, at)| by.abs() > ROUNDED_S && is_another_process(record, *by, *at)) {
+        return Verdict::failed(EXPECTED, format!("process_start_time_seconds changed by {:.1} s: another process answers", at.t));
+    }
+    let (by, at) = moves().fold((0.0_f64, 0.0), |most, (by, at)| if by.abs() > most.0.abs() { (by, at.t) } else { most });
+    if by.abs() <= ROUNDED_S {
+        let observed = format!("process_start_time_seconds moved by no more than {}, as it does where it is worked out from the clock", seconds(by.abs()));
+        return Verdict::passed(EXPECTED, observed);
+    }
+    let observed = format!(
+        "process_start_time_seconds moved by {} at {at:.1} s, and nothing else says that the process ended: the clock was set, or another process answers",
+        seconds(by)
+    );
+    Verdict::inconclusive(EXPECTED, observed).with(["a `runtime` shows the process itself".to_owned()])
+}
+
+fn is_another_process(record: &Record, by: f64, at: Point) -> bool {
+    let began = record.began.parse::<jiff::Timestamp>().map_or(0.0, |began| began.as_duration().as_secs_f64());
+    let (from, to) = (began + at.t - STARTS_WITHIN_S, began + at.t + CLOCKS_DIFFER_S);
+    let in_this_run = (from.max(began - CLOCKS_DIFFER_S)..=to).contains(&at.value);
+    let away = |name: &str| {
+        let stretches = record.series.get(name).map(|series| series.stretches((at.t - STARTS_WITHIN_S).max(0.0), at.t));
+        stretches.is_some_and(|all| all.iter().any(|(.., value)| *value < 0.5))
+    };
+    let forgotten = || record.jobs.iter().any(|job| job.vanished_t().is_some_and(|t| (t - at.t).abs() < STARTS_WITHIN_S));
+    away(OPEN) || away(UP) || forgotten() || (in_this_run && by > SET_BY_S)
 }

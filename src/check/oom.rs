@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use regex::Regex;
 
 use crate::driver::Patterns;
+use crate::journal::event::Answer;
 use crate::journal::facts::{JobFacts, LogHit};
 use crate::journal::record::Record;
 use crate::observe::prometheus::canonical_name;
@@ -54,6 +55,21 @@ impl<'a> Signs<'a> {
         job.error().is_some_and(|e| self.pattern.as_ref().is_some_and(|re| re.is_match(e)))
     }
 
+    /// The words of a refusal, or of an answer that was none.
+    pub fn in_refusal(&self, job: &JobFacts) -> bool {
+        let reason = match &job.answer {
+            Some((
+                _,
+                Answer::Refused { reason, .. }
+                | Answer::Invalid { reason, .. }
+                | Answer::Error { reason, .. }
+                | Answer::NoAnswer { reason },
+            )) => reason,
+            Some((_, Answer::Accepted { .. } | Answer::Unreachable { .. })) | None => return false,
+        };
+        self.pattern.as_ref().is_some_and(|re| re.is_match(reason))
+    }
+
     pub fn retried(&self, job: &JobFacts) -> bool {
         let shrunk = job.smallest_batch.is_some_and(|batch| batch < job.shape.batch);
         (job.attempts >= 2 && shrunk) || self.named(job, "retry").next().is_some()
@@ -81,6 +97,8 @@ pub fn counts(record: &Record) -> Vec<(&'static str, u64)> {
         let signs = Signs::of(record);
         let errors = record.jobs.iter().filter(|job| signs.in_error(job));
         sources.push(("errors of jobs", errors.count() as u64));
+        let refusals = record.jobs.iter().filter(|job| signs.in_refusal(job));
+        sources.push(("refusals", refusals.count() as u64));
     }
     if let Some(name) = &driver.counters.out_of_memory
         && let Some(series) = record.series.get(&format!("metric:{}", canonical_name(name)))

@@ -102,6 +102,7 @@ fn outcome(job: &JobFacts, class: Class, signs: &Signs<'_>, record: &Record) -> 
     // An out-of-memory that is hidden shows only in what came out, or did not.
     match class {
         Class::Rejected if of_fault => Some(Outcome::Refused),
+        Class::Rejected | Class::Invalid if signs.in_refusal(job) => Some(Outcome::Refused),
         Class::Mismatched if of_fault => Some(Outcome::FakeSuccess),
         Class::Lost if of_fault && crashed(record) => Some(Outcome::Died),
         _ => None,

@@ -76,7 +76,7 @@ fn series_without_end_hide_nothing_that_is_judged_by() {
                 let mut text = String::new();
                 (0..2_000).for_each(|n| text.push_str(&format!("aaa_job_seconds{{id=\"{scrape}-{n}\"}} {n}\n")));
                 let done = jobs.load(Ordering::Relaxed);
-                // It was started again, without a word, after a few jobs: so few are done on any machine.
+                // Another start, and nothing else says so, after a few jobs: so few are done on any machine.
                 let start = if done > 5 { 2_000_000_000 } else { 1_000_000_000 };
                 (
                     200,
@@ -95,7 +95,7 @@ fn series_without_end_hide_nothing_that_is_judged_by() {
     );
     std::fs::write(&file, text).unwrap();
     let done = run(&[file.to_str().unwrap()]);
-    assert_eq!((done.verdict("no_crash"), done.verdict("metrics_live")), ("failed", "passed"), "{}", done.trouble());
+    assert_eq!((done.verdict("no_crash"), done.verdict("metrics_live")), ("inconclusive", "passed"), "{}", done.trouble());
     let journal = std::fs::read_to_string(done.folder.join("events.jsonl")).unwrap();
     assert!(journal.contains("more than 400 series") && journal.len() < 1 << 20, "{} bytes", journal.len());
 }

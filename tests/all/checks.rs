@@ -52,13 +52,35 @@ fn no_crash() {
 
 #[test]
 fn no_crash_without_a_runtime_sees_another_process_by_its_start_time() {
-    for (second, expected) in [(100.0, Passed), (200.0, Failed)] {
+    let began = "2026-01-01T00:00:00Z".parse::<jiff::Timestamp>().unwrap().as_second() as f64;
+    let with = |values: &[f64], down: Option<f64>| {
         let mut script = Script::new("no_crash: {}");
         script.record.generations.clear();
-        sample(&mut script, 1.0, "metric:process_start_time_seconds", 100.0);
-        sample(&mut script, 2.0, "metric:process_start_time_seconds", second);
-        script.end(9.0);
-        assert_eq!(ruling(&script), expected);
+        sample(&mut script, 0.5, "health.port_open", 1.0);
+        for (at, value) in values.iter().enumerate() {
+            let t = 10.0 * (at + 1) as f64;
+            if let Some(down) = down.filter(|down| (t - 10.0..t).contains(down)) {
+                sample(&mut script, down, "health.port_open", 0.0);
+                sample(&mut script, down + 1.0, "health.port_open", 1.0);
+            }
+            sample(&mut script, t, "metric:process_start_time_seconds", *value);
+        }
+        script.end(90.0);
+        ruling(&script)
+    };
+    let (old, fresh) = (began - 86_400.0, began - 3.0);
+    assert_eq!(with(&[old, old, old], None), Passed);
+    // It began in this run, a day after the one before it.
+    assert_eq!(with(&[old, began + 18.5], None), Failed);
+    // Nobody was there in between, whatever the clocks of two machines say.
+    assert_eq!(with(&[old, began + 18.5], Some(18.0)), Failed);
+    assert_eq!(with(&[fresh, fresh + 400.0], Some(18.0)), Failed);
+    assert_eq!(with(&[fresh, fresh - 7200.0], Some(18.0)), Failed);
+    // Rounding that wavers, and clocks that are set.
+    assert_eq!(with(&[old, old + 1.0, old, old + 1.0], None), Passed);
+    assert_eq!(with(&[fresh, fresh + 1.0, fresh], None), Passed);
+    for by in [10.0, 420.0, -420.0, 86_400.0, 1e9] {
+        assert_eq!(with(&[fresh, fresh + by], None), Inconclusive, "{by}");
     }
 }
 
@@ -80,6 +102,30 @@ fn oom_seen() {
     (plan.driver.patterns.oom, plan.driver.counters.out_of_memory) = (None, None);
     blind.end(9.0);
     assert_eq!(ruling(&blind), Inconclusive);
+}
+
+/// Refused with those words, or answered with them in place of a job.
+#[test]
+fn an_out_of_memory_may_be_told_in_a_refusal() {
+    let words = || "CUDA out of memory. Tried to allocate 2.00 GiB".to_owned();
+    let refused = |reason| Answer::Refused { status: 503, retry_after_s: None, reason };
+    let error = |reason| Answer::Error { status: 200, proxy: false, reason };
+    let invalid = |reason| Answer::Invalid { status: 400, reason };
+    for answer in [refused(words()), error(words()), invalid(words()), Answer::NoAnswer { reason: words() }] {
+        for (check, right) in [("no_oom: {}", Failed), ("oom_seen: {}", Passed)] {
+            let mut script = Script::new(check);
+            script.completed(1.0, 1.0);
+            script.submitted(2.0, answer.clone());
+            script.end(9.0);
+            assert_eq!(ruling(&script), right, "{check} {answer:?}: {:?}", script.verdict());
+        }
+    }
+    for other in [refused("the queue is full".into()), Answer::Unreachable { reason: "connection refused".into() }] {
+        let mut script = Script::new("no_oom: {}");
+        script.completed(1.0, 1.0);
+        script.submitted(2.0, other);
+        assert_eq!(ruling(script.end(9.0)), Passed);
+    }
 }
 
 #[test]
