@@ -70,7 +70,17 @@ impl Incident {
             );
         };
         let begin = from.unwrap_or(first);
-        let mut restarts = restarts(&facts, first);
+        let ran_on: Vec<usize> = (0..facts.len()).filter(|at| ran_on(&facts, *at)).collect();
+        let ends = facts.iter().enumerate().filter(|(at, _)| !ran_on.contains(at)).map(|(_, fact)| fact.clone());
+        let mut restarts = restarts(&ends.collect::<Vec<_>>(), first);
+        doubts.extend(ran_on.first().map(|at| {
+            let more = if ran_on.len() > 1 { format!(" (and {} more such lines)", ran_on.len() - 1) } else { String::new() };
+            let fact = &facts[*at];
+            format!(
+                "the kernel killed a process for memory at {} ({}: {}){more}, and the target ran on: was it one of several workers, or a helper?",
+                fact.at, fact.source, fact.text
+            )
+        }));
         let last_arrival = arrivals.last().map_or(last, |arrival| arrival.at);
         // Nobody came any more: the end of what was recorded, and not of the server.
         restarts.retain(|restart| {
@@ -160,6 +170,29 @@ fn restarts(facts: &[Fact], first_arrival: Timestamp) -> Vec<Restart> {
     // What started before the first job was no restart.
     all.retain(|restart| restart.until.is_none_or(|until| until > first_arrival));
     all
+}
+
+/// The kernel killed a process, and the target did not end by it: it answered afterwards, and nobody tells of an end or a start.
+fn ran_on(facts: &[Fact], at: usize) -> bool {
+    let killed = &facts[at];
+    if killed.what != What::OomKilled {
+        return false;
+    }
+    let after = |fact: &Fact| fact.at.duration_since(killed.at);
+    let ends = |fact: &&Fact| fact.what != What::OomKilled && is_end(&fact.what) && !is_unanswered(&fact.what);
+    if facts.iter().filter(ends).any(|fact| (-CLOCKS_DIFFER..ONE_RESTART).contains(&after(fact))) {
+        return false;
+    }
+    let life = facts.iter().filter(|fact| after(fact) > CLOCKS_DIFFER).find_map(|fact| match &fact.what {
+        What::Started | What::LastSign | What::Ended { .. } | What::Gone => Some(false),
+        what if is_unanswered(what) => Some(false),
+        What::Posted(post) => post.status.map(|_| true),
+        What::Other { status } => status.map(|_| true),
+        _ => None,
+    });
+    let began_anew =
+        facts.iter().any(|fact| fact.what == What::Started && (-CLOCKS_DIFFER..=CLOCKS_DIFFER).contains(&after(fact)));
+    life == Some(true) && !began_anew
 }
 
 /// Somebody knows that the server was gone.
@@ -258,6 +291,28 @@ mod tests {
         assert_eq!(found(&[(100, What::Started), (105, DIED), (106, What::Started)]).0.len(), 2);
         // One that is only just there is not reached yet.
         assert_eq!(found(&[(100, What::LastSign), (104, What::Started), (105, post(502))]).0, [(100.0, 104.0, false)]);
+    }
+
+    #[test]
+    fn what_the_kernel_kills_inside_of_a_target_that_runs_on_is_no_restart() {
+        let (restarts, doubts) = found(&[(100, What::OomKilled), (101, What::OomKilled), (110, post(202)), (120, post(202))]);
+        let asked = doubts.iter().filter(|doubt| doubt.contains("and the target ran on")).count();
+        assert!(restarts.is_empty() && asked == 1, "{restarts:?} {doubts:?}");
+        // What ended by it: told by an end, a start (a slow one too), or whoever could not reach it.
+        for told in [
+            vec![(101, DIED), (102, What::Started)],
+            vec![(99, DIED), (102, What::Started)],
+            vec![(101, What::Started)],
+            vec![(220, What::Started), (230, post(202))],
+            vec![(103, post(502)), (140, What::Started)],
+        ] {
+            let told: Vec<(i64, What)> = [(100, What::OomKilled)].into_iter().chain(told).collect();
+            let (restarts, doubts) = found(&told);
+            assert!(
+                restarts.len() == 1 && !doubts.iter().any(|doubt| doubt.contains("ran on")),
+                "{told:?}: {restarts:?} {doubts:?}"
+            );
+        }
     }
 
     #[test]
