@@ -80,7 +80,9 @@ impl Check for AllJobsComplete {
             return Verdict::inconclusive(&expected, "not one job was accepted: there is nothing to judge");
         }
         let refusals = if refused > 0 { format!(" ({refused} more were refused)") } else { String::new() };
-        Verdict::passed(&expected, format!("{} of {accepted} accepted jobs completed{refusals}", count(Class::Completed)))
+        let alike = view.ledger.alike();
+        let alike = (alike > 0).then(|| format!("{alike} results are of jobs that sent the same input as others: whose is whose cannot be told"));
+        Verdict::passed(&expected, format!("{} of {accepted} accepted jobs completed{refusals}", count(Class::Completed))).with(alike)
     }
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::patience::{self, Longest};
 use crate::driver::Patterns;
+use crate::driver::sent::{Input, Sent};
 use crate::journal::event::{Answer, JobState, JobView};
 use crate::journal::facts::{Generation, JobFacts, ResultFacts};
 use crate::journal::record::Record;
@@ -127,6 +128,13 @@ impl Ledger<'_> {
         self.classes.get(job.number as usize).copied().unwrap_or(Class::Open)
     }
 
+    /// How many results are of jobs whose input another job had, too: of them it cannot be told whose is whose.
+    pub fn alike(&self) -> usize {
+        let mut inputs: Vec<u64> = self.scale.equal.iter().map(|(_, input)| *input).collect();
+        inputs.sort_unstable();
+        inputs.chunk_by(|a, b| a == b).map(<[u64]>::len).filter(|count| *count > 1).sum()
+    }
+
     pub fn why<'a>(&'a self, job: &'a JobFacts) -> Why<'a> {
         Why { ledger: self, job }
     }
@@ -234,9 +242,10 @@ impl Ledger<'_> {
         if route.is_some_and(|r| r.carries_mark) && result.mark.is_none() {
             return Some(Box::new(|| format!("its result does not carry its mark: {} bytes of {}", result.bytes, result.kind)));
         }
-        let twins = if free_form { 0 } else { scale.twins(result.digest) };
-        (twins > 1)
-            .then(|| -> Reason<'a> { Box::new(move || format!("{twins} jobs with different inputs got the very same result")) })
+        let others = if free_form { 0 } else { scale.others(job, result.digest) };
+        (others > 0).then(|| -> Reason<'a> {
+            Box::new(move || format!("{} jobs with different inputs got the very same result", others + 1))
+        })
     }
 
     /// Whose mark it is.
@@ -283,6 +292,9 @@ struct Scale {
     bytes_per_pixel: Option<f64>,
     /// Of every result, in order.
     digests: Vec<u64>,
+    /// The same with what was sent, of jobs whose input others had too.
+    equal: Vec<(u64, u64)>,
+    sent: Sent,
     /// What an error says that means: there was no room.
     shed: Option<Regex>,
     lost: Option<Regex>,
@@ -293,22 +305,37 @@ struct Scale {
 impl Scale {
     fn of(record: &Record) -> Self {
         let until = record.baseline_end().unwrap_or(f64::INFINITY);
-        let (mut ratios, mut digests) = (Vec::new(), Vec::new());
+        let (mut ratios, mut digests, mut equal) = (Vec::new(), Vec::new(), Vec::new());
+        let sent = Sent::of(&record.plan().driver);
         for job in &record.jobs {
             let Some(result) = job.result.as_ref().filter(|r| r.error.is_none()) else { continue };
             digests.push(result.digest);
+            if let Input::Shared(input) = sent.input(&job.shape, &job.mark) {
+                equal.push((result.digest, input));
+            }
             if job.ended.as_ref().is_some_and(|(t, ..)| *t <= until) {
                 ratios.push(result.bytes as f64 / pixels(job).max(1.0));
             }
         }
         digests.sort_unstable();
+        equal.sort_unstable();
         let shed = Patterns::compiled(record.plan().driver.patterns.shed.as_ref());
         let lost = Patterns::compiled(record.plan().driver.patterns.lost.as_ref());
-        Self { bytes_per_pixel: stats::median(&mut ratios), digests, shed, lost, longest: Longest::of(record) }
+        Self { bytes_per_pixel: stats::median(&mut ratios), digests, equal, sent, shed, lost, longest: Longest::of(record) }
     }
 
-    /// How many results are this very one.
-    fn twins(&self, digest: u64) -> usize {
-        self.digests.partition_point(|d| *d <= digest) - self.digests.partition_point(|d| *d < digest)
+    /// How many jobs with another input have this very result.
+    fn others(&self, job: &JobFacts, digest: u64) -> usize {
+        let twins = count(&self.digests, &digest);
+        match self.sent.input(&job.shape, &job.mark) {
+            Input::Own => twins.saturating_sub(1),
+            Input::OfAFile => 0,
+            Input::Shared(input) => twins - count(&self.equal, &(digest, input)),
+        }
     }
+}
+
+/// How often it is there, in what is in order.
+fn count<T: Ord>(all: &[T], one: &T) -> usize {
+    all.partition_point(|other| other <= one) - all.partition_point(|other| other < one)
 }

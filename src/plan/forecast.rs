@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{LoadPlan, Moment, Plan, RuntimePlan, looks};
+use crate::driver::sent::Sent;
 use crate::experiment::{Arrivals, Baseline};
 use crate::load::arrivals;
 use crate::load::drive::mark;
@@ -115,6 +116,13 @@ pub fn warnings(plan: &Plan) -> Vec<String> {
             }
         }
     }
+    let sent = Sent::of(&plan.driver);
+    warnings.extend(plan.loads.iter().filter(|load| sent.is_one(&load.job)).map(|load| {
+        format!(
+            "every job of `{}` sends the very same request: that each gets its own result, and that none is done twice, cannot be told (fill in `{{{{prompt}}}}` or `{{{{seed31}}}}`)",
+            load.name
+        )
+    }));
     warnings
 }
 

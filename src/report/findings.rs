@@ -43,6 +43,13 @@ pub fn of(view: &View<'_>) -> Vec<String> {
             first.why
         ));
     }
+    let alike = view.ledger.alike() as u64;
+    if alike > 0 {
+        findings.push(format!(
+            "{} sent the very same input as others: that each got its own result, and that none was done twice, cannot be told of them (fill in `{{{{prompt}}}}` or `{{{{seed31}}}}`)",
+            jobs(alike)
+        ));
+    }
     if record.generations.len() > 1 {
         findings.push(format!("the target's process was started {} times", record.generations.len()));
     }
