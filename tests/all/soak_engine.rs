@@ -54,7 +54,7 @@ async fn hours_of_health_pass() {
 
 #[tokio::test(start_paused = true)]
 async fn an_outage_of_twenty_seconds_is_twenty_seconds() {
-    let hours = often(4, 168);
+    let hours = often(6, 168);
     let done = soak(hours, "{ pause: { at: 3h, for: 20s } }", "", 2).await;
     let uptime = done.result.checks.iter().find(|c| c.name == "uptime").unwrap();
     let told: f64 = uptime.measured.as_ref().unwrap().trim_end_matches(" %").parse().unwrap();
