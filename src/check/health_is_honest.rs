@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use super::noise::Bearing;
+use super::scope::no_health;
 use super::{Check, Verdict, View};
 use crate::experiment::units::{Time, WallTime};
 use crate::journal::event::Phase;
@@ -35,7 +36,7 @@ impl Check for HealthIsHonest {
     fn judge(&self, view: &View<'_>) -> Verdict {
         let record = view.record;
         let Some(up) = record.series.get(UP) else {
-            return if record.ended { Verdict::inconclusive(EXPECTED, "the health endpoint was never asked") } else { Verdict::pending(EXPECTED, "not asked yet") };
+            return if record.ended { Verdict::inconclusive(EXPECTED, no_health(record)) } else { Verdict::pending(EXPECTED, "not asked yet") };
         };
         let steps = steps(record);
         let lies = self.well_and_stuck(record, &steps).into_iter().chain(self.silent_and_working(record)).collect::<Vec<_>>();

@@ -72,3 +72,10 @@ pub fn values(record: &Record, series: &str, over: Over) -> Option<(Series, f64)
     points.for_each(|p: Point| cut.push(p.t, p.value));
     (!cut.is_empty()).then_some((cut, to))
 }
+/// Why nothing is known of the health endpoint.
+pub fn no_health(record: &Record) -> &'static str {
+    match record.plan().driver.health {
+        None => "the driver names no health endpoint (`health`), so none was asked",
+        Some(_) => "the health endpoint was never asked",
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::grade::{Limits, describe};
 use super::noise::Bearing;
-use super::scope::{Over, values};
+use super::scope::{Over, no_health, values};
 use super::{Check, Verdict, View};
 use crate::experiment::units::Share;
 use crate::observe::prober::{OPEN, UP};
@@ -35,7 +35,7 @@ impl Check for Uptime {
             return Verdict::pending(&expected, "the run goes on");
         }
         let Some((up, to)) = values(record, UP, self.over) else {
-            return Verdict::inconclusive(&expected, "the health endpoint was never asked");
+            return Verdict::inconclusive(&expected, no_health(record));
         };
         let from = up.first_point().map_or(0.0, |p| p.t);
         let share = up.mean(from, to).unwrap_or(0.0);

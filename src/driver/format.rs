@@ -166,12 +166,16 @@ record! {
         unknown_for: Time = Time::secs(2),
         /// Statuses that mean that the target does not know the job.
         missing: Vec<u16> = vec![404, 410],
+        /// Statuses that mean that the job is completed, whatever the body says: many a server sends to the result then.
+        done: Vec<u16> = vec![303],
         /// Where the state is.
         state: String = "/status".into(),
         /// The target's words for states, and ours: queued, running, completed, failed, cancelled.
         states: BTreeMap<String, StateWord> = BTreeMap::new(),
         /// Where the progress is, in percent.
         progress: Option<String> = None,
+        /// What it shows at the end, where that is not 100: 1 of a fraction, or the number of steps.
+        progress_of: Option<f64> = None,
         /// Where the stage is.
         stage: Option<String> = None,
         /// Where the number of attempts is.
@@ -210,6 +214,8 @@ record! {
         progress: Option<String> = None,
         /// Where the progress at the end is; without it progress is in percent.
         of: Option<String> = None,
+        /// What it is at the end, where that is always the same and not 100: 1 of a fraction.
+        progress_of: Option<f64> = None,
         /// Where the stage is.
         stage: Option<String> = None,
         /// Where the error is.
@@ -349,9 +355,11 @@ impl Default for Status {
             every: Time::millis(250),
             unknown_for: Time::secs(2),
             missing: vec![404, 410],
+            done: vec![303],
             state: "/status".into(),
             states: BTreeMap::new(),
             progress: None,
+            progress_of: None,
             stage: None,
             attempts: None,
             batch: None,

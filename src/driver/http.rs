@@ -14,7 +14,7 @@ use super::live::Live;
 use super::messages::Said;
 use super::request::{Failure, Reply, Requester, SMALL_TIMEOUT};
 use super::template::{self, bounded};
-use super::{Channel, Depth, Port, Probe, Seen, socket, socketio, stream, tls};
+use super::{Channel, Depth, Port, Probe, Seen, reach, socket, socketio, stream, tls};
 use crate::journal::event::{Answer, JobState, JobView, ResultLook};
 use crate::observe::prometheus;
 use crate::secret;
@@ -23,6 +23,8 @@ use crate::seed::fnv;
 /// A health endpoint that takes longer does not answer.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 const RESULT_TIMEOUT: Duration = Duration::from_secs(30);
+/// So many times a result may be somewhere else, at the same target.
+const REDIRECTS: u32 = 5;
 /// A job's id may be a signed token; one that is longer is refused, never cut.
 const LONGEST_ID: usize = 8 << 10;
 /// What every mark of ours begins with; 16 hexadecimal digits follow.
@@ -61,6 +63,18 @@ impl HttpPort {
         let Some(route) = route else { return Err("the driver names no such route".to_owned()) };
         let reply = self.requester.route(route, "").await.map_err(Failure::reason)?;
         if (200..300).contains(&reply.status) { Ok(reply) } else { Err(format!("{} answered {}", route.path, reply.status)) }
+    }
+
+    /// Somebody is there; behind a proxy, somebody who answers.
+    async fn is_open(&self) -> Result<(), String> {
+        if self.driver.proxy.is_none() {
+            return reach::is_open(self.requester.base()).await;
+        }
+        match self.requester.small(Method::Get, "/", None, SMALL_TIMEOUT).await {
+            Ok(reply) if matches!(reply.status, 502..=504) => Err(format!("the proxy answers {}", reply.status)),
+            Ok(_) => Ok(()),
+            Err(failure) => Err(failure.reason()),
+        }
     }
 
     /// An answer that is no acceptance, in our words.
@@ -199,15 +213,19 @@ impl HttpPort {
     async fn ask_status(&self, path: &str, id: &str) -> Result<Option<JobView>, Seen> {
         let vars = self.live.vars(id);
         let fill = |name: &str| vars.get(name).cloned();
-        let asked = self.requester.small(Method::Get, &template::path(path, &fill), None, SMALL_TIMEOUT).await;
+        let path = template::target_path(path, self.requester.base(), &fill).map_err(Seen::Unclear)?;
+        let asked = self.requester.small(Method::Get, &path, None, SMALL_TIMEOUT).await;
         let reply = asked.map_err(|failure| Seen::Unclear(failure.reason()))?;
         if self.driver.status.missing.contains(&reply.status) {
             return Err(Seen::Missing);
         }
-        if reply.status != 200 {
-            return Err(Seen::Unclear(format!("status {}", reply.status)));
-        }
-        match template::view(&self.driver.status, &reply.json, &fill) {
+        let view = match reply.status {
+            done if self.driver.status.done.contains(&done) => Ok(JobView::of(JobState::Completed)),
+            // The state counts that the body tells, whichever success it comes with.
+            200..300 => template::view(&self.driver.status, &reply.json, &fill),
+            other => return Err(Seen::Unclear(format!("status {other}"))),
+        };
+        match view {
             Ok(view) => {
                 let captured = self.driver.status.capture.iter();
                 let found = captured.filter_map(|(name, place)| Some((name.clone(), reply.find(place, &fill)?))).collect();
@@ -231,12 +249,27 @@ impl HttpPort {
             }
             vars = self.live.vars(id);
         }
-        let Some(path) = template::target_path(path, &|name| vars.get(name).cloned()) else {
+        let mut path = match template::target_path(path, self.requester.base(), &|name| vars.get(name).cloned()) {
+            Ok(path) => path,
             // The target has answered, and names no place of its own.
-            return Ok(lookless(200, format!("the target names no path of its own for it ({path})")));
+            Err(why) => return Ok(lookless(200, why)),
         };
         let most = route.at_most.0 as usize;
-        let reply = self.requester.read(Method::Get, &path, None, RESULT_TIMEOUT, most).await.map_err(Failure::reason)?;
+        let mut follows = REDIRECTS;
+        let reply = loop {
+            let reply = self.requester.read(Method::Get, &path, None, RESULT_TIMEOUT, most).await.map_err(Failure::reason)?;
+            let Some(to) = reply.header("location").filter(|_| matches!(reply.status, 301 | 302 | 303 | 307 | 308)) else {
+                break reply;
+            };
+            if follows == 0 {
+                return Ok(lookless(reply.status, format!("more than {REDIRECTS} redirects, the last to {}", bounded(&to))));
+            }
+            follows -= 1;
+            path = match template::redirected(&path, &to, self.requester.base()) {
+                Ok(path) => path,
+                Err(why) => return Ok(lookless(reply.status, why)),
+            };
+        };
         let look = look(&reply.body, reply.status);
         Ok(match (reply.whole, reply.status) {
             (false, _) => ResultLook { error: Some(format!("larger than {}", route.at_most)), ..look },
@@ -353,18 +386,24 @@ impl Port for HttpPort {
     }
 
     async fn ready(&self) -> Result<(), String> {
-        self.expect_ok(self.driver.ready.as_ref().or(self.driver.health.as_ref())).await.map(drop)
+        match self.driver.ready.as_ref().or(self.driver.health.as_ref()) {
+            Some(route) => self.expect_ok(Some(route)).await.map(drop),
+            None => self.is_open().await,
+        }
     }
 
     async fn probe(&self) -> Probe {
-        let Some(route) = self.driver.health.as_ref() else { return Probe { open: true, healthy: true, seconds: 0.0 } };
         let began = tokio::time::Instant::now();
+        let Some(route) = self.driver.health.as_ref() else {
+            let open = self.is_open().await.is_ok();
+            return Probe { open, healthy: None, seconds: began.elapsed().as_secs_f64() };
+        };
         let answer = self.requester.small(route.method, &route.path, None, PROBE_TIMEOUT).await;
         let (open, healthy) = match answer {
             Ok(reply) => (true, (200..300).contains(&reply.status)),
             Err(failure) => (!matches!(failure, Failure::Unreachable(_)), false),
         };
-        Probe { open, healthy, seconds: began.elapsed().as_secs_f64() }
+        Probe { open, healthy: Some(healthy), seconds: began.elapsed().as_secs_f64() }
     }
 
     async fn call(&self, method: Method, path: &str, body: Option<&Json>) -> Result<(u16, String), String> {

@@ -23,7 +23,7 @@ pub fn read(driver: &Driver, rules: &[Rule], message: &Json, data: &Json) -> Opt
     let rule = rules.iter().find(|rule| rule.when.iter().all(|(pointer, wanted)| fits(message.pointer(pointer), wanted)))?;
     let at = |pointer: &Option<String>| pointer.as_ref().and_then(|p| message.pointer(p)).filter(|v| !v.is_null());
     let number = |pointer: &Option<String>| at(pointer).and_then(Json::as_f64);
-    let progress = match (number(&rule.progress), number(&rule.of)) {
+    let progress = match (number(&rule.progress), number(&rule.of).or(rule.progress_of)) {
         (Some(now), Some(all)) if all > 0.0 => Some((now / all * 100.0).clamp(0.0, 100.0)),
         (Some(now), None) if rule.of.is_none() => Some(now),
         _ => None,

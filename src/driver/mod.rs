@@ -9,8 +9,10 @@ mod live;
 pub(crate) mod messages;
 mod parameters;
 pub mod place;
+mod reach;
 pub mod request;
 mod rules;
+pub mod sent;
 mod socket;
 mod socketio;
 pub(crate) mod socketio_packet;
@@ -90,6 +92,13 @@ pub fn find(wanted: &Wanted<'_>, redactor: &mut Redactor, diags: &mut Diagnostic
     }
 }
 
+impl Driver {
+    /// The target tells of its jobs' progress, without being asked for each.
+    pub fn pushes(&self) -> bool {
+        self.websocket.is_some() || self.socketio.is_some() || self.sse.is_some() || self.submit.answer == AnswerIs::Stream
+    }
+}
+
 /// Reads a driver file that lies in the folder `folder`.
 fn parse(
     source_name: &str,
@@ -135,8 +144,8 @@ pub struct Depth {
 pub struct Probe {
     /// A connection was accepted.
     pub open: bool,
-    /// The answer was a success.
-    pub healthy: bool,
+    /// The answer was a success; `None` where there is no health endpoint to ask.
+    pub healthy: Option<bool>,
     pub seconds: f64,
 }
 
@@ -158,7 +167,7 @@ pub trait Port: Send + Sync {
     async fn depth(&self) -> Option<Result<Depth, String>>;
     /// The health endpoint answers.
     async fn health(&self) -> Result<(), String>;
-    /// The target says that jobs can be sent.
+    /// The target says that jobs can be sent; one that says nothing of the kind accepts connections.
     async fn ready(&self) -> Result<(), String>;
     /// The text of `/metrics`; `None` where there is none.
     async fn scrape(&self) -> Option<Result<String, String>>;

@@ -143,6 +143,11 @@ impl Requester {
     }
 
     fn bare(&self, method: Method, path: &str, session: &Vars) -> RequestBuilder {
+        // Of the driver's own words only, and without what is the target's to know.
+        let elsewhere = ["http://", "https://"].iter().any(|scheme| path.starts_with(scheme));
+        if elsewhere {
+            return self.client.get(path);
+        }
         let url = format!("{}{path}", self.base());
         let request = match method {
             Method::Get => self.client.get(url),
@@ -239,7 +244,8 @@ impl Requester {
     pub async fn route(&self, route: &Route, id: &str) -> Result<Reply, Failure> {
         let fill = template::of_id(id);
         let json = route.json.as_ref().map(|body| template::json(body, &fill));
-        self.small(route.method, &template::path(&route.path, &fill), json.as_ref(), SMALL_TIMEOUT).await
+        let path = template::target_path(&route.path, self.base(), &fill).map_err(Failure::Unusable)?;
+        self.small(route.method, &path, json.as_ref(), SMALL_TIMEOUT).await
     }
 
     /// A GET that is sent over a connection of its own.

@@ -32,6 +32,14 @@ pub fn check(driver: &Driver, tree: &Node, diags: &mut Diagnostics) {
     if let [first, second, ..] = pushed[..] {
         diags.error(span(&[second]), format!("progress is pushed in one way, and `{first}` is given too"), "here");
     }
+    if driver.status.progress_of.is_some_and(|end| end.is_nan() || end <= 0.0) {
+        diags.error(
+            span(&["status", "progress_of"]),
+            "at the end the progress is above 0",
+            "expected `1`, or the number of steps",
+        );
+    }
+    paths(driver, tree, diags);
     submission(driver, tree, diags);
     following(driver, &pushed, &span, diags);
     if let Some(result) = &driver.result
@@ -39,6 +47,31 @@ pub fn check(driver: &Driver, tree: &Node, diags: &mut Diagnostics) {
     {
         diags.error(span(&["result"]), "a result is in one place", "expected one of `path` and `inline`");
     }
+}
+
+/// What is asked of the target is below its URL. Only what is told about it may be somewhere else: metrics often have a port of
+/// their own.
+fn paths(driver: &Driver, tree: &Node, diags: &mut Diagnostics) {
+    let at = |keys: &[&str]| keys.iter().try_fold(tree, |node, key| node.get(key)).map_or(tree.span, |node| node.span);
+    let mut wrong = |path: &str, place: Span, may_be_elsewhere: bool| {
+        let whole = ["http://", "https://"].iter().any(|scheme| path.starts_with(scheme));
+        let below = path.is_empty() || ["/", "{{", "?"].iter().any(|begin| path.starts_with(begin));
+        if below || (whole && may_be_elsewhere) {
+            return;
+        }
+        let expected = if whole { "expected `/…`" } else { "expected a path that begins with `/`" };
+        diags.error(place, format!("`{path}` is no path below the target's URL"), expected);
+    };
+    let told = [("metrics", &driver.metrics), ("health", &driver.health), ("ready", &driver.ready)];
+    for (name, route) in told.iter().filter_map(|(name, route)| Some((name, route.as_ref()?))) {
+        wrong(&route.path, at(&[name, "path"]), true);
+    }
+    driver.queue.iter().for_each(|queue| wrong(&queue.path, at(&["queue", "path"]), true));
+    driver.listing.iter().for_each(|listing| wrong(&listing.path, at(&["listing", "path"]), false));
+    driver.status.path.iter().for_each(|path| wrong(path, at(&["status", "path"]), false));
+    driver.result.iter().filter_map(|r| r.path.as_ref()).for_each(|path| wrong(path, at(&["result", "path"]), false));
+    driver.cancel.iter().for_each(|route| wrong(&route.path, at(&["cancel"]), false));
+    driver.submit.steps.iter().for_each(|step| wrong(&step.path, at(&["submit", "steps"]), false));
 }
 
 /// Every placeholder must be filled by somebody: one that is not would be sent as it stands.

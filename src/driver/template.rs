@@ -1,6 +1,7 @@
 //! Fills `{{name}}` in a driver's paths and bodies, and reads values out of answers.
 
 use serde_json::Value as Json;
+use url::{Host, Url};
 
 use super::{StateWord, Status};
 use crate::journal::event::{JobState, JobView};
@@ -22,12 +23,61 @@ pub fn plain(template: &str, fill: Fill<'_>) -> String {
     text(template, &|name| fill(name).map(|value| as_text(&value)))
 }
 
-/// Fills a path that may be nothing but a value of the target's: then that value, if it is a path of the same target.
-pub fn target_path(template: &str, fill: Fill<'_>) -> Option<String> {
-    let whole = template.strip_prefix("{{").and_then(|t| t.strip_suffix("}}")).filter(|name| !name.contains("{{"));
-    let Some(name) = whole else { return Some(path(template, fill)) };
-    let given = as_text(&fill(name.trim())?);
-    (given.starts_with('/') && !given.starts_with("//") && !given.contains("..")).then_some(given)
+/// Fills a path that may begin with a value of the target's: a path, or a whole URL, of the target at `base`.
+///
+/// # Errors
+/// The value is not known, or is somewhere else.
+pub fn target_path(template: &str, base: &str, fill: Fill<'_>) -> Result<String, String> {
+    let Some((name, rest)) = template.strip_prefix("{{").and_then(|t| t.split_once("}}")) else {
+        return Ok(path(template, fill));
+    };
+    let given = fill(name.trim()).ok_or_else(|| format!("`{}` is not known", name.trim()))?;
+    Ok(own_path(&as_text(&given), base)? + &path(rest, fill))
+}
+
+/// What the target names, as a path below its URL.
+///
+/// # Errors
+/// It is not the target's own.
+pub fn own_path(given: &str, base: &str) -> Result<String, String> {
+    if given.starts_with('/') && !given.starts_with("//") && !given.contains("..") {
+        return Ok(given.to_owned());
+    }
+    let whole = Url::parse(given).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    let (Some(url), Ok(own)) = (whole, Url::parse(base)) else {
+        return Err(format!("the target names no path of its own ({})", bounded(given)));
+    };
+    let path = url[url::Position::BeforePath..url::Position::AfterQuery].to_owned();
+    let below = path.strip_prefix(own.path().trim_end_matches('/')).filter(|path| path.starts_with('/'));
+    match below.filter(|_| is_same_server(&url, &own)) {
+        Some(path) => Ok(path.to_owned()),
+        None => Err(format!(
+            "the target names {}, which is not at {base}, and is not fetched; its path alone is {} (a driver captures that with `regex https?://[^/\"]+([^\"]+)`)",
+            bounded(given),
+            bounded(&path)
+        )),
+    }
+}
+
+/// Where a redirect leads from that path.
+///
+/// # Errors
+/// It is not the target's own.
+pub fn redirected(from: &str, to: &str, base: &str) -> Result<String, String> {
+    let here = Url::parse(&format!("{base}{from}")).map_err(|e| format!("{base}{from}: {e}"))?;
+    let there = here.join(to).map_err(|e| format!("the target redirects to {}: {e}", bounded(to)))?;
+    own_path(there.as_str(), base)
+}
+
+/// Whichever scheme it believes to be reached by.
+fn is_same_server(a: &Url, b: &Url) -> bool {
+    let is_here = |url: &Url| match url.host() {
+        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    a.port_or_known_default() == b.port_or_known_default() && (a.host() == b.host() || (is_here(a) && is_here(b)))
 }
 
 /// The names of the placeholders in a text.
@@ -120,7 +170,7 @@ pub fn view(status: &Status, body: &Json, fill: Fill<'_>) -> Result<JobView, Str
     Ok(JobView {
         state: status.states.get(&word).map_or(JobState::Unknown, |state| (*state).into()),
         word: bounded(&word),
-        progress: number(&status.progress),
+        progress: number(&status.progress).map(|now| status.progress_of.map_or(now, |end| now / end * 100.0)),
         stage: at(&status.stage).map(|v| bounded(&as_text(v))),
         attempts: count(&status.attempts),
         batch: count(&status.batch),
@@ -166,12 +216,36 @@ mod tests {
     fn a_path_of_the_targets_own_stays_with_the_target() {
         let of = |value: &str| {
             let value = json!(value);
-            target_path("{{url}}", &|name| (name == "url").then(|| value.clone()))
+            let fill = |name: &str| (name == "url").then(|| value.clone());
+            target_path("{{url}}", "http://Host:8080", &fill).map_err(|why| assert!(why.contains("the target names"), "{why}"))
         };
-        assert_eq!(of("/api/download/1/a.stl"), Some("/api/download/1/a.stl".into()));
-        for elsewhere in ["//evil/x", "http://evil/x", "/a/../../etc", "x"] {
-            assert_eq!(of(elsewhere), None, "{elsewhere}");
+        assert_eq!(of("/api/download/1/a.stl"), Ok("/api/download/1/a.stl".into()));
+        assert_eq!(of("https://HOST:8080/files/1.png?sig=a%2Fb#top"), Ok("/files/1.png?sig=a%2Fb".into()));
+        for elsewhere in ["//evil/x", "http://evil:8080/x", "http://host/x", "/a/../../etc", "x", "file:///etc/passwd", ""] {
+            assert_eq!(of(elsewhere), Err(()), "{elsewhere}");
         }
+        let below = |given: &str| own_path(given, "http://localhost:80/api/");
+        assert_eq!(below("http://127.0.0.1/api/files/1"), Ok("/files/1".into()));
+        assert!(below("http://127.0.0.1/files/1").unwrap_err().contains("its path alone is /files/1"));
+        assert!(below("http://inside:9000/apis/1").is_err());
+        let redirected = |to: &str| redirected("/jobs/7", to, "http://h/api");
+        for (to, path) in [("/api/r/1", "/r/1"), ("7/result", "/jobs/7/result"), ("http://h/api/r/1?x=2", "/r/1?x=2")] {
+            assert_eq!(redirected(to), Ok(path.into()), "{to}");
+        }
+        assert!(redirected("https://bucket.example/x").is_err() && redirected("//evil/x").is_err());
+    }
+
+    #[test]
+    fn what_begins_with_a_path_of_the_targets_goes_on_behind_it() {
+        let fill = |name: &str| match name {
+            "id" => Some(json!("/jobs/7")),
+            "part" => Some(json!("a/b")),
+            _ => None,
+        };
+        let of = |template: &str| target_path(template, "http://h", &fill);
+        assert_eq!(of("{{id}}/parts/{{part}}"), Ok("/jobs/7/parts/a%2Fb".into()));
+        assert_eq!(of("/all/{{part}}"), Ok("/all/a%2Fb".into()));
+        assert_eq!(of("{{other}}/x"), Err("`other` is not known".into()));
     }
 
     #[test]

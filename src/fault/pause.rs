@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::containers::{self, Act, Container, Seen, runs};
 use super::{Fault, FaultError, Lasts, Observation, Reverted};
 use crate::experiment::diagnostic::{Diagnostics, Span};
+use crate::driver::Method;
 use crate::experiment::units::Time;
 use crate::journal::event::When;
 use crate::plan::Plan;
@@ -132,8 +133,18 @@ impl Fault for Pause {
 async fn process(world: &World) -> Observation {
     let Some(pid) = world.runtime.pid() else { return Observation::unknown("the target has no process") };
     let stopped = world.runtime.is_stopped(pid);
-    let answers = tokio::time::timeout(ANSWER_WITHIN, world.port.health()).await.is_ok_and(|health| health.is_ok());
+    let has_health = world.plan.driver.health.is_some();
+    let asking = async {
+        match has_health {
+            true => world.port.health().await.is_ok(),
+            // Whoever says anything at all is at work.
+            false => world.port.call(Method::Get, "/", None).await.is_ok(),
+        }
+    };
+    let answers = tokio::time::timeout(ANSWER_WITHIN, asking).await.unwrap_or(false);
     match (stopped, answers) {
+        // It need not answer what it was not made for, and may be at work on a job.
+        (Some(false), false) if !has_health => Observation::intact(format!("process {pid} runs (the driver names no health endpoint)")),
         (Some(false), true) => Observation::intact(format!("process {pid} runs and answers")),
         (Some(true), false) => Observation::broken(1.0, format!("process {pid} is stopped and does not answer")),
         (Some(true), true) => Observation::broken(0.0, format!("process {pid} is stopped, yet the target answers: it is not the one that serves")),

@@ -37,6 +37,8 @@ pub struct Shop {
     pub give_up: CancellationToken,
     pub tasks: TaskTracker,
     pub listeners: Registry,
+    /// Progress is pushed to whoever listens; of any other target everybody has to ask.
+    pub is_told: bool,
     pub poll_every: Duration,
     /// A 404 this soon after the acceptance means "not yet".
     pub unknown_for: Duration,
@@ -55,7 +57,7 @@ pub struct Client {
 impl Client {
     pub fn new(shop: &Shop, load: &str, number: u32, listen: Listen) -> Self {
         let name = format!("{load}/{number}");
-        let listener = (listen == Listen::Websocket).then(|| {
+        let listener = (listen == Listen::Websocket && shop.is_told).then(|| {
             let setup = Setup {
                 rng: shop.seed.stream(&format!("listener/{name}")),
                 client: client_id(shop.seed, &name),

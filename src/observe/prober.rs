@@ -24,16 +24,17 @@ pub async fn run(world: World, stop: CancellationToken) {
             probe = port.probe() => probe,
             () = stop.cancelled() => return,
         };
-        let figures =
-            (f64::from(u8::from(probe.open)), f64::from(u8::from(probe.healthy)), (probe.seconds * 50.0).round() / 50.0);
-        if last != Some(figures) {
-            let values = [(OPEN.to_owned(), figures.0), (UP.to_owned(), figures.1), (SECONDS.to_owned(), figures.2)];
-            journal.emit(Event::Sample { values: values.into() });
+        let number = |is: bool| f64::from(u8::from(is));
+        let mut figures = vec![(OPEN, number(probe.open))];
+        // Where there is no health endpoint, nothing is known of it.
+        figures.extend(probe.healthy.iter().flat_map(|up| [(UP, number(*up)), (SECONDS, (probe.seconds * 50.0).round() / 50.0)]));
+        if last.as_ref() != Some(&figures) {
+            journal.emit(Event::Sample { values: figures.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect() });
             last = Some(figures);
         }
         // A container that its engine has started again, or a process that took longer than it was waited for. That it is
         // not ready yet is no news.
-        if probe.healthy && world.is_starting() {
+        if probe.healthy.unwrap_or(probe.open) && world.is_starting() {
             let _ = world.ready().await;
         }
         tokio::select! {

@@ -138,6 +138,26 @@ impl Trigger {
             Subject::Log => record.log_hits.iter().any(|hit| hit.t >= since && hit.pattern == self.to_string()),
         }
     }
+
+    /// For one that did not happen: what was seen instead.
+    pub fn hint(&self, record: &Record) -> String {
+        let last = |name: &str| match record.series.get(name).and_then(|series| series.last()) {
+            Some(value) => format!("it was last {value}"),
+            None => "it was never told".to_owned(),
+        };
+        match &self.subject {
+            Subject::JobProgress => match record.jobs.iter().map(|job| job.highest_progress).fold(0.0, f64::max) {
+                0.0 => "no job told of any progress (in a driver: `status.progress`)".to_owned(),
+                highest if highest <= 1.0 => {
+                    format!("no job showed more than {highest} %: where that is a fraction, the driver says `progress_of: 1`")
+                }
+                highest => format!("no job showed more than {highest} %"),
+            },
+            Subject::QueueDepth => last("queue.depth"),
+            Subject::Metric(name) => last(&format!("metric:{name}")),
+            Subject::Log => "no line matched".to_owned(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -78,7 +78,8 @@ async fn wait_for_moment(world: &World, fault: &FaultPlan, zero: f64) -> Due {
                     return Due::At(now);
                 }
                 if now > zero + timeout_s {
-                    let why = format!("`{trigger}` did not happen within {timeout_s} s");
+                    let hint = world.journal.read(|record| trigger.hint(record));
+                    let why = format!("`{trigger}` did not happen within {timeout_s} s: {hint}");
                     return match on_timeout {
                         OnTimeout::Fire => Due::At(now),
                         OnTimeout::Skip => Due::Skip(why),

@@ -60,6 +60,7 @@ impl World {
             give_up: CancellationToken::new(),
             tasks,
             listeners: Registry::default(),
+            is_told: plan.driver.pushes(),
             poll_every: plan.driver.status.every.0,
             unknown_for: plan.driver.status.unknown_for.0,
         };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::common::docker::{Backend, engine};
 use crate::common::server::{Said, serve};
-use crate::common::{chaos, only_folder, run, wait_for};
+use crate::common::{chaos, free_port, only_folder, real, run, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -70,6 +70,152 @@ fn a_gauge_that_is_not_a_number_is_a_gap() {
     let findings = done.result["findings"].to_string();
     assert!(findings.contains("queue") && findings.contains("no number"), "{findings}");
 }
+
+/// The shortest file that anybody writes: a server that answers with its result, and no word about its health.
+#[test]
+fn a_target_without_a_health_endpoint_is_tested_and_nothing_is_said_of_its_health() {
+    let url = serve(|asked| -> Said {
+        let text = match asked.path.as_str() {
+            "/generate" => serde_json::json!({ "text": format!("an answer to {}", asked.body) }),
+            _ => return (404, "text/plain", "there is no such thing here".to_owned()),
+        };
+        (200, "application/json", text.to_string())
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("short.yaml");
+    let text = |checks: &str| {
+        format!(
+            "version: 1\nname: short\nseed: 1\ntarget: {{ driver: http, url: \"{url}\", with: {{ path: /generate, free_form: true }} }}\nload: [{{ users: 2, think: 20ms..60ms }}]\nduration: 2s\nfaults: [{{ burst: {{ at: 500ms, jobs: 4 }} }}]\nchecks: [{checks}]\n"
+        )
+    };
+    std::fs::write(&path, text("{ all_jobs_complete: { within: 60s } }")).unwrap();
+    let done = run(&[path.to_str().unwrap()]);
+    assert_eq!(done.code, Some(0), "{}", done.trouble());
+    std::fs::write(&path, text("{ uptime: { at_least: 99% } }, { health_is_honest: {} }")).unwrap();
+    let done = run(&[path.to_str().unwrap()]);
+    for check in ["uptime", "health_is_honest"] {
+        let told = done.trouble().contains("the driver names no health endpoint");
+        assert!(done.verdict(check) == "inconclusive" && told, "{check}: {}", done.trouble());
+    }
+}
+
+/// The first test that anybody makes: one request, copied from a notebook, again and again, to a server that answers equal ones
+/// equally. And its neighbour, which gives all the same answer whatever is asked.
+#[test]
+fn equal_requests_may_have_equal_results_and_different_ones_may_not() {
+    let url = serve(|asked| -> Said {
+        let of = |text: &str| (200, "application/json", serde_json::json!({ "image": format!("{text:0>4000}") }).to_string());
+        match asked.path.as_str() {
+            "/generate" => of(&chaos::seed::fnv(asked.body.as_bytes()).to_string()),
+            "/always" => of("the same"),
+            _ => (404, "text/plain", String::new()),
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fixed.yaml");
+    let tried = |route: &str, body: &str, jobs: &str| {
+        let text = format!(
+            "version: 1\nname: fixed\nseed: 1\ntarget: {{ driver: http, url: \"{url}\", with: {{ path: {route}, inline: /image, body: {body} }} }}\nload: [{{ users: 2, think: 20ms..60ms, job: {jobs} }}]\nduration: 1500ms\nchecks: [{{ all_jobs_complete: {{ within: 60s }} }}]\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        let plan = chaos().arg("plan").arg(&path).output().unwrap();
+        (run(&[path.to_str().unwrap()]), String::from_utf8_lossy(&plan.stdout).contains("the very same request"))
+    };
+    let (fixed, size, own) = ("{ prompt: a lighthouse, seed: 42 }", "{ w: \"{{width}}\" }", "{ prompt: \"{{prompt}}\" }");
+    let (one, two) = ("{ width: 512 }", "[{ width: 512 }, { width: 768 }]");
+    for (body, jobs, warns) in [(fixed, one, true), (fixed, two, true), (size, one, true), (size, two, false)] {
+        let (done, warned) = tried("/generate", body, jobs);
+        assert!(done.code == Some(0) && warned == warns, "{body} {jobs}, warned: {warned}: {}", done.trouble());
+        assert!(done.result["findings"].to_string().contains("sent the very same input"), "{}", done.result["findings"]);
+    }
+    let (done, warned) = tried("/generate", own, one);
+    assert!(done.code == Some(0) && !warned && done.result["jobs"]["mismatched"] == 0, "{}", done.trouble());
+    for (body, jobs) in [(own, one), (size, two)] {
+        let (done, _) = tried("/always", body, jobs);
+        assert!(done.code == Some(1) && done.trouble().contains("with different inputs"), "{body}: {}", done.trouble());
+    }
+}
+
+/// What stands behind a progress bar, a colour or a very long line is read, and it is the error that is quoted.
+#[test]
+fn an_error_is_seen_wherever_it_stands_in_what_is_printed() {
+    let error = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB";
+    let bar: String =
+        (0..120).map(|step| format!("\r{:3}%|{:<20}| {step}/120", step * 100 / 120, "#".repeat(step / 6))).collect();
+    let printed = [
+        ("a bar, and the error in its line", format!("{bar}{error}\n"), 1),
+        ("a bar that ends with a line of Windows", format!("{bar}\r\n{error}\r\n"), 1),
+        ("colours inside of it", error.replace("out of", "\u{1b}[31mout\u{1b}[0m of") + "\n", 1),
+        ("a request of 100 kB before it", format!("{{\"prompt\": \"{}\"}} {error}\n", "x".repeat(100_000)), 1),
+        ("a bar alone", format!("{bar}\n"), 0),
+    ];
+    for (what, text, times) in printed {
+        let folder = tempfile::tempdir().unwrap();
+        let (log, path) = (folder.path().join("printed"), folder.path().join("x.yaml"));
+        std::fs::write(&log, text).unwrap();
+        let (port, binary) = (free_port(), env!("CARGO_BIN_EXE_chaos"));
+        let text = format!(
+            "version: 1\nname: printed\nseed: 1\ntarget:\n  url: http://127.0.0.1:{port}\n  runtime: {{ process: {{ command: [sh, -c, 'cat {} >&2; exec {binary} backend --speed 1000 --listen 127.0.0.1:{port}'] }} }}\nload: [{{ users: 1, think: 20ms..60ms }}]\nduration: 1s\nfaults: [{{ burst: {{ at: 300ms, jobs: 2 }} }}]\nchecks: [{{ no_oom: {{}} }}]\n",
+            log.display()
+        );
+        std::fs::write(&path, text).unwrap();
+        let done = run(&[path.to_str().unwrap()]);
+        let expected = if times == 0 { "passed" } else { "failed" };
+        assert_eq!(done.verdict("no_oom"), expected, "{what}: {}", done.trouble());
+        let check = done.result["checks"].as_array().unwrap().iter().find(|check| check["name"] == "no_oom").unwrap().to_string();
+        let quoted = check.contains("CUDA out of memory. Tried to allocate") && !check.contains("##");
+        assert!(times == 0 || (check.contains("1 seen") && quoted), "{what}: {check}");
+    }
+}
+
+/// A process that says nothing of its health is paused and restarted like any other.
+#[test]
+fn a_process_without_a_health_endpoint_is_paused_and_restarted() {
+    if !real("python3", "a process without a health endpoint") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("server.py"), NO_HEALTH).unwrap();
+    let port = free_port();
+    let path = folder.path().join("short.yaml");
+    let text = format!(
+        "version: 1\nname: short\nseed: 1\ntarget:\n  driver: http\n  url: http://127.0.0.1:{port}\n  with: {{ path: /generate, free_form: true }}\n  runtime: {{ process: {{ command: [python3, server.py, '{port}'], cwd: {} }} }}\nload: [{{ users: 2, think: 20ms..60ms }}]\nfaults:\n  - pause: {{ at: 1s, for: 1s }}\n  - restart: {{ after: pause + 1s, how: kill }}\nchecks: [{{ no_crash: {{}} }}, {{ restarts_cleanly: {{}} }}]\n",
+        folder.path().display()
+    );
+    std::fs::write(&path, text).unwrap();
+    let done = run(&[path.to_str().unwrap()]);
+    for proven in ["fault pause", "fault restart", "no_crash"] {
+        assert_eq!(done.verdict(proven), "passed", "{proven}: {}", done.trouble());
+    }
+    assert_ne!(done.verdict("restarts_cleanly"), "failed", "{}", done.trouble());
+}
+
+const NO_HEALTH: &str = r#"
+import http.server, json, sys
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        asked = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self.say(200 if self.path == "/generate" else 404, {"text": "an answer to " + asked})
+
+    def do_GET(self):
+        self.say(404, {"detail": "Not Found"})
+
+    def say(self, status, body):
+        raw = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(raw)))
+        self.end_headers()
+        self.wfile.write(raw)
+
+    def log_message(self, *_):
+        pass
+
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"#;
 
 /// The same, with a container paused and chaos killed meanwhile: the guardian can read what it has to put back.
 #[test]

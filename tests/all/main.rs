@@ -15,6 +15,7 @@ mod engine;
 mod faults;
 mod field;
 mod files;
+mod following;
 mod fuzz;
 mod guardian;
 mod history;

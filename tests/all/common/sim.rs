@@ -171,7 +171,7 @@ impl Port for SimPort {
     async fn probe(&self) -> Probe {
         let open = self.0.core().is_some();
         let healthy = tokio::time::timeout(Duration::from_secs(1), self.0.ready()).await.is_ok_and(|ready| ready.is_ok());
-        Probe { open, healthy, seconds: 0.0 }
+        Probe { open, healthy: Some(healthy), seconds: 0.0 }
     }
     async fn call(&self, _method: Method, path: &str, _body: Option<&serde_json::Value>) -> Result<(u16, String), String> {
         let core = self.0.answer().await?;

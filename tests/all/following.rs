@@ -1,0 +1,148 @@
+//! Ways in which servers lead from a job to its result: statuses beside 200, a `Location` for the job, redirects, whole URLs.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use axum::extract::{Path as Segment, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde_json::json;
+
+use crate::common::server::serve_routes;
+use crate::common::{Run, run};
+
+/// How often each job has been asked about; a job is queued, then running, then done.
+type Asked = Arc<Mutex<HashMap<u32, u32>>>;
+
+/// A server with one way of saying where the result is.
+fn server(way: &'static str) -> String {
+    let asked = Asked::default();
+    let submit = move |State(asked): State<Asked>| async move {
+        let mut asked = asked.lock().unwrap();
+        let number = u32::try_from(asked.len()).unwrap();
+        asked.insert(number, 0);
+        match way {
+            "location" => (StatusCode::ACCEPTED, [("location", format!("/jobs/{number}"))]).into_response(),
+            _ => (StatusCode::ACCEPTED, Json(json!({ "id": number }))).into_response(),
+        }
+    };
+    let status = move |State(asked): State<Asked>, Segment(number): Segment<u32>, headers: HeaderMap| async move {
+        let times = {
+            let mut asked = asked.lock().unwrap();
+            let Some(times) = asked.get_mut(&number) else { return StatusCode::NOT_FOUND.into_response() };
+            *times += 1;
+            *times
+        };
+        let host = headers["host"].to_str().unwrap().to_owned();
+        let word = ["queued", "running"].get(times as usize / 2).copied();
+        match (way, word) {
+            ("location" | "pending", Some(word)) => (StatusCode::ACCEPTED, Json(json!({ "status": word }))).into_response(),
+            ("location", None) => (StatusCode::SEE_OTHER, [("location", format!("../results/{number}"))]).into_response(),
+            (_, Some(word)) => Json(json!({ "status": word, "progress": f64::from(times) / 4.0 })).into_response(),
+            ("absolute", None) => done(&format!("http://{host}/results/{number}")),
+            ("elsewhere", None) => done(&format!("http://inside.invalid:8080/results/{number}")),
+            ("moved", None) => done(&format!("/moved/{number}")),
+            (_, None) => done(&format!("/results/{number}")),
+        }
+    };
+    let result = |Segment(number): Segment<u32>| async move { vec![number.to_le_bytes()[0]; 9_000 + number as usize] };
+    let moved = |Segment(number): Segment<u32>| async move {
+        (StatusCode::FOUND, [("location", format!("/results/{number}"))]).into_response()
+    };
+    let routes = Router::new()
+        .route("/jobs", post(submit))
+        .route("/jobs/{number}", get(status))
+        .route("/results/{number}", get(result))
+        .route("/moved/{number}", get(moved))
+        .with_state(asked);
+    format!("http://{}", serve_routes(routes))
+}
+
+fn done(url: &str) -> Response {
+    Json(json!({ "status": "completed", "result_url": url })).into_response()
+}
+
+fn tried(folder: &Path, way: &'static str, driver: &str) -> Run {
+    tried_with(folder, way, driver, "{ at: 300ms, ")
+}
+
+fn tried_with(folder: &Path, way: &'static str, driver: &str, moment: &str) -> Run {
+    let states = "states: { queued: queued, running: running, completed: completed }";
+    let driver = format!(
+        "version: 1\nname: following\nsubmit:\n  steps: [{{ path: /jobs, json: {{ prompt: \"{{{{prompt}}}}\" }}, accepted: [202] }}]\n{}\n",
+        driver.replace("STATES", states)
+    );
+    std::fs::write(folder.join("d.yaml"), driver).unwrap();
+    let text = format!(
+        "version: 1\nname: following\nseed: 1\ntarget: {{ driver: ./d.yaml, url: \"{}\" }}\nload: [{{ users: 2, think: 20ms..60ms, listen: poll }}]\nduration: 1500ms\nfaults: [{{ burst: {moment}jobs: 3, listen: poll }} }}]\nchecks: [{{ all_jobs_complete: {{ within: 60s }} }}]\n",
+        server(way)
+    );
+    let path = folder.join("x.yaml");
+    std::fs::write(&path, text).unwrap();
+    run(&[path.to_str().unwrap()])
+}
+
+const BY_ID: &str = "  id: /id\nstatus: { path: \"/jobs/{{id}}\", every: 50ms, STATES }\nresult: { path: \"/results/{{id}}\" }";
+const BY_URL: &str = "  id: /id\nstatus: { path: \"/jobs/{{id}}\", every: 50ms, STATES, capture: { url: /result_url } }\nresult: { path: \"{{url}}\" }";
+const BY_LOCATION: &str =
+    "  id: header Location\nstatus: { path: \"{{id}}\", every: 50ms, STATES }\nresult: { path: \"{{id}}\" }";
+#[test]
+fn a_job_is_followed_to_its_result_in_each_of_these_ways() {
+    let ways = [("pending", BY_ID), ("location", BY_LOCATION), ("absolute", BY_URL), ("path", BY_URL), ("moved", BY_URL)];
+    for (way, driver) in ways {
+        let folder = tempfile::tempdir().unwrap();
+        let done = tried(folder.path(), way, driver);
+        assert!(done.code == Some(0) && done.result["jobs"]["completed"].as_u64() > Some(3), "{way}: {}", done.trouble());
+        // Between its acceptance and its end each was seen at work.
+        let journal = std::fs::read_to_string(done.folder.join("events.jsonl")).unwrap();
+        assert!(journal.contains("\"queued\"") && journal.contains("\"running\""), "{way}");
+    }
+}
+
+/// Who would listen, and cannot where nothing is pushed, asks as often as the driver says.
+#[test]
+fn a_target_that_tells_nothing_is_asked_as_often_as_its_driver_says() {
+    let folder = tempfile::tempdir().unwrap();
+    tried(folder.path(), "path", BY_ID);
+    let path = folder.path().join("x.yaml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let listening = text.replace(", listen: poll", "");
+    assert_ne!(listening, text);
+    std::fs::write(&path, listening).unwrap();
+    let done = run(&[path.to_str().unwrap()]);
+    // Four questions at 50 ms, and not one after two seconds.
+    let p50 = done.result["latency"]["p50_s"].as_f64().unwrap_or_else(|| panic!("{}", done.result["latency"]));
+    assert!(done.code == Some(0) && p50 < 1.5, "{p50} s: {}", done.trouble());
+}
+
+/// Progress that runs from 0 to 1 fires no trigger on percent, and that is said; a driver may say what it runs to.
+#[test]
+fn progress_as_a_fraction_is_told_or_asked_about() {
+    for (driver, code) in [(BY_ID.to_owned() + "\n", 4), (BY_ID.replace("every: 50ms", "every: 50ms, progress_of: 1"), 0)] {
+        let driver = driver.replace("every: 50ms", "every: 50ms, progress: /progress");
+        let folder = tempfile::tempdir().unwrap();
+        let done = tried_with(folder.path(), "path", &driver, "{ when: \"job.progress >= 50%\", timeout: 1500ms, ");
+        assert_eq!(done.code, Some(code), "{driver}: {}", done.trouble());
+        assert!(code == 0 || done.trouble().contains("the driver says `progress_of: 1`"), "{}", done.trouble());
+    }
+}
+
+/// What is somewhere else is not fetched, and the sentence says how the driver can do without.
+#[test]
+fn a_result_at_another_host_is_told_and_not_fetched() {
+    let folder = tempfile::tempdir().unwrap();
+    let done = tried(folder.path(), "elsewhere", BY_URL);
+    let told = done.trouble();
+    assert_eq!(done.verdict("all_jobs_complete"), "failed", "{told}");
+    assert!(
+        told.contains("the target names http://inside.invalid:8080/results/") && told.contains("its path alone is /results/"),
+        "{told}"
+    );
+    // As the sentence says it.
+    let by_path = BY_URL.replace("url: /result_url", "url: 'regex https?://[^/\"]+([^\"]+)'");
+    let done = tried(folder.path(), "elsewhere", &by_path);
+    assert_eq!(done.code, Some(0), "{}", done.trouble());
+}
