@@ -384,6 +384,7 @@ fn fallen(rules: Rules) -> BTreeSet<&'static str> {
 
 #[test]
 fn every_order_of_steps_keeps_the_promises() {
+    crate::common::gives_way();
     let checker = Safety(ALL).checker().spawn_bfs().join();
     for name in [CAN_BE_PUT_BACK, ONE_AT_WORK, SAID_IS_TRUE] {
         if let Some(path) = checker.discovery(name) {
@@ -398,6 +399,7 @@ fn every_order_of_steps_keeps_the_promises() {
 
 #[test]
 fn each_rule_is_needed() {
+    crate::common::gives_way();
     let without: [(&str, Rules, &str); 6] = [
         ("syncs_first", Rules { syncs_first: false, ..ALL }, CAN_BE_PUT_BACK),
         ("stops_when_full", Rules { stops_when_full: false, ..ALL }, CAN_BE_PUT_BACK),

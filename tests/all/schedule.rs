@@ -24,6 +24,7 @@ use crate::common::often;
 const EXPERIMENT: &str = "version: 1\nname: tiny\ntarget: {url: embedded}\nload: {users: 1, jobs: 1}\nduration: 10s\nchecks: [{all_jobs_complete: {within: 30s}}]\n";
 
 fn schedule(folder: &Path, text: &str) -> Schedule {
+    crate::common::gives_way();
     std::fs::write(folder.join("tiny.yaml"), EXPERIMENT).unwrap();
     let path = folder.join("schedule.yaml");
     std::fs::write(&path, text).unwrap();

@@ -48,6 +48,7 @@ fn noisy(rng: &mut ChaCha8Rng, shape: impl Fn(f64) -> f64) -> Vec<Sample> {
 
 #[test]
 fn growth_is_told_from_what_only_looks_like_it() {
+    crate::common::gives_way();
     println!("| series (an hour, 100 MiB, bound 5 %/h) | grows | flat | undecided |\n| --- | --- | --- | --- |");
     let never_wrong = |what: &str, (grows, flat, _): (f64, f64, f64)| {
         assert!(grows <= 0.01, "{what}: cried wolf in {grows}");
@@ -124,6 +125,7 @@ fn a_series_with_gaps_or_too_short_is_no_reason_to_accuse() {
 /// Latencies of a stationary system, however heavy their tail, have no trend; a decay of half a percent a job has one.
 #[test]
 fn trends_of_latencies() {
+    crate::common::gives_way();
     let tail = LogNormal::new(0.0, 0.5).unwrap();
     let drift = |decay: f64, heavy: bool| {
         let mut counts = (0.0, 0.0);
@@ -156,6 +158,7 @@ fn trends_of_latencies() {
 
 #[test]
 fn comparisons_rarely_see_a_difference_that_is_not_there() {
+    crate::common::gives_way();
     let tail = LogNormal::new(0.0, 0.5).unwrap();
     let larger = |factor: f64| {
         let found = (0..SERIES).filter(|seed| {

@@ -1,18 +1,49 @@
 //! Containers of the reference backend, looked at with Docker's own client: another eye than the one under test.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::{Condvar, Mutex, OnceLock};
+use std::time::Duration;
 
 use super::{free_port, real_part, wait_for};
 
 /// Whether there is an engine. Where there is none the test says what it leaves out, or fails if it must not.
 pub fn engine(what: &str) -> bool {
     static THERE: OnceLock<bool> = OnceLock::new();
+    TURN.with(|_| {});
     let there = *THERE.get_or_init(|| Command::new("docker").arg("info").output().is_ok_and(|o| o.status.success()));
     real_part("Docker engine", there, what)
+}
+
+/// So many tests use the engine at once. Their names stand beside one another, so that all would begin together; and an engine
+/// of two cores that starts eight containers answers nobody meanwhile.
+const AT_ONCE: u32 = 3;
+
+static FREE: (Mutex<u32>, Condvar) = (Mutex::new(AT_ONCE), Condvar::new());
+
+thread_local! {
+    /// Of a test, which is a thread: from its first word with the engine to its end, however it ends.
+    static TURN: Turn = Turn::wait();
+}
+
+struct Turn;
+
+impl Turn {
+    fn wait() -> Self {
+        let free = FREE.0.lock().expect("nobody panics with it");
+        *FREE.1.wait_while(free, |free| *free == 0).expect("nobody panics with it") -= 1;
+        Self
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *FREE.0.lock().expect("nobody panics with it") += 1;
+        FREE.1.notify_one();
+    }
 }
 
 /// On everything that the tests of this folder make in an engine: the gate removes what a try left that was cut off.
@@ -75,25 +106,16 @@ impl Backend {
         wait_for(&format!("the health of {}", self.name), Duration::from_secs(30), || self.is_healthy());
     }
 
-    /// An engine may forget a command that it was given while the container ended: it is not waited for.
     fn is_healthy(&self) -> bool {
-        let mut ask = Command::new("docker")
-            .args(["exec", &self.name, "/chaos", "backend", "--probe", "http://127.0.0.1:5000/health"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the docker client starts");
-        let asked = Instant::now();
-        loop {
-            match ask.try_wait().expect("it is our child") {
-                Some(status) => return status.success(),
-                None if asked.elapsed() > Duration::from_secs(5) => {
-                    let _ = ask.kill();
-                    return ask.wait().is_ok_and(|status| status.success());
-                }
-                None => std::thread::sleep(Duration::from_millis(10)),
-            }
-        }
+        let ask = || {
+            let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+            stream.write_all(b"GET /health HTTP/1.0\r\nHost: x\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            std::io::Result::Ok(answer)
+        };
+        ask().is_ok_and(|answer| answer.split(' ').nth(1) == Some("200"))
     }
 
     /// What a fault may have changed, and must have put back.

@@ -35,7 +35,7 @@ pub struct Run {
     pub stderr: String,
     pub folder: PathBuf,
     pub result: Json,
-    _reports: tempfile::TempDir,
+    _reports: Kept,
 }
 
 /// Runs an experiment in a folder of its own.
@@ -61,7 +61,7 @@ pub fn finished(output: Output, reports: tempfile::TempDir) -> Run {
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         folder,
         result,
-        _reports: reports,
+        _reports: Kept(reports),
     }
 }
 
@@ -101,13 +101,26 @@ impl Run {
 
     /// Everything that did not pass, for the message of an assertion.
     pub fn trouble(&self) -> String {
-        let checks = self.result["checks"].as_array().cloned().unwrap_or_default();
-        let bad: Vec<String> = checks
-            .iter()
-            .filter(|c| c["verdict"] != "passed")
-            .map(|c| format!("{}: {} ({}) {}", c["name"], c["verdict"], c["observed"], c["evidence"]))
-            .collect();
-        format!("exit {:?}, {}\n{}\n{}", self.code, self.result["reason"], bad.join("\n"), self.stderr)
+        let mut bad = self.result["checks"].as_array().cloned().unwrap_or_default();
+        bad.retain(|check| check["verdict"] != "passed");
+        // What decides stands first: the gate shows the beginning.
+        bad.sort_by_key(|check| check["verdict"] != "failed");
+        let observed: Vec<String> = bad.iter().map(|c| format!("{}: {} ({})", c["name"], c["verdict"], c["observed"])).collect();
+        let evidence: Vec<String> = bad.iter().map(|c| format!("{}: {}", c["name"], c["evidence"])).collect();
+        let (observed, evidence) = (observed.join("; "), evidence.join("\n"));
+        format!("exit {:?}, {} {observed}\n{evidence}\n{}", self.code, self.result["reason"], self.stderr)
+    }
+}
+
+/// What a failed test ran is kept, for whoever looks for the reason; the gate removes it with everything else.
+struct Kept(tempfile::TempDir);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.disable_cleanup(true);
+            println!("its reports are kept: {}", self.0.path().display());
+        }
     }
 }
 
@@ -143,6 +156,13 @@ pub fn often<N>(in_the_gate: N, in_full: N) -> N {
 pub fn often_by<N: std::str::FromStr>(name: &str, in_the_gate: N, in_full: N) -> N {
     let given = std::env::var(name).ok().map(|text| text.parse().ok().unwrap_or_else(|| panic!("{name}={text}: a number")));
     given.unwrap_or_else(|| often(in_the_gate, in_full))
+}
+
+/// What computes gives way to what runs in real time beside it: this thread, and those that it starts.
+pub fn gives_way() {
+    // Safety: it takes numbers alone. 0 is the calling thread.
+    let refused = unsafe { nix::libc::setpriority(nix::libc::PRIO_PROCESS, 0, 5) };
+    assert_eq!(refused, 0, "anybody may be nicer than before");
 }
 
 /// A port of this machine that nobody has, below those that the system gives to connections and to whoever asks for any:

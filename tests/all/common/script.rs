@@ -28,6 +28,7 @@ impl Script {
     }
 
     pub fn from(yaml: &str) -> Self {
+        super::gives_way();
         let mut script = Self { record: Record::default(), lines: Vec::new(), keep_lines: true };
         let plan = Box::new(sim::plan(yaml, 1));
         script.at(

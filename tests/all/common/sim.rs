@@ -348,6 +348,7 @@ pub async fn run(yaml: &str, seed: u64, sabotage: Sabotage, stop_after: Option<D
 
 /// The same for a plan that a test has changed.
 pub async fn run_plan(plan: Plan, seed: u64, sabotage: Sabotage, stop_after: Option<Duration>) -> Simulated {
+    super::gives_way();
     let clock = Clock::start();
     let journal = Journal::in_memory(clock);
     journal.emit(Event::RunStarted {
