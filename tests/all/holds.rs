@@ -5,7 +5,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::common::docker::{self, docker, engine};
+use crate::common::docker::{self, engine};
 use crate::common::underway::Underway;
 use crate::common::{Run, stretched, wait_for};
 
@@ -117,7 +117,9 @@ fn somebody_undoes(fault: &str, command: &[&str], event: &str) {
     let arguments: Vec<&str> = command.iter().copied().chain([backend.name.as_str()]).collect();
     let begun = || !fault.contains("rolling") || backend.inspect("{{.State.Paused}}") == "true";
     wait_for("the fault's effect", Duration::from_secs(30), begun);
-    docker(&arguments);
+    // A busy engine that could not freeze a container at once shows it paused, and is asked once more.
+    let undoes = || std::process::Command::new("docker").args(&arguments).output().expect("the docker client starts");
+    wait_for("the undoing", Duration::from_secs(30), || undoes().status.success());
     assert_not_held(&run.finish(), event);
 }
 

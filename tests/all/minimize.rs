@@ -110,7 +110,7 @@ fn ten_faults_come_down_to_the_two_that_matter() {
 fn a_run_is_replayed_with_the_same_plan_and_compared() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let text = "version: 1\nname: twice\ntime_scale: 0.005\ntarget: {url: embedded}\nload: {rate: 2/m, arrivals: poisson, listen: poll}\nduration: 20m\nfaults: [{burst: {between: 2m..15m, jobs: 5}}]\nchecks: [{all_jobs_complete: {within: 30m}}, {error_rate: {below: 1%}}]\n";
+    let text = "version: 1\nname: twice\ntime_scale: 0.005\ntarget: {url: embedded}\nload: {rate: 2/m, arrivals: poisson, listen: poll}\nduration: 20m\nfaults: [{burst: {between: 2m..15m, jobs: 5}}]\nchecks: [{all_jobs_complete: {within: 3h}}, {error_rate: {below: 1%}}]\n";
     std::fs::write(folder.join("twice.yaml"), text).unwrap();
     assert_eq!(chaos(folder, &["run", "twice.yaml", "-q"]).status.code(), Some(0));
     let first = runs(&folder.join("reports")).remove(0);
