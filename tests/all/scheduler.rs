@@ -47,6 +47,11 @@ impl Drop for Scheduler {
     }
 }
 
+/// In a few seconds, and then for a minute not again.
+fn soon() -> String {
+    format!("{} * * * * *", (Timestamp::now().as_second() + 6) % 60)
+}
+
 fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
@@ -159,10 +164,12 @@ fn it_serves_figures_reloads_and_refuses_a_bad_file() {
 fn a_run_that_takes_too_long_is_stopped_and_told() {
     let folder = tempfile::tempdir().unwrap();
     let told = folder.path().join("told");
+    // Once within the test: a second run would go on after it.
+    let cron = soon();
     let file = write(
         folder.path(),
         &format!(
-            "version: 1\nexperiments:\n  - {{name: slow, run: slow.yaml, cron: '*/3 * * * * *', timeout: 5s}}\nnotify:\n  - {{name: me, command: {{run: [sh, -c, 'cat >> {0}; echo >> {0}']}}}}\n",
+            "version: 1\nexperiments:\n  - {{name: slow, run: slow.yaml, cron: '{cron}', timeout: 5s}}\nnotify:\n  - {{name: me, command: {{run: [sh, -c, 'cat >> {0}; echo >> {0}']}}}}\n",
             told.display()
         ),
     );
@@ -181,8 +188,8 @@ fn a_run_that_takes_too_long_is_stopped_and_told() {
 #[test]
 fn only_a_run_that_could_not_start_is_tried_again() {
     let folder = tempfile::tempdir().unwrap();
-    // In a few seconds, and then for a minute not again: all attempts belong to the first moment.
-    let cron = format!("{} * * * * *", (Timestamp::now().as_second() + 6) % 60);
+    // All attempts belong to the first moment.
+    let cron = soon();
     let file = write(
         folder.path(),
         &format!(
