@@ -10,6 +10,10 @@ ENDED = re.compile(r"test result: (ok|FAILED)\. (\d+) passed; (\d+) failed; (\d+
 FAILED = re.compile(r"^test (.+) \.\.\. FAILED$")
 SLOW = re.compile(r"^test (.+) has been running for over 60 seconds$")
 OVER = re.compile(r"^test (.+) \.\.\. ")
+# What cargo names at the end, each of the programs that did not exit well.
+NAMED = re.compile(r"^    `(?:-p \S+ )?(--(?:lib|doc|bin \S+|test \S+))`")
+# What it says of one that did not end as one with failed tests does.
+DIED = re.compile(r"^  process didn't exit successfully: `[^`]*` \((.*)\)$")
 REAL_PART = re.compile(r"^real part: (.*)")
 # What says nothing of why.
 NOISE = re.compile(r"stack backtrace|RUST_BACKTRACE")
@@ -130,6 +134,15 @@ def read(lines, code, in_time, limit, wanted):
         late = [(program, name) for program in found for name in program.under_way()]
         reason_of_it = f"not ended when the tests were cut off after {limit} s"
         failures += [Failure(name, program.target, reason_of_it) for program, name in late]
+    # Its tests passed, and then it ended badly: of that only cargo tells.
+    explained = {tuple(failure.target) for failure in failures}
+    for target in {tuple(named[1].split()) for line in lines if (named := NAMED.match(line))} - explained:
+        name = f"the test program {' '.join(target)}"
+        failures.append(Failure(name, list(target), "it ended badly after its tests had passed"))
+    # Behind a failed test this would not be seen.
+    died = [found[1] for before, line in zip(lines, lines[1:]) if before == "Caused by:" and (found := DIED.match(line))]
+    if died and not any(failure.name.startswith("the test program") for failure in failures):
+        failures.append(Failure("the test program", [], f"it ended badly: {died[0]}"))
     # `--no-fail-fast` exits with 101 also for failed tests; then each of them has been named above.
     if not failures and (code != 0 or not in_time or not found):
         last = " ".join(line.strip() for line in lines[-8:] if line.strip())[-600:]

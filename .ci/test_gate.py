@@ -65,6 +65,19 @@ mod a {
         }
     }
     #[test]
+    fn dies_at_the_end() {
+        unsafe extern "C" {
+            fn atexit(callback: extern "C" fn()) -> i32;
+        }
+        extern "C" fn die() {
+            std::process::abort();
+        }
+        if is_planted("dies_at_the_end") {
+            // Safety: the callback takes nothing, and returns never.
+            assert_eq!(unsafe { atexit(die) }, 0);
+        }
+    }
+    #[test]
     fn hangs() {
         if is_planted("hangs") {
             let mut child = std::process::Command::new("sleep").arg("300").spawn().expect("it starts");
@@ -135,6 +148,12 @@ class Gate(unittest.TestCase):
 
     def test_a_program_that_ends_early_with_exit_code_zero_is_red(self):
         self.assertIn("the test program --test all", self.wrong("leaves"))
+
+    def test_a_program_that_dies_when_its_tests_have_passed_is_red_beside_a_flaky_test_too(self):
+        self.assertEqual(set(self.wrong("dies_at_the_end")), {"the test program --test all"})
+        [(name, reason)] = self.wrong("dies_at_the_end flaky").items()
+        self.assertEqual(name, "the test program")
+        self.assertIn("signal: 6", reason)
 
     def test_a_program_that_hangs_is_ended_with_its_children(self):
         began = time.monotonic()
