@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -10,6 +11,8 @@ use super::store::{Occurrence, State, Store};
 
 /// A start later than this was missed; one that is earlier is only slow.
 const TOLERANCE: SignedDuration = SignedDuration::from_secs(60);
+/// A run that was started writes down itself when it began: so soon it is looked at again, for its deadline counts from there.
+const BEGINS_WITHIN: Duration = Duration::from_secs(1);
 /// Of more missed moments than this of one entry, the older are not even written down.
 const MOST_MISSED: usize = 10_000;
 
@@ -73,7 +76,7 @@ impl Keeper {
             (State::Running, false) => step.adopt.push(one.clone()),
             _ => {}
         }
-        let Some(began) = one.began else { return };
+        let Some(began) = one.began else { return wake(step, later(now, BEGINS_WITHIN)) };
         // An entry that is no longer there has left no time of its own.
         let deadline = later(began, self.job(&one.entry).map_or(TIMEOUT.0, |job| job.entry.timeout.0));
         match deadline <= now {
@@ -145,6 +148,7 @@ impl Keeper {
                 if self.store.claim(one.id)? {
                     busy.insert(one.target.clone(), one.entry.clone());
                     step.start.push(Occurrence { state: State::Claimed, ..one.clone() });
+                    wake(step, later(now, BEGINS_WITHIN));
                 }
                 Ok(())
             }
