@@ -68,13 +68,20 @@ impl Check for AllJobsComplete {
             let observed = format!("{} of {accepted} accepted jobs: {}", bad.len() + late, kinds.join(", "));
             return Verdict::failed(&expected, observed).with(examples);
         }
-        let open = count(Class::Open);
+        let untold: Vec<(&JobFacts, Class, Why<'_>)> =
+            view.jobs(self.load()).filter(|(job, class, _)| *class == Class::Open && view.ledger.is_untold(job)).collect();
+        let open = count(Class::Open) - untold.len();
         let deadline = view.record.load_stopped_t.map(|t| t + self.within.as_s());
         if open > 0 && deadline.is_some_and(|d| view.record.looked_until() > d) {
             return Verdict::failed(&expected, format!("{open} of {accepted} accepted jobs have not ended in time"));
         }
         if open > 0 || view.record.load_stopped_t.is_none() {
             return Verdict::pending(&expected, format!("{open} of {accepted} accepted jobs are under way"));
+        }
+        if !untold.is_empty() {
+            let observed = format!("of {} of {accepted} accepted jobs nobody can tell what became of them: their ids were given to others", untold.len());
+            let examples = untold.iter().take(SHOWN).map(|(job, _, why)| format!("job {} ({}): {why}", job.number, job.load));
+            return Verdict::inconclusive(&expected, observed).with(examples);
         }
         if accepted == 0 {
             return Verdict::inconclusive(&expected, "not one job was accepted: there is nothing to judge");

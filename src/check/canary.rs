@@ -37,7 +37,7 @@ impl Check for Canary {
         let since = outage.t;
         let sent: Vec<(f64, Option<f64>, Class)> = view
             .jobs(None)
-            .filter(|(job, ..)| job.load == CANARY && job.intended_t >= since)
+            .filter(|(job, ..)| job.load == CANARY && job.intended_t >= since && !view.ledger.is_untold(job))
             .map(|(job, class, _)| (job.intended_t, job.ended.as_ref().map(|e| e.0), class))
             .collect();
         let fine = |class: Class| class == Class::Completed;

@@ -66,6 +66,10 @@ impl Check for NoCrash {
 fn moved(record: &Record, series: &Series) -> Verdict {
     let points: Vec<Point> = series.iter().collect();
     let moves = || points.windows(2).map(|two| (two[1].value - two[0].value, two[1]));
+    if let Some(at) = returned(&points) {
+        let observed = format!("process_start_time_seconds came back at {:.1} s to what it had been: several processes answer in turn", at.t);
+        return Verdict::inconclusive(EXPECTED, observed).with(["a `runtime` shows the processes themselves".to_owned()]);
+    }
     if let Some((_, at)) = moves().find(|(by, at)| by.abs() > ROUNDED_S && is_another_process(record, *by, *at)) {
         return Verdict::failed(EXPECTED, format!("process_start_time_seconds changed by {:.1} s: another process answers", at.t));
     }
@@ -79,6 +83,26 @@ fn moved(record: &Record, series: &Series) -> Verdict {
         seconds(by)
     );
     Verdict::inconclusive(EXPECTED, observed).with(["a `runtime` shows the process itself".to_owned()])
+}
+
+/// Where it moved to what it had been before another value: a process that has ended never answers again.
+fn returned(points: &[Point]) -> Option<Point> {
+    let apart = |a: f64, b: f64| (a - b).abs() > ROUNDED_S;
+    // All values before the last one, in order.
+    let mut earlier: Vec<f64> = Vec::new();
+    for two in points.windows(2) {
+        let (last, now) = (two[0], two[1]);
+        let at = earlier.partition_point(|value| *value < now.value);
+        let near = earlier[at.saturating_sub(1)..].iter().take(2).any(|value| !apart(*value, now.value));
+        if near && apart(last.value, now.value) {
+            return Some(now);
+        }
+        let at = earlier.partition_point(|value| *value < last.value);
+        if earlier.get(at) != Some(&last.value) {
+            earlier.insert(at, last.value);
+        }
+    }
+    None
 }
 
 fn is_another_process(record: &Record, by: f64, at: Point) -> bool {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use regex::Regex;
 
 use crate::driver::Patterns;
-use crate::journal::event::Answer;
+use crate::journal::event::{Answer, JobNo};
 use crate::journal::facts::{JobFacts, LogHit};
 use crate::journal::record::Record;
 use crate::observe::prometheus::canonical_name;
@@ -19,6 +19,8 @@ pub struct Signs<'a> {
     pattern: Option<Regex>,
     /// Which of the log's hits hold a word: a run may have a million jobs, and each asks for its own lines.
     words: HashMap<&'a str, Vec<&'a LogHit>>,
+    /// When the id of a job that they may name was another's: a number may come back.
+    until: HashMap<JobNo, f64>,
 }
 
 impl<'a> Signs<'a> {
@@ -32,7 +34,8 @@ impl<'a> Signs<'a> {
                 }
             }
         }
-        Self { record, pattern: Patterns::compiled(record.plan().driver.patterns.oom.as_ref()), words }
+        let until = until(record, &words);
+        Self { record, pattern: Patterns::compiled(record.plan().driver.patterns.oom.as_ref()), words, until }
     }
 
     /// By its error, by a log line that names it, or by a smaller batch at a later attempt; and what followed was not cut off.
@@ -67,7 +70,8 @@ impl<'a> Signs<'a> {
             )) => reason,
             Some((_, Answer::Accepted { .. } | Answer::Unreachable { .. })) | None => return false,
         };
-        self.pattern.as_ref().is_some_and(|re| re.is_match(reason))
+        let said = self.pattern.iter().flat_map(|re| re.find_iter(reason));
+        said.map(|found| &reason[..found.start()]).any(|before| !is_conditional(before))
     }
 
     pub fn retried(&self, job: &JobFacts) -> bool {
@@ -77,13 +81,33 @@ impl<'a> Signs<'a> {
 
     /// Log lines that match the pattern and name the job.
     fn named(&self, job: &JobFacts, pattern: &'static str) -> Box<dyn Iterator<Item = &LogHit> + '_> {
+        let its_time = job.submitting_t..self.until.get(&job.number).copied().unwrap_or(f64::INFINITY);
         let Some(id) = job.id().filter(|id| !id.is_empty()).map(str::to_owned) else { return Box::new(std::iter::empty()) };
         if id.chars().all(part_of_word) {
             let hits = self.words.get(id.as_str()).into_iter().flatten();
-            return Box::new(hits.copied().filter(move |hit| hit.pattern == pattern));
+            return Box::new(hits.copied().filter(move |hit| hit.pattern == pattern && its_time.contains(&hit.t)));
         }
-        Box::new(self.record.log_hits.iter().filter(move |hit| hit.pattern == pattern && names(&hit.line, &id)))
+        let hits = self.record.log_hits.iter().filter(move |hit| hit.pattern == pattern && its_time.contains(&hit.t));
+        Box::new(hits.filter(move |hit| names(&hit.line, &id)))
     }
+}
+
+/// Until when each id that was given more than once was the job's.
+fn until(record: &Record, words: &HashMap<&str, Vec<&LogHit>>) -> HashMap<JobNo, f64> {
+    let mut holders: HashMap<&str, Vec<(f64, JobNo)>> = HashMap::new();
+    for job in &record.jobs {
+        if let (Some(id), Some((t, _))) = (job.id(), &job.answer)
+            && words.contains_key(id)
+        {
+            holders.entry(id).or_default().push((*t, job.number));
+        }
+    }
+    let mut until = HashMap::new();
+    for mut all in holders.into_values() {
+        all.sort_by(|a, b| a.0.total_cmp(&b.0));
+        until.extend(all.windows(2).map(|two| (two[0].1, two[1].0)));
+    }
+    until
 }
 
 /// How many each source saw.
@@ -122,6 +146,19 @@ pub fn lines(record: &Record) -> impl Iterator<Item = String> {
     hits.map(|hit| format!("log at {:.1} s: {}", hit.t, hit.line))
 }
 
+/// What ends there is said of what might happen: "it would run out of memory" is an admission control's, and nothing ran out.
+fn is_conditional(before: &str) -> bool {
+    const CONDITIONS: [&str; 7] = ["would", "might", "may", "could", "if", "avoid", "prevent"];
+    /// Further in front it is said of something else.
+    const NEAR: usize = 4;
+    let ends = ['.', ':', ';', ',', '!', '?', '"', '(', '\n'];
+    let clause = before.rsplit(ends).next().unwrap_or_default().to_lowercase();
+    let words: Vec<&str> = clause.split(|c: char| !(c.is_alphanumeric() || c == '\'')).filter(|word| !word.is_empty()).collect();
+    let near = words.len().saturating_sub(NEAR);
+    let negated = |at: usize| words.get(at + 1).is_some_and(|next| *next == "not");
+    (near..words.len()).any(|at| CONDITIONS.contains(&words[at]) && !negated(at))
+}
+
 fn part_of_word(c: char) -> bool {
     c.is_alphanumeric() || c == '-' || c == '_'
 }
@@ -137,7 +174,26 @@ fn names(line: &str, id: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::names;
+    use super::{is_conditional, names};
+
+    #[test]
+    fn what_would_happen_has_not_happened() {
+        for would in ["the request would run ", "Queue full; a batch of 8 might be ", "Rejected to avoid ", "it may go "] {
+            assert!(is_conditional(would), "{would}");
+        }
+        for did in [
+            "",
+            "CUDA ",
+            "could not allocate (",
+            "Try what would fit. CUDA ",
+            "the job might be retried: CUDA ",
+            "Your image may be too large, CUDA ",
+            "the worker that would have served this request ran ",
+            "Maybe ",
+        ] {
+            assert!(!is_conditional(did), "{did}");
+        }
+    }
 
     #[test]
     fn an_id_is_a_whole_word() {

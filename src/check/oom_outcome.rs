@@ -6,6 +6,7 @@ use super::oom::Signs;
 use super::gpu_level::Memory;
 use super::{Check, Verdict, View};
 use crate::experiment::units::Share;
+use crate::journal::event::Answer;
 use crate::journal::facts::JobFacts;
 use crate::journal::record::Record;
 use crate::load::ledger::Class;
@@ -100,9 +101,11 @@ fn outcome(job: &JobFacts, class: Class, signs: &Signs<'_>, record: &Record) -> 
         });
     }
     // An out-of-memory that is hidden shows only in what came out, or did not.
+    // An error is no refusal: somebody else may have it, too, and nobody is told to come back.
+    let openly = matches!(job.answer, Some((_, Answer::Refused { .. } | Answer::Invalid { .. })));
     match class {
-        Class::Rejected if of_fault => Some(Outcome::Refused),
-        Class::Rejected | Class::Invalid if signs.in_refusal(job) => Some(Outcome::Refused),
+        Class::Rejected if of_fault && openly => Some(Outcome::Refused),
+        Class::Rejected | Class::Invalid if signs.in_refusal(job) => Some(if openly { Outcome::Refused } else { Outcome::Failed }),
         Class::Mismatched if of_fault => Some(Outcome::FakeSuccess),
         Class::Lost if of_fault && crashed(record) => Some(Outcome::Died),
         _ => None,

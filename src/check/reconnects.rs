@@ -154,7 +154,7 @@ impl Reconnects {
         if back - from > self.within.as_s() {
             said.push(Said::Wrong(format!("{name} came back only after {:.1} s", back - from)));
         }
-        let jobs = loss.open.iter().filter_map(|id| record.jobs.iter().find(|job| job.id() == Some(id)));
+        let jobs = loss.open.iter().filter_map(|id| record.jobs.of_id(id, loss.t));
         said.extend(jobs.map(|job| self.of_job(name, job, (loss, back), &horizon, view)));
         said
     }
@@ -204,7 +204,7 @@ fn cases(losses: &[(&str, &Loss)], record: &Record) -> Vec<String> {
     let (mut before, mut after, mut polled) = (0, 0, 0);
     for (_, loss) in losses {
         let Some(back) = loss.back_t else { continue };
-        for job in loss.open.iter().filter_map(|id| record.jobs.iter().find(|job| job.id() == Some(id))) {
+        for job in loss.open.iter().filter_map(|id| record.jobs.of_id(id, loss.t)) {
             let Some((t, _, via)) = &job.ended else { continue };
             let first = loss.heard.iter().find(|(_, of, _)| Some(of.as_str()) == job.id());
             // Whoever hears of the end before anything else came back after it.

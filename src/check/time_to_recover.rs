@@ -159,7 +159,7 @@ impl TimeToRecover {
         if self.indicator != "latency" {
             return f64::INFINITY;
         }
-        let open = view.background(self.load(), Over::All).into_iter().filter(|(job, class)| *class == Class::Open && job.intended_t >= since);
+        let open = view.background(self.load(), Over::All).into_iter().filter(|(job, class)| *class == Class::Open && job.intended_t >= since && !view.ledger.is_untold(job));
         open.map(|(job, _)| job.intended_t).fold(f64::INFINITY, f64::min)
     }
 

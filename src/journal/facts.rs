@@ -56,6 +56,15 @@ pub struct Rare {
     pub gave_up_t: Option<f64>,
     /// When its client gave up and cancelled it, and what the target said to that.
     pub cancelled: Option<(f64, Option<String>)>,
+    pub given_to: Option<Given>,
+}
+
+/// The target gave a job's id to another one, before the first was seen to end. Whoever asks is told of the other from then on:
+/// nothing that was said later is this job's.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Given {
+    pub to: JobNo,
+    pub t: f64,
 }
 
 /// What came out of a completed job.
@@ -165,11 +174,17 @@ impl JobFacts {
         self.rare.as_ref()?.cancelled.as_ref().map(|(t, error)| (*t, error.as_deref()))
     }
 
+    /// Its id is another job's since.
+    pub fn given_to(&self) -> Option<Given> {
+        self.rare.as_ref()?.given_to
+    }
+
     /// The moments that few jobs have.
     pub(super) fn rare_times(&mut self) -> Option<impl Iterator<Item = &mut f64>> {
         let rare = self.rare.as_mut()?;
         let moments = [&mut rare.missing_t, &mut rare.vanished_t, &mut rare.gave_up_t].into_iter().flatten();
-        Some(moments.chain(rare.cancelled.iter_mut().map(|(t, _)| t)))
+        let given = rare.given_to.iter_mut().map(|given| &mut given.t);
+        Some(moments.chain(rare.cancelled.iter_mut().map(|(t, _)| t)).chain(given))
     }
 
     pub fn id(&self) -> Option<&str> {
@@ -194,7 +209,9 @@ impl JobFacts {
     pub fn settled(&self) -> bool {
         match &self.answer {
             None => false,
-            Some((_, Answer::Accepted { .. })) => self.ended.is_some() || self.vanished_t().is_some() || self.gave_up().is_some(),
+            Some((_, Answer::Accepted { .. })) => {
+                self.ended.is_some() || self.vanished_t().is_some() || self.gave_up().is_some() || self.given_to().is_some()
+            }
             Some(_) => true,
         }
     }

@@ -1,15 +1,17 @@
 //! Every job of a run, and what is asked of them again and again while it goes on: which are open, how many were sent, how many
 //! went wrong. None of these answers takes a walk over all of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 
 use super::chunks::Chunks;
-use super::event::{Event, JobNo, JobState, JobView, ResultLook, Via};
-use super::facts::{JobFacts, ResultFacts};
+use super::event::{Answer, Event, JobNo, JobState, JobView, ResultLook, Via};
+use super::facts::{Given, JobFacts, ResultFacts};
 use super::label::{Label, Labels};
+use crate::driver::sent::{Input, Sent as Inputs};
 use crate::experiment::JobShape;
+use crate::seed::fnv;
 
 /// A number that is so far ahead of the last one is damage, not a gap.
 const LARGEST_GAP: usize = 100_000;
@@ -21,6 +23,8 @@ pub struct Jobs {
     list: Chunks<JobFacts>,
     /// Those that something is still awaited of.
     open: BTreeSet<JobNo>,
+    /// By the hash of its id, a job whose end has not been seen.
+    holders: HashMap<u64, JobNo>,
     sent: BTreeMap<Label, Sent>,
     settled: Chunks<Settled>,
     labels: Labels,
@@ -28,6 +32,8 @@ pub struct Jobs {
     views: Vec<Arc<JobView>>,
     /// A completed job is done with once its result was looked at.
     pub has_results: bool,
+    /// What the driver sends of each.
+    pub inputs: Option<Inputs>,
 }
 
 /// What was sent of one load.
@@ -66,6 +72,11 @@ impl Jobs {
         self.open.iter().filter_map(|number| self.list.get(*number as usize))
     }
 
+    /// The job that an id stood for at a moment: the latest that had been given it by then.
+    pub fn of_id(&self, id: &str, t: f64) -> Option<&JobFacts> {
+        self.list.iter().rev().find(|job| job.id() == Some(id) && job.answer.as_ref().is_some_and(|(given_t, _)| *given_t <= t))
+    }
+
     pub fn sent(&self, load: &str) -> Sent {
         self.sent.get(load).copied().unwrap_or_default()
     }
@@ -79,7 +90,8 @@ impl Jobs {
 
     /// All but some of them, numbered anew.
     pub fn without(&self, leaves_out: impl Fn(&JobFacts) -> bool) -> Self {
-        let mut kept = Self { has_results: self.has_results, labels: self.labels.clone(), ..Self::default() };
+        let inputs = self.inputs.clone();
+        let mut kept = Self { has_results: self.has_results, inputs, labels: self.labels.clone(), ..Self::default() };
         let mut settled: Vec<(f64, bool)> = Vec::new();
         for job in self.list.iter().filter(|job| !leaves_out(job)) {
             let number = kept.list.len() as JobNo;
@@ -115,6 +127,9 @@ impl Jobs {
         let Some(job) = self.list.get_mut(number as usize) else {
             return Err(format!("it is about job {number}, whose submission is missing"));
         };
+        if job.given_to().is_some() {
+            return Ok(());
+        }
         let before = job.went_wrong();
         change(job, t, event, view.as_ref(), result);
         let after = job.went_wrong();
@@ -127,7 +142,37 @@ impl Jobs {
         } else {
             self.open.insert(number)
         };
+        match event {
+            Event::Answered { answer: Answer::Accepted { id }, .. } => self.gives(t, id, number),
+            Event::Ended { .. } | Event::Vanished { .. } => self.release(number),
+            _ => {}
+        }
         Ok(())
+    }
+
+    /// From now on the id is this job's.
+    fn gives(&mut self, t: f64, id: &str, number: JobNo) {
+        let Some(holder) = self.holders.insert(fnv(id.as_bytes()), number).filter(|holder| *holder != number) else { return };
+        let is_one = |inputs: &Inputs, a: &JobFacts, b: &JobFacts| {
+            let input = inputs.input(&a.shape, &a.mark);
+            matches!(input, Input::Shared(_)) && input == inputs.input(&b.shape, &b.mark)
+        };
+        let (Some(first), Some(second)) = (self.list.get(holder as usize), self.list.get(number as usize)) else { return };
+        // Of equal requests a target may make one job.
+        if first.id() == Some(id) && !self.inputs.as_ref().is_some_and(|inputs| is_one(inputs, first, second)) {
+            self.open.remove(&holder);
+            if let Some(first) = self.list.get_mut(holder as usize) {
+                first.rare_mut().given_to = Some(Given { to: number, t });
+            }
+        }
+    }
+
+    /// Its end is known, whoever has its id afterwards.
+    fn release(&mut self, number: JobNo) {
+        let hash = self.list.get(number as usize).and_then(JobFacts::id).map(|id| fnv(id.as_bytes()));
+        if let Some(hash) = hash.filter(|hash| self.holders.get(hash) == Some(&number)) {
+            self.holders.remove(&hash);
+        }
     }
 
     #[allow(clippy::too_many_arguments)] // They are the fields of one event.

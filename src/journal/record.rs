@@ -9,6 +9,7 @@ use super::facts::{ContainerEvent, FaultFacts, Generation, JobFacts, ListenerFac
 use super::jobs::Jobs;
 use super::series::{Detail, Series};
 use super::undo;
+use crate::driver::sent::Sent as Inputs;
 use crate::observe::unread::is_mark;
 use crate::plan::Plan;
 
@@ -160,6 +161,7 @@ impl Record {
                 self.overrides.clone_from(overrides);
                 self.host.clone_from(host);
                 self.jobs.has_results = plan.driver.result.is_some();
+                self.jobs.inputs = Some(Inputs::of(&plan.driver));
                 self.judged = Arc::new(plan.judged_series());
                 self.plan = Some(Arc::from(plan.clone()));
             }

@@ -139,6 +139,9 @@ impl Shop {
 
     /// Cancels a job that its client no longer wants. What becomes of it is watched on the side.
     async fn abandon(&self, number: JobNo, id: &str) -> After {
+        if self.given_to(number).is_some() {
+            return After::Ended;
+        }
         self.journal.emit(Event::GivingUp { job: number });
         let error = self.port.cancel(id).await.err();
         self.journal.emit(Event::Cancelled { job: number, error });
@@ -147,8 +150,13 @@ impl Shop {
         After::Ended
     }
 
+    /// The target tells of another job when it is asked about this one, and would cancel that.
+    fn given_to(&self, number: JobNo) -> Option<JobNo> {
+        self.journal.read(|record| record.jobs.get(number as usize)?.given_to()).map(|given| given.to)
+    }
+
     async fn watch_abandoned(&self, number: JobNo, id: &str) {
-        loop {
+        while self.given_to(number).is_none() {
             match self.port.status(id).await {
                 Seen::View(view) if view.state.is_terminal() => {
                     return self.journal.emit(Event::Ended { job: number, view, via: Via::Poll });

@@ -6,6 +6,7 @@ use regex::Regex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::ids::{self, GivenTwice};
 use super::patience::{self, Longest};
 use crate::driver::Patterns;
 use crate::driver::sent::{Input, Sent};
@@ -128,6 +129,16 @@ impl Ledger<'_> {
         self.classes.get(job.number as usize).copied().unwrap_or(Class::Open)
     }
 
+    /// Jobs whose id the target gave to another before they were seen to end.
+    pub fn given_twice(&self) -> impl Iterator<Item = GivenTwice<'_>> {
+        self.record.jobs.iter().filter_map(|job| ids::given_twice(job, self.record))
+    }
+
+    /// Of such a one, where nothing else says so, nobody can tell what became of it.
+    pub fn is_untold(&self, job: &JobFacts) -> bool {
+        job.cancelled().is_none() && ids::given_twice(job, self.record).is_some_and(|twice| twice.restarted_t.is_none())
+    }
+
     /// How many results are of jobs whose input another job had, too: of them it cannot be told whose is whose.
     pub fn alike(&self) -> usize {
         let mut inputs: Vec<u64> = self.scale.equal.iter().map(|(_, input)| *input).collect();
@@ -154,6 +165,10 @@ impl Ledger<'_> {
         if let Some((t, error)) = job.cancelled() {
             let said = error.unwrap_or("the target agreed");
             return (Class::Abandoned, Box::new(move || format!("its client gave up at {t:.1} s and cancelled it ({said})")));
+        }
+        if let Some(twice) = ids::given_twice(job, self.record) {
+            let class = if twice.restarted_t.is_some() { Class::Lost } else { Class::Open };
+            return (class, Box::new(move || twice.to_string()));
         }
         if let Some((t, view, _)) = &job.ended {
             return match view.state {

@@ -2,6 +2,7 @@
 
 pub mod arrivals;
 pub mod drive;
+mod ids;
 pub mod ledger;
 pub mod patience;
 pub mod users;

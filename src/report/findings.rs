@@ -3,7 +3,7 @@
 use crate::check::scope::Over;
 use crate::check::{View, blind};
 use crate::journal::event::{Answer, Via};
-use crate::journal::facts::{FaultFacts, Generation, Loss};
+use crate::journal::facts::{FaultFacts, Generation, JobFacts, Loss};
 use crate::journal::record::Record;
 use crate::load::ledger::Class;
 use crate::observe::prometheus::canonical_name;
@@ -28,7 +28,8 @@ pub fn of(view: &View<'_>) -> Vec<String> {
     let guards =
         record.plan().guards.iter().filter_map(|guard| Some((guard.kind(), blind::told(guard.series()?, Over::All, view)?)));
     findings.extend(guards.map(|(guard, told)| format!("the guard {guard} would not have stopped the run: {told}")));
-    let open = view.jobs(None).filter(|(job, class, _)| job.accepted() && *class == Class::Open).count() as u64;
+    let at_work = |job: &JobFacts, class| job.accepted() && class == Class::Open && !view.ledger.is_untold(job);
+    let open = view.jobs(None).filter(|(job, class, _)| at_work(job, *class)).count() as u64;
     if record.ended && open > 0 {
         findings.push(format!("the run was stopped with {} still at the target; those of faults were cancelled", jobs(open)));
     }
@@ -41,6 +42,14 @@ pub fn of(view: &View<'_>) -> Vec<String> {
             lost.len(),
             first.t,
             first.why
+        ));
+    }
+    let twice: Vec<_> = view.ledger.given_twice().collect();
+    if let Some(first) = twice.first() {
+        let ids = if twice.len() == 1 { "an id".to_owned() } else { format!("{} ids", twice.len()) };
+        findings.push(format!(
+            "the target gave {ids} to a second job before the first was seen to end, first of job {} ({first}): whoever still asks is told of somebody else's job",
+            first.job.number
         ));
     }
     let alike = view.ledger.alike() as u64;

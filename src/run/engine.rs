@@ -3,6 +3,7 @@
 //! Whatever stops it (the end, a guard, a signal, a journal that cannot be written) goes the same way: the load stops,
 //! what is open is reverted, the run ends.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -257,8 +258,11 @@ async fn drain(world: &World) {
 /// Asks once more about jobs that have ended: a terminal state must not be left again, and nothing be done twice.
 async fn audit(world: &World) {
     let ended: Vec<(u32, String, JobState)> = world.journal.read(|record| {
-        let ended = record.jobs.iter().filter_map(|job| Some((job.number, job.id()?.to_owned(), job.state()?)));
-        ended.take(MOST_AUDITED).collect()
+        // An id that was given again tells of the last job that it was given to.
+        let holders: HashMap<&str, u32> = record.jobs.iter().filter_map(|job| Some((job.id()?, job.number))).collect();
+        let ended = record.jobs.iter().filter_map(|job| Some((job.number, job.id()?, job.state()?)));
+        let held = ended.filter(|(number, id, _)| holders.get(id) == Some(number));
+        held.map(|(number, id, state)| (number, id.to_owned(), state)).take(MOST_AUDITED).collect()
     });
     stream::iter(ended)
         .for_each_concurrent(AUDITS_AT_ONCE, |(job, id, state)| async move {

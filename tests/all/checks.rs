@@ -76,6 +76,9 @@ fn no_crash_without_a_runtime_sees_another_process_by_its_start_time() {
     assert_eq!(with(&[old, began + 18.5], Some(18.0)), Failed);
     assert_eq!(with(&[fresh, fresh + 400.0], Some(18.0)), Failed);
     assert_eq!(with(&[fresh, fresh - 7200.0], Some(18.0)), Failed);
+    // Two processes that answer in turn: one that has ended never answers again.
+    assert_eq!(with(&[old, began + 18.5, old], None), Inconclusive);
+    assert_eq!(with(&[old, old + 4000.0, began + 28.5, old + 4000.0], Some(18.0)), Inconclusive);
     // Rounding that wavers, and clocks that are set.
     assert_eq!(with(&[old, old + 1.0, old, old + 1.0], None), Passed);
     assert_eq!(with(&[fresh, fresh + 1.0, fresh], None), Passed);
@@ -120,7 +123,8 @@ fn an_out_of_memory_may_be_told_in_a_refusal() {
             assert_eq!(ruling(&script), right, "{check} {answer:?}: {:?}", script.verdict());
         }
     }
-    for other in [refused("the queue is full".into()), Answer::Unreachable { reason: "connection refused".into() }] {
+    let would = refused("the request would run out of memory: queue it later".into());
+    for other in [refused("the queue is full".into()), would, Answer::Unreachable { reason: "connection refused".into() }] {
         let mut script = Script::new("no_oom: {}");
         script.completed(1.0, 1.0);
         script.submitted(2.0, other);

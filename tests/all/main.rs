@@ -22,6 +22,7 @@ mod history;
 mod holds;
 mod horizon;
 mod hostile;
+mod ids;
 mod incident;
 mod journal;
 mod late_engine;

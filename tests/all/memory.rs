@@ -4,7 +4,7 @@ use crate::common::script::{Script, view};
 use crate::common::sim::{self, Sabotage};
 use chaos::check::Ruling::{self, Failed, Inconclusive, Passed};
 use chaos::check::Verdict;
-use chaos::journal::event::{Event, JobState, ProcessEvent};
+use chaos::journal::event::{Answer, Event, JobState, ProcessEvent};
 
 const GIB: f64 = (1u64 << 30) as f64;
 
@@ -311,6 +311,32 @@ fn oom_outcome() {
     none.completed(1.0, 1.0);
     none.end(60.0);
     assert_eq!(none.verdict().ruling, Inconclusive);
+}
+
+/// The same words in an open refusal, in an error, and of what would happen; and an error of the flood that tells no reason.
+#[test]
+fn an_oom_in_an_answer_is_a_refusal_or_an_error() {
+    let answered = |answer: Answer| {
+        let mut s = Script::new("oom_outcome: {}");
+        sample(&mut s, 0.5, &[("gpu.memory_total_bytes", 24e9), ("queue.running", 1.0), ("gpu.memory_used_bytes", 7e9)]);
+        s.completed(1.0, 1.0);
+        s.fault();
+        s.submitted(21.0, answer);
+        sample(&mut s, 31.0, &[("gpu.memory_used_bytes", 7e9), ("queue.running", 1.0)]);
+        s.completed(32.0, 1.0);
+        s.end(90.0);
+        s.verdict()
+    };
+    let said = |reason: &str| reason.to_owned();
+    let refused = |reason: &str| Answer::Refused { status: 503, retry_after_s: Some(1.0), reason: said(reason) };
+    let error = |reason: &str| Answer::Error { status: 500, proxy: false, reason: said(reason) };
+    let seen = |answer: Answer| answered(answer).observed;
+    assert!(seen(refused("CUDA out of memory")).starts_with("1 refused"));
+    assert!(seen(error("CUDA out of memory")).starts_with("1 failed"));
+    for nothing in [error("the request would run out of memory"), error("internal error")] {
+        let told = answered(nothing);
+        assert!(told.ruling == Inconclusive && told.observed.starts_with("no job is known"), "{told:?}");
+    }
 }
 
 /// A job that met an out-of-memory; one that its process was made to end then, and one whose process it brought down.

@@ -1,0 +1,299 @@
+//! Targets that give an id twice: whoever asks about the first job is told of the second.
+
+use chaos::check::Ruling::{Failed, Inconclusive, Passed};
+use chaos::check::Verdict;
+use chaos::journal::event::{Answer, Event, JobState, ProcessEvent, ResultLook};
+use chaos::load::ledger::{self, Class};
+
+use crate::common::script::{Script, view};
+use crate::common::{Run, free_port, real, run};
+
+const CHECK: &str = "all_jobs_complete: { within: 60s }";
+
+fn given(script: &mut Script, t: f64, id: &str) -> u32 {
+    script.submitted(t, Answer::Accepted { id: id.to_owned() })
+}
+
+/// The end of a job, with a result that tells whose it is (or says nothing, as most pictures do).
+fn done(script: &mut Script, job: u32, t: f64, of: u32, marked: bool) {
+    script.ends(job, t, view(JobState::Completed));
+    let mark = marked.then(|| format!("chaos-{of:016x}"));
+    let look = ResultLook { status: 200, bytes: 10_000, digest: u64::from(of) + 100, kind: "png".into(), mark, error: None };
+    script.at(t, Event::ResultSeen { job, look });
+}
+
+fn restart(script: &mut Script, t: f64) {
+    let status = "signal: 9".into();
+    script.at(t, Event::Process { event: ProcessEvent::Exited { generation: 1, status, asked: true, elsewhere: false } });
+    script.at(t + 1.0, Event::Process { event: ProcessEvent::Started { pid: 8, generation: 2 } });
+}
+
+/// Two jobs of one id: the second is given at 30, and both are told of the second's end.
+fn twice(restarted: bool, marked: bool) -> Script {
+    let mut script = Script::new(CHECK);
+    driver(&mut script).result.as_mut().unwrap().carries_mark = marked;
+    goes_on(script, restarted, marked)
+}
+
+fn driver(script: &mut Script) -> &mut chaos::driver::Driver {
+    &mut std::sync::Arc::make_mut(script.record.plan.as_mut().unwrap()).driver
+}
+
+fn goes_on(mut script: Script, restarted: bool, marked: bool) -> Script {
+    script.completed(1.0, 1.0);
+    let first = given(&mut script, 19.0, "1");
+    if restarted {
+        restart(&mut script, 21.0);
+    }
+    let second = given(&mut script, 30.0, "1");
+    done(&mut script, first, 31.0, second, marked);
+    done(&mut script, second, 31.1, second, marked);
+    script.end(90.0);
+    script
+}
+
+fn classes(script: &Script) -> Vec<Class> {
+    ledger::of(&script.record).classes[1..].to_vec()
+}
+
+fn findings(script: &Script) -> String {
+    chaos::report::findings::of(&chaos::check::View::of(&script.record)).join("\n")
+}
+
+#[test]
+fn what_a_restart_lost_is_not_completed_by_the_next_job_of_its_number() {
+    for marked in [true, false] {
+        let script = twice(true, marked);
+        assert_eq!(classes(&script), [Class::Lost, Class::Completed], "marked: {marked}");
+        let verdict = script.verdict();
+        assert_eq!(verdict.ruling, Failed);
+        let told = "lost by the restart: the target was started again at 22.0 s, and gave its id `1` to job 2";
+        assert!(verdict.evidence.iter().any(|line| line.contains(told)), "{verdict:?}");
+        assert!(
+            findings(&script).contains("gave an id to a second job before the first was seen to end"),
+            "{}",
+            findings(&script)
+        );
+    }
+}
+
+#[test]
+fn without_a_restart_nobody_can_tell_whose_end_was_seen() {
+    let script = twice(false, true);
+    assert_eq!(classes(&script), [Class::Open, Class::Completed]);
+    let verdict = script.verdict();
+    assert_eq!(verdict.ruling, Inconclusive, "{verdict:?}");
+    assert!(verdict.observed.starts_with("of 1 of 3 accepted jobs nobody can tell"), "{verdict:?}");
+    assert!(!findings(&script).contains("still at the target"), "{}", findings(&script));
+    // A job that is lost besides decides.
+    let mut lost = twice(false, true);
+    lost.record.ended = false;
+    let job = given(&mut lost, 40.0, "9");
+    lost.at(50.0, Event::Vanished { job }).end(90.0);
+    assert_eq!(lost.verdict().ruling, Failed);
+}
+
+fn ruling(change: impl FnOnce(&mut Script)) -> Verdict {
+    let mut script = Script::new(CHECK);
+    script.completed(1.0, 1.0);
+    change(&mut script);
+    script.end(90.0);
+    script.verdict()
+}
+
+#[test]
+fn a_number_that_was_free_is_given_again_and_that_is_fine() {
+    // Ended, and seen to, before its number came back; with a restart in between, and without.
+    for restarted in [false, true] {
+        let verdict = ruling(|script| {
+            for at in [10.0, 30.0, 50.0] {
+                let job = given(script, at, "1");
+                done(script, job, at + 2.0, job, true);
+                if restarted && at < 20.0 {
+                    restart(script, 21.0);
+                }
+            }
+        });
+        assert_eq!(verdict.ruling, Passed, "{restarted}: {verdict:?}");
+    }
+    // Three in a row, of which the restart lost the first.
+    let verdict = ruling(|script| {
+        let first = given(script, 19.0, "a/1");
+        restart(script, 21.0);
+        let second = given(script, 23.0, "a/1");
+        for job in [first, second] {
+            done(script, job, 25.0, second, true);
+        }
+        let third = given(script, 30.0, "a/1");
+        done(script, third, 33.0, third, true);
+    });
+    assert!(verdict.ruling == Failed && verdict.observed == "1 of 4 accepted jobs: 1 lost", "{verdict:?}");
+}
+
+#[test]
+fn equal_requests_may_be_one_job() {
+    let mut script = Script::new(CHECK);
+    let driver = driver(&mut script);
+    driver.result.as_mut().unwrap().carries_mark = false;
+    driver.submit.steps.iter_mut().for_each(|step| {
+        (step.multipart, step.form) = Default::default();
+        step.json = Some(serde_json::json!({ "prompt": "a cat" }));
+    });
+    script.record.jobs.inputs = Some(chaos::driver::sent::Sent::of(driver));
+    let script = goes_on(script, false, false);
+    assert_eq!(classes(&script), [Class::Completed, Class::Completed]);
+}
+
+/// Given up before its number came back, or after: what is told of the other is neither's work that goes on.
+#[test]
+fn a_job_that_was_given_up_is_not_worked_on_because_its_number_is() {
+    for gives_up_t in [28.0, 35.0] {
+        let mut script = Script::new("no_abandoned_work: { within: 5s }");
+        script.completed(1.0, 1.0);
+        let first = given(&mut script, 19.0, "1");
+        restart(&mut script, 21.0);
+        let give_up = |script: &mut Script| {
+            script.at(gives_up_t, Event::GivingUp { job: first });
+            script.at(gives_up_t, Event::Cancelled { job: first, error: None });
+        };
+        if gives_up_t < 30.0 {
+            give_up(&mut script);
+        }
+        let second = given(&mut script, 30.0, "1");
+        if gives_up_t > 30.0 {
+            give_up(&mut script);
+        }
+        for t in [40.0, 60.0, 80.0] {
+            for job in [first, second] {
+                script.at(t, Event::Progress { job, view: view(JobState::Running) });
+            }
+        }
+        [first, second].iter().for_each(|job| done(&mut script, *job, 85.0, second, true));
+        script.end(90.0);
+        assert_ne!(script.verdict().ruling, Failed, "{gives_up_t}: {:?}", script.verdict());
+        let class = if gives_up_t < 30.0 { Class::Abandoned } else { Class::Lost };
+        assert_eq!(classes(&script), [class, Class::Completed], "{gives_up_t}");
+    }
+}
+
+/// The error of the new job is not the lost one's.
+#[test]
+fn an_out_of_memory_is_its_own_jobs() {
+    let mut script = Script::new("oom_outcome: {}");
+    script.completed(1.0, 1.0);
+    let first = given(&mut script, 19.0, "1");
+    restart(&mut script, 21.0);
+    let second = given(&mut script, 30.0, "1");
+    let error = Some("CUDA out of memory".to_owned());
+    for job in [first, second] {
+        script.ends(job, 32.0, chaos::journal::event::JobView { error: error.clone(), ..view(JobState::Failed) });
+    }
+    script.end(90.0);
+    let verdict = script.verdict();
+    assert_eq!(verdict.observed.split("; ").next(), Some("1 failed"), "{verdict:?}");
+}
+
+#[test]
+fn a_line_about_a_number_is_about_the_job_that_has_it_then() {
+    let mut script = Script::new("oom_outcome: {}");
+    script.completed(1.0, 1.0);
+    let first = given(&mut script, 10.0, "5");
+    done(&mut script, first, 12.0, first, true);
+    let second = given(&mut script, 30.0, "5");
+    let line = "CUDA out of memory job=5".to_owned();
+    script.at(31.0, Event::LogLine { pattern: "oom".into(), line, generation: 1 });
+    let error = Some("CUDA out of memory".to_owned());
+    script.ends(second, 32.0, chaos::journal::event::JobView { error, ..view(JobState::Failed) });
+    script.end(90.0);
+    let verdict = script.verdict();
+    assert!(verdict.observed.starts_with("1 failed"), "{verdict:?}");
+}
+
+/// A server whose ids are a counter that begins anew, the lowest free number, or never the same.
+const SERVER: &str = r#"
+import http.server, json, sys, threading, time, uuid
+
+habit, port, lock, jobs = sys.argv[1], int(sys.argv[2]), threading.Lock(), {}
+
+def new_id(now):
+    if habit == "never":
+        return uuid.uuid4().hex
+    if habit == "lowest":
+        for name in [name for name, end in jobs.items() if now > end + 0.7]:
+            del jobs[name]
+        return next(str(n) for n in range(1, 10**6) if str(n) not in jobs)
+    return str(len(jobs) + 1)
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        with lock:
+            now = time.time()
+            name = new_id(now)
+            jobs[name] = now + 0.6
+        self.say(202, {"id": name})
+
+    def do_GET(self):
+        with lock:
+            end = jobs.get(self.path.split("/")[2]) if self.path.startswith("/jobs/") else 0
+        if end is None:
+            return self.say(404, {"detail": "unknown job"})
+        self.say(200, {"status": "completed" if time.time() > end else "running", "text": "something of " + self.path})
+
+    def say(self, status, body):
+        raw = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(raw)))
+        self.end_headers()
+        self.wfile.write(raw)
+
+    def log_message(self, *_):
+        pass
+
+class Server(http.server.ThreadingHTTPServer):
+    allow_reuse_address, request_queue_size = True, 64
+
+Server(("127.0.0.1", port), Handler).serve_forever()
+"#;
+
+const DRIVER: &str = "version: 1\nname: numbers\nsubmit:\n  steps: [{ path: /jobs, json: { prompt: \"{{prompt}}\" }, accepted: [202] }]\n  id: /id\nstatus: { path: \"/jobs/{{id}}\", every: 50ms, states: { running: running, completed: completed } }\nresult: { path: \"/jobs/{{id}}\", free_form: true }\nhealth: { path: /health }\n";
+
+fn tried(habit: &str, fault: &str) -> Run {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("server.py"), SERVER).unwrap();
+    std::fs::write(folder.path().join("d.yaml"), DRIVER).unwrap();
+    let (port, path) = (free_port(), folder.path().join("x.yaml"));
+    let text = format!(
+        "version: 1\nname: ids\nseed: 1\ntarget:\n  driver: ./d.yaml\n  url: http://127.0.0.1:{port}\n  runtime: {{ process: {{ command: [python3, server.py, {habit}, '{port}'], cwd: {} }} }}\nload: [{{ rate: 12/s, listen: poll, for: 5s }}]\nfaults: [{fault}]\nchecks: [{{ all_jobs_complete: {{ within: 5s }} }}]\n",
+        folder.path().display()
+    );
+    std::fs::write(&path, text).unwrap();
+    run(&[path.to_str().unwrap()])
+}
+
+/// What was open at the kill had its queue in memory: it is lost, whoever has its number afterwards.
+#[test]
+fn no_job_of_a_killed_queue_is_told_as_completed() {
+    if !real("python3", "servers that give their ids again") {
+        return;
+    }
+    for habit in ["never", "counter", "lowest"] {
+        let done = tried(habit, "restart: { at: 2s, how: kill }");
+        assert_eq!(done.verdict("all_jobs_complete"), "failed", "{habit}: {}", done.trouble());
+        let record = chaos::journal::reader::read(&done.folder).unwrap();
+        let killed_t = record.generations[0].exited.as_ref().unwrap().0;
+        let ledger = ledger::of(&record);
+        let of_before = record.jobs.iter().filter(|job| job.answer.as_ref().is_some_and(|(t, _)| *t < killed_t));
+        let open = of_before.filter(|job| job.accepted() && job.ended.as_ref().is_none_or(|(t, ..)| *t > killed_t));
+        let of_open: Vec<Class> = open.map(|job| ledger.class(job)).collect();
+        assert!(!of_open.is_empty() && of_open.iter().all(|class| *class == Class::Lost), "{habit}: {of_open:?}");
+        // None of the new life is accused for it.
+        let after = record.jobs.iter().filter(|job| job.accepted() && job.submitting_t > killed_t);
+        let of_after: Vec<Class> = after.map(|job| ledger.class(job)).collect();
+        assert!(!of_after.is_empty() && of_after.iter().all(|class| *class == Class::Completed), "{habit}: {of_after:?}");
+    }
+    let healthy = tried("lowest", "burst: { at: 2s, jobs: 3, listen: poll }");
+    assert_eq!(healthy.code, Some(0), "{}", healthy.trouble());
+}
