@@ -166,8 +166,9 @@ record! {
         unknown_for: Time = Time::secs(2),
         /// Statuses that mean that the target does not know the job.
         missing: Vec<u16> = vec![404, 410],
-        /// Statuses that mean that the job is completed, whatever the body says: many a server sends to the result then.
-        done: Vec<u16> = vec![303],
+        /// Statuses that mean that the job is completed, whatever the body says. Where the job was named by a header `Location`,
+        /// 303 is one: it sends to the result. Elsewhere it may send to a login.
+        done: Vec<u16> = vec![],
         /// Where the state is.
         state: String = "/status".into(),
         /// The target's words for states, and ours: queued, running, completed, failed, cancelled.
@@ -355,7 +356,7 @@ impl Default for Status {
             every: Time::millis(250),
             unknown_for: Time::secs(2),
             missing: vec![404, 410],
-            done: vec![303],
+            done: vec![],
             state: "/status".into(),
             states: BTreeMap::new(),
             progress: None,

@@ -66,9 +66,9 @@ impl HttpPort {
     }
 
     /// Somebody is there; behind a proxy, somebody who answers.
-    async fn is_open(&self) -> Result<(), String> {
+    async fn is_open(&self, stays: Duration) -> Result<(), String> {
         if self.driver.proxy.is_none() {
-            return reach::is_open(self.requester.base()).await;
+            return reach::is_open(self.requester.base(), stays).await;
         }
         match self.requester.small(Method::Get, "/", None, SMALL_TIMEOUT).await {
             Ok(reply) if matches!(reply.status, 502..=504) => Err(format!("the proxy answers {}", reply.status)),
@@ -220,7 +220,7 @@ impl HttpPort {
             return Err(Seen::Missing);
         }
         let view = match reply.status {
-            done if self.driver.status.done.contains(&done) => Ok(JobView::of(JobState::Completed)),
+            done if self.driver.ends_with(done) => Ok(JobView::of(JobState::Completed)),
             // The state counts that the body tells, whichever success it comes with.
             200..300 => template::view(&self.driver.status, &reply.json, &fill),
             other => return Err(Seen::Unclear(format!("status {other}"))),
@@ -270,6 +270,11 @@ impl HttpPort {
                 Err(why) => return Ok(lookless(reply.status, why)),
             };
         };
+        // To a login, for one: every job would have the same result, and a plausible one.
+        let is_page = reply.header("content-type").is_some_and(|kind| kind.to_lowercase().starts_with("text/html"));
+        if is_page && follows < REDIRECTS && reply.status == 200 && !route.free_form {
+            return Ok(lookless(reply.status, format!("the target redirects to a page of HTML ({})", bounded(&path))));
+        }
         let look = look(&reply.body, reply.status);
         Ok(match (reply.whole, reply.status) {
             (false, _) => ResultLook { error: Some(format!("larger than {}", route.at_most)), ..look },
@@ -388,14 +393,14 @@ impl Port for HttpPort {
     async fn ready(&self) -> Result<(), String> {
         match self.driver.ready.as_ref().or(self.driver.health.as_ref()) {
             Some(route) => self.expect_ok(Some(route)).await.map(drop),
-            None => self.is_open().await,
+            None => self.is_open(reach::READY_STAYS).await,
         }
     }
 
     async fn probe(&self) -> Probe {
         let began = tokio::time::Instant::now();
         let Some(route) = self.driver.health.as_ref() else {
-            let open = self.is_open().await.is_ok();
+            let open = self.is_open(reach::LOOK_STAYS).await.is_ok();
             return Probe { open, healthy: None, seconds: began.elapsed().as_secs_f64() };
         };
         let answer = self.requester.small(route.method, &route.path, None, PROBE_TIMEOUT).await;

@@ -30,6 +30,7 @@ use serde_json::Value as Json;
 pub use self::format::{AnswerIs, Counters, Driver, Gpu, Method, Patterns, Route, StateWord, Status, Step};
 pub use self::inputs::Ask;
 pub use self::parameters::With;
+use self::place::Place;
 use crate::experiment::decode::{At, Decode};
 use crate::experiment::diagnostic::Diagnostics;
 use crate::experiment::file::read_text;
@@ -96,6 +97,12 @@ impl Driver {
     /// The target tells of its jobs' progress, without being asked for each.
     pub fn pushes(&self) -> bool {
         self.websocket.is_some() || self.socketio.is_some() || self.sse.is_some() || self.submit.answer == AnswerIs::Stream
+    }
+
+    /// This status, when a job is asked about, says that it is completed.
+    fn ends_with(&self, status: u16) -> bool {
+        let by_location = || matches!(&self.submit.id, Some(Place::Header(name)) if name.eq_ignore_ascii_case("location"));
+        self.status.done.contains(&status) || (status == 303 && by_location())
     }
 }
 

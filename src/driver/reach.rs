@@ -8,13 +8,16 @@ use url::{Host, Url};
 /// As long as a client waits for a connection.
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 /// What forwards a port for somebody who is not there accepts a connection and ends it at once; a server waits for a request.
-const STAYS_FOR: Duration = Duration::from_millis(20);
+/// Time enough for a look at one that is known to serve ...
+pub const LOOK_STAYS: Duration = Duration::from_millis(20);
+/// ... and for one that is just starting, on a machine that has much else to do.
+pub const READY_STAYS: Duration = Duration::from_millis(250);
 
-/// A connection is accepted, and kept.
+/// A connection is accepted, and kept for so long.
 ///
 /// # Errors
 /// Why there is none, as a sentence.
-pub async fn is_open(base: &str) -> Result<(), String> {
+pub async fn is_open(base: &str, stays: Duration) -> Result<(), String> {
     let url = Url::parse(base).map_err(|e| format!("{base}: {e}"))?;
     let (Some(host), Some(port)) = (url.host(), url.port_or_known_default()) else {
         return Err(format!("{base} names no host and port"));
@@ -31,7 +34,7 @@ pub async fn is_open(base: &str) -> Result<(), String> {
         Ok(Err(error)) => return Err(format!("no connection to {base}: {error}")),
         Err(_) => return Err(format!("no connection to {base} within {} s", CONNECT_WITHIN.as_secs())),
     };
-    match tokio::time::timeout(STAYS_FOR, stream.peek(&mut [0])).await {
+    match tokio::time::timeout(stays, stream.peek(&mut [0])).await {
         Ok(Ok(0)) => Err(format!("{base} accepts connections and ends them at once")),
         Ok(Err(error)) => Err(format!("{base} accepts connections and breaks them off at once: {error}")),
         Ok(Ok(_)) | Err(_) => Ok(()),
@@ -49,7 +52,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         // The kernel accepts for a server that is too busy to.
-        assert_eq!(is_open(&url).await, Ok(()));
+        assert_eq!(is_open(&url, LOOK_STAYS).await, Ok(()));
         let mean = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let ends = format!("http://{}/v1", mean.local_addr().unwrap());
         tokio::spawn(async move {
@@ -57,9 +60,9 @@ mod tests {
                 drop(stream);
             }
         });
-        assert!(is_open(&ends).await.unwrap_err().contains("ends them at once"));
+        assert!(is_open(&ends, READY_STAYS).await.unwrap_err().contains("ends them at once"));
         drop(listener);
-        assert!(is_open(&url).await.unwrap_err().contains("no connection to"));
-        assert!(is_open("unix:/x").await.is_err());
+        assert!(is_open(&url, LOOK_STAYS).await.unwrap_err().contains("no connection to"));
+        assert!(is_open("unix:/x", LOOK_STAYS).await.is_err());
     }
 }

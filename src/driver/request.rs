@@ -109,6 +109,8 @@ pub struct Requester {
     /// The target's URL; that of an embedded backend is known once it has started.
     base: Arc<OnceLock<String>>,
     client: Client,
+    /// For URLs that are not the target's: without its cookies, which know no ports.
+    elsewhere: Client,
     /// What the login captured; `None` before it, and after the target has forgotten it.
     session: Mutex<Option<Vars>>,
 }
@@ -117,19 +119,13 @@ impl Requester {
     /// # Errors
     /// When the client cannot be set up: a certificate or a proxy that cannot be used.
     pub fn new(driver: &Driver, base: Arc<OnceLock<String>>) -> Result<Self, String> {
-        let failed = |e: reqwest::Error| format!("the HTTP client cannot be set up: {}", sentence(&e));
-        let mut client = Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .cookie_store(driver.auth.login.is_some())
-            .no_proxy();
-        if let Some(file) = &driver.ca {
-            client = client.tls_backend_preconfigured(tls::config(Some(file))?);
-        }
-        if let Some(proxy) = &driver.proxy {
-            client = client.proxy(reqwest::Proxy::all(proxy).map_err(failed)?);
-        }
-        Ok(Self { driver: driver.clone(), base, client: client.build().map_err(failed)?, session: Mutex::new(None) })
+        Ok(Self {
+            driver: driver.clone(),
+            base,
+            client: client(driver, driver.auth.login.is_some())?,
+            elsewhere: client(driver, false)?,
+            session: Mutex::new(None),
+        })
     }
 
     pub fn base(&self) -> &str {
@@ -146,7 +142,7 @@ impl Requester {
         // Of the driver's own words only, and without what is the target's to know.
         let elsewhere = ["http://", "https://"].iter().any(|scheme| path.starts_with(scheme));
         if elsewhere {
-            return self.client.get(path);
+            return self.elsewhere.get(path);
         }
         let url = format!("{}{path}", self.base());
         let request = match method {
@@ -259,6 +255,22 @@ impl Requester {
         let request = self.request(Method::Get, "/").await?.build().map_err(|e| Failure::Unusable(sentence(&e)))?;
         Ok(request.headers().clone())
     }
+}
+
+fn client(driver: &Driver, cookies: bool) -> Result<Client, String> {
+    let failed = |e: reqwest::Error| format!("the HTTP client cannot be set up: {}", sentence(&e));
+    let mut client = Client::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        .cookie_store(cookies)
+        .no_proxy();
+    if let Some(file) = &driver.ca {
+        client = client.tls_backend_preconfigured(tls::config(Some(file))?);
+    }
+    if let Some(proxy) = &driver.proxy {
+        client = client.proxy(reqwest::Proxy::all(proxy).map_err(failed)?);
+    }
+    client.build().map_err(failed)
 }
 
 /// A request as a short text, with what is known before the first answer; credentials are not in it.

@@ -71,6 +71,8 @@ fn paths(driver: &Driver, tree: &Node, diags: &mut Diagnostics) {
     driver.status.path.iter().for_each(|path| wrong(path, at(&["status", "path"]), false));
     driver.result.iter().filter_map(|r| r.path.as_ref()).for_each(|path| wrong(path, at(&["result", "path"]), false));
     driver.cancel.iter().for_each(|route| wrong(&route.path, at(&["cancel"]), false));
+    driver.evict.iter().for_each(|route| wrong(&route.path, at(&["evict", "path"]), false));
+    driver.auth.login.iter().for_each(|login| wrong(&login.path, at(&["auth", "login", "path"]), false));
     driver.submit.steps.iter().for_each(|step| wrong(&step.path, at(&["submit", "steps"]), false));
 }
 

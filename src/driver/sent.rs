@@ -76,15 +76,27 @@ impl Sent {
 
 impl Content {
     fn look(&mut self, step: &Step, image: bool) {
-        self.text(&step.path);
+        self.path(&step.path);
+        // A mark in a header is a trace's or a request's name, whatever the header is called.
+        step.headers.values().for_each(|text| self.names(names(text).into_iter().filter(|name| name != "mark")));
         // As the request is made: of two bodies the one in parts is for the jobs with an image.
         if !step.multipart.is_empty() && (step.json.is_none() || image) {
-            step.multipart.values().for_each(|text| self.text(text));
+            step.multipart.iter().for_each(|(name, text)| self.field(name, text));
             return;
         }
         step.json.iter().for_each(|json| self.json("", json));
         step.form.iter().for_each(|(key, text)| self.field(key, text));
         step.text.iter().for_each(|text| self.text(text));
+    }
+
+    /// A step of a path that is nothing but the mark is the name of what is made there.
+    fn path(&mut self, path: &str) {
+        let (steps, query) = path.split_once('?').unwrap_or((path, ""));
+        steps.split('/').for_each(|step| self.field("id", step));
+        for pair in query.split('&') {
+            let (name, text) = pair.split_once('=').unwrap_or(("", pair));
+            self.field(name, text);
+        }
     }
 
     fn json(&mut self, key: &str, json: &Json) {
@@ -102,13 +114,17 @@ impl Content {
     /// A field that holds nothing but the mark, under a name that is a request's or a user's, is none of the input.
     fn field(&mut self, key: &str, text: &str) {
         let is_name = ["id", "user", "session", "key"].iter().any(|end| key.to_lowercase().ends_with(end));
-        if !(is_name && text.trim() == "{{mark}}") {
+        if !(is_name && text.replace(' ', "") == "{{mark}}") {
             self.text(text);
         }
     }
 
     fn text(&mut self, text: &str) {
-        for name in names(text) {
+        self.names(names(text).into_iter());
+    }
+
+    fn names(&mut self, names: impl Iterator<Item = String>) {
+        for name in names {
             self.is_unique |= UNIQUE.contains(&name.as_str());
             self.file |= name == "file";
             self.shared.extend(SHARED.iter().find(|shared| **shared == name));
@@ -121,6 +137,8 @@ impl Content {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::driver::Method;
+    use crate::experiment::units::Time;
 
     fn content(json: Json) -> Content {
         let mut content = Content::default();
@@ -141,6 +159,58 @@ mod tests {
         }
         assert!(content(serde_json::json!({ "{{mark}}": 1 })).is_unique);
         assert!(content(serde_json::json!({ "photo": "{{file}}" })).file);
+    }
+
+    fn bare() -> Step {
+        Step {
+            name: String::new(),
+            method: Method::Post,
+            path: String::new(),
+            json: None,
+            form: Default::default(),
+            multipart: Default::default(),
+            text: None,
+            headers: Default::default(),
+            accepted: Vec::new(),
+            capture: Default::default(),
+            timeout: Time::secs(1),
+        }
+    }
+
+    #[test]
+    fn inputs_stand_in_paths_headers_and_parts_too_and_names_are_none() {
+        let of = |yaml: &str| {
+            let mut content = Content::default();
+            let json: Json = serde_yaml::from_str(yaml).unwrap();
+            let texts = |key: &str| {
+                let map = json[key].as_object().into_iter().flatten();
+                map.map(|(name, text)| (name.clone(), text.as_str().unwrap().to_owned())).collect()
+            };
+            let step = Step {
+                path: json["path"].as_str().unwrap_or("/jobs").to_owned(),
+                headers: texts("headers"),
+                multipart: texts("parts"),
+                ..bare()
+            };
+            content.look(&step, false);
+            content.is_unique
+        };
+        for own in [
+            "path: '/draw?q={{prompt}}'",
+            "path: '/draw/{{seed}}'",
+            "headers: {X-Prompt: '{{prompt}}'}",
+            "parts: {image: '{{image}}'}",
+        ] {
+            assert!(of(own), "{own}");
+        }
+        for name in [
+            "path: '/jobs/{{mark}}'",
+            "path: '/draw?request_id={{mark}}&user={{client}}'",
+            "headers: {X-Trace: '{{mark}}', User-Agent: 'chaos {{ mark }}'}",
+            "parts: {job_id: '{{mark}}', prompt: a cat}",
+        ] {
+            assert!(!of(name), "{name}");
+        }
     }
 
     #[test]

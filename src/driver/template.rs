@@ -40,17 +40,20 @@ pub fn target_path(template: &str, base: &str, fill: Fill<'_>) -> Result<String,
 /// # Errors
 /// It is not the target's own.
 pub fn own_path(given: &str, base: &str) -> Result<String, String> {
-    if given.starts_with('/') && !given.starts_with("//") && !given.contains("..") {
-        return Ok(given.to_owned());
+    let own = Url::parse(base).map_err(|e| format!("{base}: {e}"))?;
+    let below =
+        |path: &str| path.strip_prefix(own.path().trim_end_matches('/')).filter(|p| p.starts_with('/')).map(str::to_owned);
+    if given.starts_with('/') && !given.starts_with("//") && !climbs(given) {
+        // Some count from the server's root, as HTTP does, some from where they believe theirs to be.
+        return Ok(below(given).unwrap_or_else(|| given.to_owned()));
     }
     let whole = Url::parse(given).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-    let (Some(url), Ok(own)) = (whole, Url::parse(base)) else {
+    let Some(url) = whole else {
         return Err(format!("the target names no path of its own ({})", bounded(given)));
     };
     let path = url[url::Position::BeforePath..url::Position::AfterQuery].to_owned();
-    let below = path.strip_prefix(own.path().trim_end_matches('/')).filter(|path| path.starts_with('/'));
-    match below.filter(|_| is_same_server(&url, &own)) {
-        Some(path) => Ok(path.to_owned()),
+    match below(&path).filter(|_| is_same_server(&url, &own)) {
+        Some(path) => Ok(path),
         None => Err(format!(
             "the target names {}, which is not at {base}, and is not fetched; its path alone is {} (a driver captures that with `regex https?://[^/\"]+([^\"]+)`)",
             bounded(given),
@@ -69,7 +72,13 @@ pub fn redirected(from: &str, to: &str, base: &str) -> Result<String, String> {
     own_path(there.as_str(), base)
 }
 
-/// Whichever scheme it believes to be reached by.
+/// A step of the path leads upwards.
+fn climbs(path: &str) -> bool {
+    let before_query = path.split(['?', '#']).next().unwrap_or_default();
+    percent_encoding::percent_decode_str(before_query).decode_utf8_lossy().split(['/', '\\']).any(|step| step == "..")
+}
+
+/// Whichever scheme it believes to be reached by: behind a proxy that encrypts, a server writes `http`.
 fn is_same_server(a: &Url, b: &Url) -> bool {
     let is_here = |url: &Url| match url.host() {
         Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
@@ -77,7 +86,8 @@ fn is_same_server(a: &Url, b: &Url) -> bool {
         Some(Host::Ipv6(address)) => address.is_loopback(),
         None => false,
     };
-    a.port_or_known_default() == b.port_or_known_default() && (a.host() == b.host() || (is_here(a) && is_here(b)))
+    let no_ports = || a.port().is_none() && b.port().is_none();
+    (a.port_or_known_default() == b.port_or_known_default() || no_ports()) && (a.host() == b.host() || (is_here(a) && is_here(b)))
 }
 
 /// The names of the placeholders in a text.
@@ -228,6 +238,12 @@ mod tests {
         assert_eq!(below("http://127.0.0.1/api/files/1"), Ok("/files/1".into()));
         assert!(below("http://127.0.0.1/files/1").unwrap_err().contains("its path alone is /files/1"));
         assert!(below("http://inside:9000/apis/1").is_err());
+        // Counted from the root of the server, and from where it believes its own to be.
+        assert_eq!((below("/api/files/1"), below("/files/1")), (Ok("/files/1".into()), Ok("/files/1".into())));
+        assert_eq!((below("/apis/1"), below("/files/a..b.png?x=..")), (Ok("/apis/1".into()), Ok("/files/a..b.png?x=..".into())));
+        assert!(below("/files/%2e%2E/x").is_err() && below("/a/..").is_err() && below("/a/..%2f..%2Fx").is_err());
+        assert_eq!(own_path("http://h/files/1", "https://h"), Ok("/files/1".into()));
+        assert!(own_path("http://h:8080/files/1", "https://h").is_err());
         let redirected = |to: &str| redirected("/jobs/7", to, "http://h/api");
         for (to, path) in [("/api/r/1", "/r/1"), ("7/result", "/jobs/7/result"), ("http://h/api/r/1?x=2", "/r/1?x=2")] {
             assert_eq!(redirected(to), Ok(path.into()), "{to}");

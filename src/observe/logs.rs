@@ -1,5 +1,6 @@
 //! Which log lines matter.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use regex::{Regex, RegexSet};
@@ -34,7 +35,8 @@ pub struct LogMatcher {
 
 /// What stands this far in front of a match is left out where it is more ...
 const BEFORE: usize = 200;
-/// ... but for so much of it.
+/// ... but for so much of its beginning, and of its end.
+const SHOWN_HEAD: usize = 80;
 const SHOWN_BEFORE: usize = 80;
 
 impl LogMatcher {
@@ -61,14 +63,16 @@ impl LogMatcher {
 static BAR: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"^.{0,80}?\d{1,3}%\|[^|]{0,400}\|\s*\d+/\d+\s*(\[[^\]]{0,80}\])?").unwrap());
 
-/// A line from its beginning, or from shortly before the match where that stands far behind; without a bar that was drawn before it.
+/// A line without a bar that was drawn in it; where the match stands far behind its beginning, the beginning, and what is
+/// around the match. Both are needed: who says it, a process or a job, stands in front.
 fn around(line: &str, pattern: &Regex) -> String {
-    let Some(start) = pattern.find(line).map(|found| found.start()) else { return line.to_owned() };
-    match BAR.find(line).map(|bar| bar.end()).filter(|end| *end <= start) {
-        Some(end) => line[end..].trim_start().to_owned(),
-        None if start > BEFORE => format!("…{}", &line[line.floor_char_boundary(start - SHOWN_BEFORE)..]),
-        None => line.to_owned(),
-    }
+    let cut = BAR.find(line).filter(|bar| pattern.find(line).is_none_or(|found| found.start() >= bar.end()));
+    let line = cut.map_or(Cow::Borrowed(line), |bar| Cow::Owned(line[bar.end()..].trim_start().to_owned()));
+    let Some(start) = pattern.find(&line).map(|found| found.start()).filter(|start| *start > BEFORE) else {
+        return line.into_owned();
+    };
+    let (head, near) = (line.floor_char_boundary(SHOWN_HEAD), line.floor_char_boundary(start - SHOWN_BEFORE));
+    format!("{} … {}", &line[..head], &line[near..])
 }
 
 #[cfg(test)]
@@ -81,7 +85,9 @@ mod tests {
         let shown = |line: &str| matcher.matching(line).map(|(name, text)| (name.to_owned(), text)).collect::<Vec<_>>();
         assert_eq!(shown("CUDA out of memory."), [("oom".to_owned(), "CUDA out of memory.".to_owned())]);
         let long = shown(&format!("x{} CUDA out of memory.", "é".repeat(5000)));
-        assert!(long[0].1.starts_with('…') && long[0].1.ends_with("é CUDA out of memory.") && long[0].1.len() < 120, "{long:?}");
+        let quote = &long[0].1;
+        assert!(quote.starts_with("xé") && quote.contains(" … é") && quote.ends_with("é CUDA out of memory."), "{long:?}");
+        assert!(quote.len() < 200, "{quote}");
         assert!(long[1].0 == "x" && long[1].1.starts_with("xé"));
         assert!(shown("nothing").is_empty());
         let bar = "Sampling:  12%|█▌        | 6/50 [00:01<00:07, 6.0it/s]";

@@ -10,7 +10,7 @@ use crate::journal::writer::Journal;
 use crate::observe::logs::LogMatcher;
 
 /// A log line is cut at this many bytes: an error may stand behind the whole of a request, or of a model's configuration.
-pub const LONGEST_LINE: usize = 1 << 20;
+pub const LONGEST_LINE: usize = 256 << 10;
 /// The log file stops growing here; matching lines are still written to the journal.
 const MOST_LOG: u64 = 64 << 20;
 

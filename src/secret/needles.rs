@@ -39,7 +39,7 @@ pub fn of_all(secrets: &[String]) -> Vec<Needle> {
 
 /// The forms of one. Its lines are secrets too: whatever is read line by line shows one at a time.
 fn of(secret: &str) -> Vec<Needle> {
-    let lines = secret.lines().map(str::trim).filter(|line| line.len() >= SHORTEST && *line != secret);
+    let lines = secret.split(['\n', '\r']).map(str::trim).filter(|line| line.len() >= SHORTEST && *line != secret);
     let mut forms: Vec<Needle> = std::iter::once(secret).chain(lines).flat_map(of_text).collect();
     if secret.len() >= SHORTEST {
         let as_json = serde_json::to_string(secret).unwrap_or_default();

@@ -174,3 +174,11 @@ fn no_head_of_a_secret_stays_wherever_a_long_line_is_cut() {
         lines.take(text.as_bytes(), |line| assert!(line.chars().all(|c| "x*".contains(c)), "{line}"));
     }
 }
+
+#[test]
+fn each_line_of_a_secret_is_one_whatever_ends_it() {
+    for secret in ["first-part\nother-part", "first-part\rother-part", "first-part\r\nother-part"] {
+        let masked = redactor(secret);
+        assert_eq!(masked.text("a other-part z first-part"), "a *** z ***", "{secret:?}");
+    }
+}

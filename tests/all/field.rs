@@ -20,8 +20,9 @@ fn nan_in_the_queue() -> String {
                 json(serde_json::json!({ "image": format!("an image of {}", asked.body) }).to_string())
             }
             "/metrics" => {
-                let odd = ["NaN", "+Inf", "-Inf"][asked.count / 3 % 3];
-                let depth = if asked.count.is_multiple_of(3) { odd.to_owned() } else { (asked.count % 2).to_string() };
+                // Two readers ask in turns; seldom enough that neither misses two in a row.
+                let odd = ["NaN", "+Inf", "-Inf"][asked.count / 7 % 3];
+                let depth = if asked.count.is_multiple_of(7) { odd.to_owned() } else { (asked.count % 2).to_string() };
                 (
                     200,
                     "text/plain",

@@ -41,10 +41,12 @@ fn server(way: &'static str) -> String {
         match (way, word) {
             ("location" | "pending", Some(word)) => (StatusCode::ACCEPTED, Json(json!({ "status": word }))).into_response(),
             ("location", None) => (StatusCode::SEE_OTHER, [("location", format!("../results/{number}"))]).into_response(),
+            ("session over", None) => (StatusCode::SEE_OTHER, [("location", "/login")]).into_response(),
             (_, Some(word)) => Json(json!({ "status": word, "progress": f64::from(times) / 4.0 })).into_response(),
             ("absolute", None) => done(&format!("http://{host}/results/{number}")),
             ("elsewhere", None) => done(&format!("http://inside.invalid:8080/results/{number}")),
             ("moved", None) => done(&format!("/moved/{number}")),
+            ("to a login", None) => done("/guarded"),
             (_, None) => done(&format!("/results/{number}")),
         }
     };
@@ -57,6 +59,8 @@ fn server(way: &'static str) -> String {
         .route("/jobs/{number}", get(status))
         .route("/results/{number}", get(result))
         .route("/moved/{number}", get(moved))
+        .route("/guarded", get(|| async { (StatusCode::FOUND, [("location", "/login")]) }))
+        .route("/login", get(|| async { axum::response::Html("<form>".repeat(1000)) }))
         .with_state(asked);
     format!("http://{}", serve_routes(routes))
 }
@@ -66,10 +70,10 @@ fn done(url: &str) -> Response {
 }
 
 fn tried(folder: &Path, way: &'static str, driver: &str) -> Run {
-    tried_with(folder, way, driver, "{ at: 300ms, ")
+    tried_with(folder, way, driver, "{ at: 300ms, ", "60s")
 }
 
-fn tried_with(folder: &Path, way: &'static str, driver: &str, moment: &str) -> Run {
+fn tried_with(folder: &Path, way: &'static str, driver: &str, moment: &str, within: &str) -> Run {
     let states = "states: { queued: queued, running: running, completed: completed }";
     let driver = format!(
         "version: 1\nname: following\nsubmit:\n  steps: [{{ path: /jobs, json: {{ prompt: \"{{{{prompt}}}}\" }}, accepted: [202] }}]\n{}\n",
@@ -77,7 +81,7 @@ fn tried_with(folder: &Path, way: &'static str, driver: &str, moment: &str) -> R
     );
     std::fs::write(folder.join("d.yaml"), driver).unwrap();
     let text = format!(
-        "version: 1\nname: following\nseed: 1\ntarget: {{ driver: ./d.yaml, url: \"{}\" }}\nload: [{{ users: 2, think: 20ms..60ms, listen: poll }}]\nduration: 1500ms\nfaults: [{{ burst: {moment}jobs: 3, listen: poll }} }}]\nchecks: [{{ all_jobs_complete: {{ within: 60s }} }}]\n",
+        "version: 1\nname: following\nseed: 1\ntarget: {{ driver: ./d.yaml, url: \"{}\" }}\nload: [{{ users: 2, think: 20ms..60ms, listen: poll }}]\nduration: 1500ms\nfaults: [{{ burst: {moment}jobs: 3, listen: poll }} }}]\nchecks: [{{ all_jobs_complete: {{ within: {within} }} }}]\n",
         server(way)
     );
     let path = folder.join("x.yaml");
@@ -124,7 +128,7 @@ fn progress_as_a_fraction_is_told_or_asked_about() {
     for (driver, code) in [(BY_ID.to_owned() + "\n", 4), (BY_ID.replace("every: 50ms", "every: 50ms, progress_of: 1"), 0)] {
         let driver = driver.replace("every: 50ms", "every: 50ms, progress: /progress");
         let folder = tempfile::tempdir().unwrap();
-        let done = tried_with(folder.path(), "path", &driver, "{ when: \"job.progress >= 50%\", timeout: 1500ms, ");
+        let done = tried_with(folder.path(), "path", &driver, "{ when: \"job.progress >= 50%\", timeout: 1500ms, ", "60s");
         assert_eq!(done.code, Some(code), "{driver}: {}", done.trouble());
         assert!(code == 0 || done.trouble().contains("the driver says `progress_of: 1`"), "{}", done.trouble());
     }
@@ -145,4 +149,17 @@ fn a_result_at_another_host_is_told_and_not_fetched() {
     let by_path = BY_URL.replace("url: /result_url", "url: 'regex https?://[^/\"]+([^\"]+)'");
     let done = tried(folder.path(), "elsewhere", &by_path);
     assert_eq!(done.code, Some(0), "{}", done.trouble());
+}
+
+/// What leads to a login leads to no result, and ends no job.
+#[test]
+fn a_login_is_no_result() {
+    for (way, driver, says) in
+        [("session over", BY_ID, "accepted, and never ended"), ("to a login", BY_URL, "redirects to a page of HTML (/login)")]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let done = tried_with(folder.path(), way, driver, "{ at: 300ms, ", "3s");
+        let told = done.trouble();
+        assert!(done.verdict("all_jobs_complete") == "failed" && told.contains(says), "{way}: {told}");
+    }
 }
