@@ -43,7 +43,8 @@ impl Check for NoAbandonedWork {
             return Verdict::failed(&expected, observed).with(wrong.into_iter().take(5));
         }
         // A job that is neither seen to stop nor watched for as long as it may take is not decided.
-        let watched_until = |job: &JobFacts| job.gave_up_t().unwrap_or(record.now).min(record.looked_until());
+        let given_t = |job: &JobFacts| job.given_to().map_or(f64::INFINITY, |given| given.t);
+        let watched_until = |job: &JobFacts| job.gave_up_t().unwrap_or(record.now).min(record.looked_until()).min(given_t(job));
         let is_open = |job: &JobFacts, t: f64| job.ended.is_none() && job.vanished_t().is_none() && watched_until(job) - t <= bound;
         let open = given_up.iter().filter(|(job, t, _)| is_open(job, *t)).count();
         if !record.ended && (open > 0 || record.load_stopped_t.is_none()) {

@@ -155,7 +155,7 @@ fn is_conditional(before: &str) -> bool {
     let clause = before.rsplit(ends).next().unwrap_or_default().to_lowercase();
     let words: Vec<&str> = clause.split(|c: char| !(c.is_alphanumeric() || c == '\'')).filter(|word| !word.is_empty()).collect();
     let near = words.len().saturating_sub(NEAR);
-    let negated = |at: usize| words.get(at + 1).is_some_and(|next| *next == "not");
+    let negated = |at: usize| words.get(at + 1).is_some_and(|next| ["not", "have"].contains(next));
     (near..words.len()).any(|at| CONDITIONS.contains(&words[at]) && !negated(at))
 }
 
@@ -189,6 +189,7 @@ mod tests {
             "the job might be retried: CUDA ",
             "Your image may be too large, CUDA ",
             "the worker that would have served this request ran ",
+            "the worker may have run ",
             "Maybe ",
         ] {
             assert!(!is_conditional(did), "{did}");

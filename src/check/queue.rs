@@ -44,7 +44,13 @@ fn waiting_by_ledger(record: &Record) -> Series {
     let mut steps: Vec<(f64, f64)> = Vec::new();
     for job in record.jobs.iter().filter(|j| j.accepted()) {
         let Some((accepted, _)) = job.answer else { continue };
-        let ends = [job.running_t, job.ended.as_ref().map(|e| e.0), job.vanished_t(), job.cancelled().map(|c| c.0)];
+        let ends = [
+            job.running_t,
+            job.ended.as_ref().map(|e| e.0),
+            job.vanished_t(),
+            job.cancelled().map(|c| c.0),
+            job.given_to().map(|g| g.t),
+        ];
         let until = ends.into_iter().flatten().reduce(f64::min);
         steps.push((accepted, 1.0));
         steps.extend(until.map(|t| (t.max(accepted), -1.0)));

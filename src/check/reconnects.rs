@@ -161,7 +161,9 @@ impl Reconnects {
 
     fn of_job(&self, name: &str, job: &JobFacts, (loss, back): (&Loss, f64), horizon: &Horizon, view: &View<'_>) -> Said {
         let (id, shown) = (job.id().unwrap_or("?"), job.shown_id());
-        let news: Vec<_> = loss.heard.iter().filter(|(_, of, _)| of == id).collect();
+        // What is said after its id was given to another job is of that one.
+        let until = job.given_to().map_or(f64::INFINITY, |given| given.t);
+        let news: Vec<_> = loss.heard.iter().filter(|(t, of, _)| of == id && *t < until).collect();
         let ended = job.ended.as_ref().map(|(t, view, _)| (*t, view.state));
         match ended {
             Some((_, JobState::Failed | JobState::Cancelled)) => {
@@ -173,6 +175,12 @@ impl Reconnects {
         let told_end = news.iter().any(|(_, _, state)| state.is_terminal());
         if told_end {
             return Said::Fine;
+        }
+        if let Some(given) = job.given_to() {
+            return match is_lost(job, view) {
+                true => Said::Wrong(format!("{shown} of {name} was lost")),
+                false => Said::Cut(format!("{name} cannot be told how {shown} ended: its id is job {}'s since {:.1} s", given.to, given.t)),
+            };
         }
         if news.is_empty() && horizon.past(back, self.update_within) {
             return Said::Wrong(format!("{name} came back at {back:.1} s and heard nothing of {shown}"));

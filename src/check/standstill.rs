@@ -116,7 +116,8 @@ fn span(record: &Record, gap: &Gap) -> (f64, f64) {
 fn moments(job: &JobFacts) -> impl Iterator<Item = f64> {
     let answered = job.answer.as_ref().map(|(t, _)| *t);
     let ended = job.ended.as_ref().map(|(t, ..)| *t);
-    let rest = [answered, ended, job.missing_t(), job.gave_up_t(), job.cancelled().map(|(t, _)| t)];
+    let rest =
+        [answered, ended, job.missing_t(), job.gave_up_t(), job.cancelled().map(|(t, _)| t), job.given_to().map(|given| given.t)];
     [job.intended_t, job.submitting_t].into_iter().chain(rest.into_iter().flatten())
 }
 

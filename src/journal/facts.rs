@@ -65,6 +65,10 @@ pub struct Rare {
 pub struct Given {
     pub to: JobNo,
     pub t: f64,
+    /// When the other was sent: what was told of the id before that is the first's.
+    pub sent_t: f64,
+    /// Both sent the same, or may have: a target may make one job of them, and what it says is of both.
+    pub alike: bool,
 }
 
 /// What came out of a completed job.
@@ -174,16 +178,21 @@ impl JobFacts {
         self.rare.as_ref()?.cancelled.as_ref().map(|(t, error)| (*t, error.as_deref()))
     }
 
-    /// Its id is another job's since.
-    pub fn given_to(&self) -> Option<Given> {
+    /// Its id was given to another job.
+    pub fn given(&self) -> Option<Given> {
         self.rare.as_ref()?.given_to
+    }
+
+    /// Its id is another job's since, which has nothing to do with it.
+    pub fn given_to(&self) -> Option<Given> {
+        self.given().filter(|given| !given.alike)
     }
 
     /// The moments that few jobs have.
     pub(super) fn rare_times(&mut self) -> Option<impl Iterator<Item = &mut f64>> {
         let rare = self.rare.as_mut()?;
         let moments = [&mut rare.missing_t, &mut rare.vanished_t, &mut rare.gave_up_t].into_iter().flatten();
-        let given = rare.given_to.iter_mut().map(|given| &mut given.t);
+        let given = rare.given_to.iter_mut().flat_map(|given| [&mut given.t, &mut given.sent_t]);
         Some(moments.chain(rare.cancelled.iter_mut().map(|(t, _)| t)).chain(given))
     }
 

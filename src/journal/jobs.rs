@@ -74,7 +74,19 @@ impl Jobs {
 
     /// The job that an id stood for at a moment: the latest that had been given it by then.
     pub fn of_id(&self, id: &str, t: f64) -> Option<&JobFacts> {
-        self.list.iter().rev().find(|job| job.id() == Some(id) && job.answer.as_ref().is_some_and(|(given_t, _)| *given_t <= t))
+        let given = |job: &&JobFacts| job.id() == Some(id) && job.answer.as_ref().is_some_and(|(given_t, _)| *given_t <= t);
+        let sent = self.sent_by(t);
+        (0..sent).rev().filter_map(|number| self.list.get(number)).find(given)
+    }
+
+    /// How many had been sent by then; they are in the order in which they were.
+    fn sent_by(&self, t: f64) -> usize {
+        let (mut from, mut to) = (0, self.list.len());
+        while from < to {
+            let middle = from + (to - from) / 2;
+            if self.list.get(middle).is_some_and(|job| job.submitting_t <= t) { from = middle + 1 } else { to = middle }
+        }
+        from
     }
 
     pub fn sent(&self, load: &str) -> Sent {
@@ -150,20 +162,26 @@ impl Jobs {
         Ok(())
     }
 
-    /// From now on the id is this job's.
+    /// From now on the id is this job's. Answers may overtake one another: of two the one that was sent later has it.
     fn gives(&mut self, t: f64, id: &str, number: JobNo) {
-        let Some(holder) = self.holders.insert(fnv(id.as_bytes()), number).filter(|holder| *holder != number) else { return };
-        let is_one = |inputs: &Inputs, a: &JobFacts, b: &JobFacts| {
-            let input = inputs.input(&a.shape, &a.mark);
-            matches!(input, Input::Shared(_)) && input == inputs.input(&b.shape, &b.mark)
-        };
-        let (Some(first), Some(second)) = (self.list.get(holder as usize), self.list.get(number as usize)) else { return };
-        // Of equal requests a target may make one job.
-        if first.id() == Some(id) && !self.inputs.as_ref().is_some_and(|inputs| is_one(inputs, first, second)) {
-            self.open.remove(&holder);
-            if let Some(first) = self.list.get_mut(holder as usize) {
-                first.rare_mut().given_to = Some(Given { to: number, t });
-            }
+        let hash = fnv(id.as_bytes());
+        let Some(holder) = self.holders.insert(hash, number).filter(|holder| *holder != number) else { return };
+        let (Some(one), Some(other)) = (self.list.get(holder as usize), self.list.get(number as usize)) else { return };
+        if one.id() != Some(id) {
+            return;
+        }
+        let alike = self.inputs.as_ref().is_some_and(|inputs| {
+            let [a, b] = [one, other].map(|job| inputs.input(&job.shape, &job.mark));
+            a != Input::Own && a == b
+        });
+        let (first, to) = if one.submitting_t <= other.submitting_t { (holder, number) } else { (number, holder) };
+        let sent_t = one.submitting_t.max(other.submitting_t);
+        self.holders.insert(hash, to);
+        if !alike {
+            self.open.remove(&first);
+        }
+        if let Some(job) = self.list.get_mut(first as usize) {
+            job.rare_mut().given_to = Some(Given { to, t, sent_t, alike });
         }
     }
 

@@ -188,7 +188,7 @@ impl Shop {
     /// Follows an accepted job to its end.
     pub async fn follow(&self, client: &Client, number: JobNo, id: &str) -> After {
         if let Some(view) = self.port.known(id) {
-            let mut job = Following { shop: self, number, accepted_t: self.clock.now_s(), told: None, unclear: None };
+            let mut job = Following { shop: self, number, accepted_t: self.clock.now_s(), told: None, lives: 0, unclear: None };
             job.hear(&view, Via::Answer);
             job.look_at_result(id).await;
             return After::Ended;
@@ -198,7 +198,7 @@ impl Shop {
         let mut asking = tokio::time::interval(every);
         asking.reset();
         asking.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut job = Following { shop: self, number, accepted_t: self.clock.now_s(), told: None, unclear: None };
+        let mut job = Following { shop: self, number, accepted_t: self.clock.now_s(), told: None, lives: 0, unclear: None };
         let mut patience = std::pin::pin!(patience_over(client.patience));
         loop {
             tokio::select! {
@@ -246,6 +246,8 @@ struct Following<'a> {
     number: JobNo,
     accepted_t: f64,
     told: Option<JobView>,
+    /// How many lives of the target's process had begun when it was heard of last.
+    lives: usize,
     /// Why the latest answer could not be read.
     unclear: Option<String>,
 }
@@ -259,7 +261,9 @@ impl Following<'_> {
             self.told = Some(view.clone());
             return true;
         }
-        if self.is_news(view) {
+        // The first word of each life of the target is news: it has the job still.
+        let lives = self.shop.journal.read(|record| record.generations.len());
+        if std::mem::replace(&mut self.lives, lives) != lives || self.is_news(view) {
             self.shop.journal.emit(Event::Progress { job, view: view.clone() });
             self.told = Some(view.clone());
         }

@@ -16,12 +16,19 @@ pub struct GivenTwice<'a> {
     pub restarted_t: Option<f64>,
 }
 
+/// `None` where both sent the same and no restart was between them: a target may call those one job.
 pub fn given_twice<'a>(job: &'a JobFacts, record: &Record) -> Option<GivenTwice<'a>> {
-    let given = job.given_to()?;
+    let given = job.given()?;
     let accepted_t = job.answer.as_ref().map(|(t, _)| *t)?;
     let between = |life: &&Generation| life.number > 0 && accepted_t < life.started_t && life.started_t <= given.t;
     let restarted_t = record.generations.iter().filter(between).map(|life| life.started_t).reduce(f64::min);
-    Some(GivenTwice { job, given, restarted_t })
+    // A queue that outlives its process has it still: seen at work by the new one, or made again of the same request.
+    let went_on = |t: f64| given.alike || job.last_running_t.is_some_and(|seen| (t..given.sent_t).contains(&seen));
+    match restarted_t {
+        None if given.alike => None,
+        Some(t) if went_on(t) => Some(GivenTwice { job, given, restarted_t: None }),
+        restarted_t => Some(GivenTwice { job, given, restarted_t }),
+    }
 }
 
 impl fmt::Display for GivenTwice<'_> {

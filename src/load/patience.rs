@@ -42,7 +42,8 @@ pub fn told(job: &JobFacts, record: &Record, lost: bool, last: &str) -> String {
 
 /// Until when it was asked for, or listened to.
 pub fn followed_until(job: &JobFacts, record: &Record) -> f64 {
-    job.gave_up_t().unwrap_or_else(|| record.looked_until())
+    let given_t = job.given_to().map(|given| given.t);
+    given_t.or(job.gave_up_t()).unwrap_or_else(|| record.looked_until())
 }
 
 /// The file says how long the last jobs may take, and they were given that time.

@@ -132,16 +132,75 @@ fn a_number_that_was_free_is_given_again_and_that_is_fine() {
 
 #[test]
 fn equal_requests_may_be_one_job() {
-    let mut script = Script::new(CHECK);
-    let driver = driver(&mut script);
+    let mut base = Script::new(CHECK);
+    let driver = driver(&mut base);
     driver.result.as_mut().unwrap().carries_mark = false;
     driver.submit.steps.iter_mut().for_each(|step| {
         (step.multipart, step.form) = Default::default();
         step.json = Some(serde_json::json!({ "prompt": "a cat" }));
     });
-    script.record.jobs.inputs = Some(chaos::driver::sent::Sent::of(driver));
-    let script = goes_on(script, false, false);
-    assert_eq!(classes(&script), [Class::Completed, Class::Completed]);
+    base.record.jobs.inputs = Some(chaos::driver::sent::Sent::of(driver));
+    let again = |restarted| {
+        let mut script = Script::new(CHECK);
+        script.record = base.record.clone();
+        goes_on(script, restarted, false)
+    };
+    assert_eq!(classes(&again(false)), [Class::Completed, Class::Completed]);
+    // A counter that began anew, or an id that is made of the request: nobody can tell.
+    let restarted = again(true);
+    assert_eq!((classes(&restarted), restarted.verdict().ruling), (vec![Class::Open, Class::Completed], Inconclusive));
+}
+
+/// A queue on disk goes on: what was seen at work after the restart was not lost with it.
+#[test]
+fn a_job_that_was_seen_after_the_restart_is_not_lost_by_it() {
+    let mut script = Script::new(CHECK);
+    script.completed(1.0, 1.0);
+    let first = given(&mut script, 19.0, "1");
+    restart(&mut script, 21.0);
+    script.at(25.0, Event::Progress { job: first, view: view(JobState::Running) });
+    let second = given(&mut script, 30.0, "1");
+    for job in [first, second] {
+        done(&mut script, job, 31.0, second, true);
+    }
+    script.end(90.0);
+    assert_eq!((classes(&script), script.verdict().ruling), (vec![Class::Open, Class::Completed], Inconclusive));
+}
+
+/// The answer to an older submission comes after that to a newer one, which has the id.
+#[test]
+fn answers_that_overtake_one_another_give_the_id_to_the_later_submission() {
+    let mut script = Script::new(CHECK);
+    script.completed(1.0, 1.0);
+    let (first, second) = (1, 2);
+    let submitting = |job: u32, t: f64| {
+        let (load, shape) = ("users".to_owned(), chaos::experiment::JobShape::default());
+        Event::Submitting { job, load, client: 0, shape, mark: format!("chaos-{job:016x}"), intended_t: t }
+    };
+    let answered = |job: u32| Event::Answered { job, answer: Answer::Accepted { id: "1".to_owned() } };
+    script.at(10.0, submitting(first, 10.0)).at(10.8, submitting(second, 10.8));
+    script.at(10.9, answered(second)).at(12.0, answered(first));
+    done(&mut script, second, 13.0, second, true);
+    script.end(90.0);
+    assert_eq!(classes(&script), [Class::Open, Class::Completed]);
+}
+
+/// What nobody can tell the end of waits for nothing: not in the queue, not behind a health endpoint that says well.
+#[test]
+fn a_number_that_was_given_again_is_nobody_who_waits() {
+    for check in ["queue_depth: { below: 2 }", "latency: { below: 40s }"] {
+        let mut script = Script::new(check);
+        for at in 0..20 {
+            let t = 2.0 * f64::from(at);
+            // Each is given to the next before it was seen to end.
+            let job = given(&mut script, t, "1");
+            script.at(t + 0.1, Event::Progress { job, view: view(JobState::Queued) });
+        }
+        done(&mut script, 19, 39.0, 19, true);
+        script.end(900.0);
+        let verdict = script.verdict();
+        assert_ne!(verdict.ruling, Failed, "{check}: {verdict:?}");
+    }
 }
 
 /// Given up before its number came back, or after: what is told of the other is neither's work that goes on.
@@ -284,9 +343,11 @@ fn no_job_of_a_killed_queue_is_told_as_completed() {
         assert_eq!(done.verdict("all_jobs_complete"), "failed", "{habit}: {}", done.trouble());
         let record = chaos::journal::reader::read(&done.folder).unwrap();
         let killed_t = record.generations[0].exited.as_ref().unwrap().0;
+        // An answer that was under way then is the old one's, whose results are gone.
+        let back_t = record.generations[1].started_t;
         let ledger = ledger::of(&record);
         let of_before = record.jobs.iter().filter(|job| job.answer.as_ref().is_some_and(|(t, _)| *t < killed_t));
-        let open = of_before.filter(|job| job.accepted() && job.ended.as_ref().is_none_or(|(t, ..)| *t > killed_t));
+        let open = of_before.filter(|job| job.accepted() && job.ended.as_ref().is_none_or(|(t, ..)| *t > back_t));
         let of_open: Vec<Class> = open.map(|job| ledger.class(job)).collect();
         assert!(!of_open.is_empty() && of_open.iter().all(|class| *class == Class::Lost), "{habit}: {of_open:?}");
         // None of the new life is accused for it.
