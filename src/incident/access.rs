@@ -8,6 +8,7 @@ use regex::Regex;
 use serde_json::{Map, Value as Json};
 
 use super::lines::{self, Line};
+use super::structured::Object;
 use super::{Clock, Fact, Post, Read, Submission, What, quote, stamp};
 use crate::experiment::JobShape;
 
@@ -16,16 +17,15 @@ use crate::experiment::JobShape;
 static LINE: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r#"^\S+ \S+ \S+ \[([^\]]+)\] "([A-Z]+) (\S+)[^"]*" (\d{3}) "#).unwrap());
 
-const TIMES: &[&str] = &["timestamp", "time", "ts", "@timestamp", "time_local", "time_iso8601", "date"];
-const METHODS: &[&str] = &["method", "request_method", "verb", "http_method"];
-const PATHS: &[&str] = &["path", "uri", "url", "request_uri", "http_path"];
-const STATUSES: &[&str] = &["status", "status_code", "code", "http_status"];
+const METHODS: &[&str] = &["method", "requestmethod", "verb", "httpmethod"];
+const PATHS: &[&str] = &["path", "uri", "url", "requesturi", "httppath", "requestpath", "requesturl"];
+const STATUSES: &[&str] = &["status", "statuscode", "code", "httpstatus", "downstreamstatus"];
 
 pub fn read(name: &str, text: &str) -> Result<Read, String> {
     let (mut read, mut assumed) = (Read::default(), false);
-    for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let source = format!("{name}:{}", at + 1);
-        match request(line, source, &mut assumed) {
+    for line in lines::of(text).filter(|line| !line.text.trim().is_empty()) {
+        let source = format!("{name}:{}", line.number);
+        match request(&line, source, &mut assumed) {
             Some(fact) => read.facts.push(fact),
             None => read.unread += 1,
         }
@@ -44,36 +44,29 @@ pub fn read(name: &str, text: &str) -> Result<Read, String> {
     Ok(read)
 }
 
-fn request(line: &str, source: String, assumed: &mut bool) -> Option<Fact> {
-    let Line { text, kept } = lines::unwrap(line);
+fn request(line: &Line<'_>, source: String, assumed: &mut bool) -> Option<Fact> {
+    let Line { text, kept, .. } = line;
     if text.trim_start().starts_with('{') {
-        return from_json(&serde_json::from_str(&text).ok()?, line, source, assumed);
+        return from_json(&serde_json::from_str(text).ok()?, text, source, assumed);
     }
-    let found = LINE.captures(&text)?;
+    let found = LINE.captures(text)?;
     let (at, known_by) = match kept {
         // Whatever kept the line knows it better than to the second.
-        Some(kept) => (kept, Clock::Moment),
+        Some(kept) => (*kept, Clock::Moment),
         None => (stamp::common(&found[1])?, Clock::Second),
     };
     let what = asked(&found[2], &found[3], found[4].parse().ok(), query(&found[3]), known_by);
-    Some(Fact { at, what, source, text: quote(&text) })
+    Some(Fact { at, what, source, text: quote(text) })
 }
 
 fn from_json(object: &Map<String, Json>, line: &str, source: String, assumed: &mut bool) -> Option<Fact> {
-    // What the application itself says stands one level down in many formats.
-    let inside: Vec<&Map<String, Json>> = [Some(object)]
-        .into_iter()
-        .chain(
-            ["fields", "request", "http", "http_request", "body", "params"].map(|key| object.get(key).and_then(Json::as_object)),
-        )
-        .flatten()
-        .collect();
-    let find = |names: &[&str]| inside.iter().find_map(|map| names.iter().find_map(|name| map.get(*name)));
-    let (at, zone_assumed) = stamp::json(find(TIMES)?)?;
+    let object = Object::of(object);
+    let find = |names: &[&str]| object.find(names);
+    let (at, zone_assumed) = object.moment()?;
     *assumed |= zone_assumed;
     let known_by = if at.subsec_nanosecond() == 0 { Clock::Second } else { Clock::Moment };
     // nginx writes when it has answered, and how long that took, in seconds.
-    let took = find(&["request_time"]).and_then(|v| v.as_f64().or_else(|| v.as_str()?.parse().ok())).unwrap_or(0.0);
+    let took = find(&["requesttime"]).and_then(|v| v.as_f64().or_else(|| v.as_str()?.parse().ok())).unwrap_or(0.0);
     let at = SignedDuration::try_from_secs_f64(took).ok().and_then(|took| at.checked_sub(took).ok()).unwrap_or(at);
     let text = |value: &Json| value.as_str().map(str::to_owned);
     // nginx' `request`: "POST /jobs HTTP/1.1".
@@ -85,11 +78,11 @@ fn from_json(object: &Map<String, Json>, line: &str, source: String, assumed: &m
     let status = find(STATUSES).and_then(|v| v.as_u64().or_else(|| v.as_str()?.parse().ok())).and_then(|n| u16::try_from(n).ok());
     let mut job = query(&path);
     for key in sizes() {
-        if let Some(value) = inside.iter().find_map(|map| map.get(&key)).filter(|v| v.is_u64()) {
+        if let Some(value) = find(&[&key]).filter(|v| v.is_u64()) {
             job.insert(key, value.clone());
         }
     }
-    let size = inside.iter().find_map(|map| map.get("size")).and_then(Json::as_str);
+    let size = find(&["size"]).and_then(Json::as_str);
     if let Some((width, height)) = size.and_then(|size| size.split_once('x')) {
         let number = |text: &str| text.parse::<u64>().ok().map(Json::from);
         job.extend(
@@ -211,6 +204,19 @@ mod tests {
         assert_eq!(found.iter().map(|a| a.0).collect::<Vec<_>>(), [1250, 2000, 3500, 5500]);
         assert_eq!(serde_json::to_string(&found[3].1).unwrap(), r#"{"batch":4,"width":1024,"height":768}"#);
         assert_eq!((found[0].1["batch"].clone(), found[2].1["width"].clone()), (2.into(), 64.into()));
+    }
+
+    #[test]
+    fn what_engines_and_proxies_keep_is_read() {
+        let text = r#"2026-11-24T00:00:01.500000000Z stdout F 10.0.0.1 - - [24/Nov/2026:00:00:01 +0000] "POST /jobs HTTP/1.1" 202 31
+2026-11-24T00:00:02.500000000Z stdout P 10.0.0.1 - - [24/Nov/2026:00:00:02 +0000] "POST /jo
+2026-11-24T00:00:02.500000000Z stdout F bs HTTP/1.1" 202 31
+<14>1 2026-11-24T00:00:03.5Z proxy nginx - - - 10.0.0.1 - - [24/Nov/2026:00:00:03 +0000] "POST /jobs HTTP/1.1" 202 31
+{"RequestMethod":"POST","RequestPath":"/jobs","DownstreamStatus":202,"time":"2026-11-24T00:00:04.500Z"}
+{"httpRequest":{"requestMethod":"POST","requestUrl":"http://gpu/jobs","status":202},"timestamp":"2026-11-24T00:00:05.500Z"}
+"#;
+        let found = arrivals(text, Some("/jobs"));
+        assert_eq!(found.iter().map(|a| a.0).collect::<Vec<_>>(), [1500, 2500, 3500, 4500, 5500]);
     }
 
     #[test]

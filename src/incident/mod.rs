@@ -9,6 +9,7 @@ mod lines;
 pub(crate) mod logs;
 pub(crate) mod prometheus;
 mod stamp;
+mod structured;
 mod timeline;
 mod write;
 

@@ -14,9 +14,18 @@ static LEADING: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"^\W{0,2}(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}:\d{2})(?:[.,](\d{1,9}))?\s?(Z|UTC|[+-]\d{2}:?\d{2})?").unwrap()
 });
 
-/// A moment in a text of its own: RFC 3339, with a blank or a comma in places; without a zone it is taken as UTC.
-/// The second says whether the zone had to be assumed.
+// As `dmesg -T` writes it: [Tue Nov 24 03:00:01 2026], in the machine's own zone.
+#[expect(clippy::unwrap_used)]
+static OF_DMESG: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"^\[[A-Z][a-z]{2} ([A-Z][a-z]{2}) +(\d{1,2}) (\d{2}:\d{2}:\d{2}) (\d{4})\]").unwrap());
+
+/// A moment in a text of its own: RFC 3339, with a blank or a comma in places, or as `dmesg -T` writes it; without a zone it
+/// is taken as UTC. The second says whether the zone had to be assumed.
 pub fn leading(line: &str) -> Option<(Timestamp, bool)> {
+    if let Some(found) = OF_DMESG.captures(line) {
+        let text = format!("{} {} {} {} +0000", &found[1], &found[2], &found[3], &found[4]);
+        return jiff::fmt::strtime::parse("%b %d %H:%M:%S %Y %z", text).ok()?.to_timestamp().ok().map(|moment| (moment, true));
+    }
     let found = LEADING.captures(line)?;
     let fraction = found.get(3).map_or("0", |f| f.as_str());
     let zone = found.get(4).map(|z| z.as_str());
@@ -80,6 +89,8 @@ mod tests {
         ] {
             assert_eq!(leading(line).map(|t| t.0), Some(moment), "{line}");
         }
+        let of_dmesg = leading("[Tue Nov  3 03:00:01 2026] Out of memory: Killed process 17 (python)");
+        assert_eq!(of_dmesg, Some(("2026-11-03T03:00:01Z".parse().unwrap(), true)));
         assert!(leading("2026-11-24 03:00:01").unwrap().1 && !leading("2026-11-24T03:00:01Z").unwrap().1);
         for number in [value!(1795489201.5), value!(1795489201500_i64), value!("1795489201.5"), value!(1795489201500000000_i64)] {
             assert_eq!(json(&number).map(|t| t.0), Some(moment), "{number}");
