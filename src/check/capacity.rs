@@ -6,7 +6,6 @@ use super::error_rate::is_error;
 use super::latency::latency;
 use super::noise::Bearing;
 use super::{Check, Verdict, View};
-use crate::journal::facts::JobFacts;
 use crate::experiment::diagnostic::{Diagnostics, Span};
 use crate::experiment::units::{Share, Time};
 use crate::journal::event::Phase;
@@ -142,8 +141,7 @@ impl Capacity {
         let done: Vec<_> = jobs.iter().filter(|(job, _)| job.ended.as_ref().is_some_and(|e| ended(e.0))).collect();
         let completed = done.iter().filter(|(_, class)| *class == Class::Completed).count();
         // Whoever still waits has waited at least until now.
-        let gone = |job: &JobFacts| job.ended.as_ref().map(|e| e.0).or(job.given_to().map(|given| given.t));
-        let waiting = jobs.iter().filter(|(job, _)| job.accepted() && job.intended_t < until_t && gone(job).is_none_or(|t| t >= until_t));
+        let waiting = jobs.iter().filter(|(job, _)| job.accepted() && job.intended_t < until_t && job.left_t().is_none_or(|t| t >= until_t));
         let mut latencies: Vec<f64> = done.iter().filter_map(|(job, class)| latency(job, *class)).chain(waiting.map(|(job, _)| until_t - job.intended_t).filter(|s| *s > self.latency.as_s())).collect();
         let wrong = done.iter().filter(|(job, class)| is_error(job, *class)).count();
         let refused = jobs.iter().filter(|(job, class)| *class == Class::Rejected && ended(job.submitting_t) && is_error(job, *class)).count();

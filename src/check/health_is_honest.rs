@@ -62,8 +62,7 @@ impl Check for HealthIsHonest {
 fn waiting_since(record: &Record, moments: &[f64]) -> Vec<Option<f64>> {
     let stay = |job: &JobFacts| {
         let from = job.answer.as_ref().filter(|_| job.accepted())?.0;
-        let ends = [job.ended.as_ref().map(|e| e.0), job.vanished_t(), job.cancelled().map(|c| c.0), job.given_to().map(|g| g.t)];
-        Some((from, ends.into_iter().flatten().fold(f64::INFINITY, f64::min)))
+        Some((from, job.left_t().unwrap_or(f64::INFINITY)))
     };
     let mut stays: Vec<(f64, f64)> = record.jobs.iter().filter_map(stay).collect();
     stays.sort_by(|a, b| a.0.total_cmp(&b.0));

@@ -10,7 +10,7 @@ pub mod grade;
 pub mod level;
 pub mod noise;
 mod oom;
-mod queue;
+pub mod queue;
 pub mod scope;
 mod stages;
 pub mod standstill;

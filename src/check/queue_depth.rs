@@ -2,9 +2,9 @@
 
 use super::dose::Dose;
 use super::grade::{Limits, describe};
-use super::queue::{self, peak};
+use super::queue::{self, Source, peak};
 use super::scope::Over;
-use super::{Check, Verdict, View};
+use super::{Check, Ruling, Verdict, View};
 use crate::record;
 
 record! {
@@ -41,8 +41,9 @@ impl Check for QueueDepth {
         }
         let Some((from, to)) = self.over.window(record) else { return Verdict::inconclusive(&expected, "there was no load") };
         let depth = queue::depth(record);
-        let (told, known) = (peak(&depth.series, from, to), peak(&depth.by_ledger, from, to));
-        let observed = format!("at most {told:.0} ({}); by the ledger at most {known:.0}", depth.source);
+        let (told, known) = (peak(depth.series(), from, to), peak(depth.by_ledger(), from, to));
+        let by_ledger = if depth.is_told() { format!("; by the ledger at most {known:.0}") } else { String::new() };
+        let observed = format!("at most {told:.0} ({}){by_ledger}", depth.source);
         let below = |limit: u32| told < f64::from(limit);
         if depth.is_frozen(f64::from(self.below)) {
             return Verdict::inconclusive(&expected, "the target's queue depth never moved, though jobs waited");
@@ -52,6 +53,14 @@ impl Check for QueueDepth {
             acceptable: self.acceptable.map(|l| below(l).into()),
             failure: self.failure.map(|l| below(l).into()),
         };
-        limits.verdict(&expected, observed).measuring(format!("{told:.0}"))
+        let verdict = limits.verdict(&expected, &observed).measuring(format!("{told:.0}"));
+        if verdict.ruling == Ruling::Failed && depth.source == Source::Sent {
+            let remedy = "how many of them waited, and how many were at work, a `queue` in the driver tells".to_owned();
+            return Verdict::inconclusive(&expected, observed).with([remedy]);
+        }
+        match depth.contradiction(from, to).filter(|c| verdict.ruling == Ruling::Passed && c.known >= f64::from(self.below)) {
+            Some(contradiction) => Verdict::inconclusive(&expected, format!("two counts contradict each other: {contradiction}")),
+            None => verdict,
+        }
     }
 }

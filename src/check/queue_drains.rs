@@ -3,7 +3,7 @@
 
 use super::dose::Dose;
 use super::noise::Bearing;
-use super::queue::{self, peak};
+use super::queue::{self, Depth, Source, peak};
 use super::{Check, Verdict, View};
 use crate::experiment::units::Time;
 use crate::journal::event::Phase;
@@ -68,35 +68,40 @@ impl Check for QueueDrains {
         let Some((back, outage)) = self.clock(record) else { return Verdict::pending(&expected, "a fault or the load is at work") };
         let cause_gone = outage.t;
         let depth = queue::depth(record);
-        let series = &depth.series;
-        let (peak, really_waiting) = (peak(series, begin, record.now), peak(&depth.by_ledger, begin, record.now));
-        let to = f64::from(self.to);
+        let series = depth.series();
+        let to = f64::from(self.to) + depth.at_work();
         let looked_until = self.looked_until(record);
-        let drained = self.drained_at(series, back, looked_until);
-        let facts = [format!("source: {}", depth.source), format!("peak {peak:.0}"), format!("by the ledger at most {really_waiting:.0} jobs waited"), outage.told()];
+        let drained = self.drained_at(series, to, back, looked_until);
+        let waiting = depth.wait(series.at(looked_until).unwrap_or(0.0));
+        let needed = self.within.as_s() + self.hold.as_s();
+        if !record.ended && drained.is_none() && looked_until - cause_gone <= needed {
+            return Verdict::pending(&expected, waiting);
+        }
+        let top = peak(series, begin, record.now);
+        let facts = self.facts(&depth, top, begin, &outage);
         if let Some(t) = drained.filter(|t| *t - cause_gone <= self.within.as_s()) {
             // Some evidence is there only at the end: a gauge that stood still while jobs waited shows nothing.
+            if let Some(contradiction) = depth.contradiction(back, looked_until) {
+                return Verdict::inconclusive(&expected, format!("two counts contradict each other: {contradiction}")).with(facts);
+            }
             if depth.is_frozen(to) {
                 return Verdict::inconclusive(&expected, "the target's queue depth never moved, though jobs waited").with(facts);
             }
-            if peak <= to {
+            if top <= to {
                 return Verdict::inconclusive(&expected, format!("the queue never rose above {to:.0}: there was nothing to drain")).with(facts);
             }
-            return Verdict::passed(&expected, format!("drained {} after {since}, from a peak of {peak:.0}", view.seconds(t - cause_gone))).taking(t - cause_gone).with(facts);
+            return Verdict::passed(&expected, format!("drained {} after {since}, from a peak of {top:.0}", view.seconds(t - cause_gone))).taking(t - cause_gone).with(facts);
         }
-        let last = series.at(looked_until);
-        let needed = self.within.as_s() + self.hold.as_s();
         if let Some(t) = drained.filter(|_| looked_until - cause_gone > needed) {
-            let observed = format!("drained only {} after {since}, from a peak of {peak:.0}", view.seconds(t - cause_gone));
+            let observed = format!("drained only {} after {since}, from a peak of {top:.0}", view.seconds(t - cause_gone));
             return Verdict::failed(&expected, observed).taking(t - cause_gone).with(facts);
         }
         if looked_until - cause_gone > needed {
-            return match last {
-                Some(depth) => Verdict::failed(&expected, format!("{depth:.0} jobs still wait, peak {peak:.0}")).with(facts),
+            return match series.at(looked_until) {
+                Some(last) => Verdict::failed(&expected, format!("{}, peak {top:.0}", depth.wait(last))).with(facts),
                 None => Verdict::inconclusive(&expected, "the queue depth was never seen").with(facts),
             };
         }
-        let waiting = format!("{:.0} jobs wait", last.unwrap_or(0.0));
         if record.ended {
             let looked = view.seconds(looked_until - cause_gone);
             return Verdict::inconclusive(&expected, format!("{waiting}, and chaos looked for {looked} only")).with(facts);
@@ -106,6 +111,14 @@ impl Check for QueueDrains {
 }
 
 impl QueueDrains {
+    fn facts(&self, depth: &Depth<'_>, top: f64, begin: f64, outage: &Outage) -> Vec<String> {
+        let known = match depth.source {
+            Source::Sent => format!("before the fault {:.0} at once: so many may be at work, and do not count", depth.at_work()),
+            _ => format!("by the ledger at most {:.0} jobs waited", peak(depth.by_ledger(), begin, depth.now())),
+        };
+        vec![format!("source: {}", depth.source), format!("peak {top:.0}"), known, outage.told()]
+    }
+
     /// From when on the depth is looked at, and from when the deadline counts. While the target is away its depth is not known.
     fn clock(&self, record: &Record) -> Option<(f64, Outage)> {
         match self.load {
@@ -124,11 +137,11 @@ impl QueueDrains {
     }
 
     /// The first moment from which the depth stays low for the hold time.
-    fn drained_at(&self, series: &Series, from: f64, now: f64) -> Option<f64> {
+    fn drained_at(&self, series: &Series, to: f64, from: f64, now: f64) -> Option<f64> {
         let points = series.between(from, now);
         let mut low_since: Option<f64> = None;
         for (at, point) in points.iter().enumerate() {
-            if point.value <= f64::from(self.to) {
+            if point.value <= to {
                 let since = *low_since.get_or_insert(point.t);
                 let until = points.get(at + 1).map_or(now, |next| next.t);
                 if until - since >= self.hold.as_s() {

@@ -188,6 +188,13 @@ impl JobFacts {
         self.given().filter(|given| !given.alike)
     }
 
+    /// When it was no longer at the target, as far as it was seen: ended, unknown, cancelled, or its id another's.
+    pub fn left_t(&self) -> Option<f64> {
+        let given_t = self.given_to().map(|given| given.t);
+        let moments = [self.ended.as_ref().map(|(t, ..)| *t), self.vanished_t(), self.cancelled().map(|(t, _)| t), given_t];
+        moments.into_iter().flatten().reduce(f64::min)
+    }
+
     /// The moments that few jobs have.
     pub(super) fn rare_times(&mut self) -> Option<impl Iterator<Item = &mut f64>> {
         let rare = self.rare.as_mut()?;

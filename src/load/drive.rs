@@ -18,7 +18,7 @@ use crate::listen::websocket::{Listener, Setup, Updates};
 use crate::seed::{Seed, fnv};
 
 /// Behind a WebSocket the job is asked after this often, or as often as the driver polls if that is rarer.
-const SAFETY_NET: Duration = Duration::from_secs(2);
+pub const SAFETY_NET: Duration = Duration::from_secs(2);
 /// A socket that says nothing of an end for this long after the target told it when asked has missed it.
 const SOCKET_GRACE: Duration = Duration::from_secs(1);
 /// Progress is written down in steps of this many percent.
@@ -200,15 +200,21 @@ impl Shop {
         asking.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut job = Following { shop: self, number, accepted_t: self.clock.now_s(), told: None, lives: 0, unclear: None };
         let mut patience = std::pin::pin!(patience_over(client.patience));
-        loop {
+        // What is told of an id that was given again is told of the other job.
+        while self.given_to(number).is_none() {
             tokio::select! {
                 () = self.give_up.cancelled() => return job.last_look(id).await,
                 () = &mut patience => return self.abandon(number, id).await,
-                view = next(&mut updates) => if job.hear(&self.with_reason(id, view).await, Via::Socket) { break },
-                _ = asking.tick() => if job.ask(id, &mut updates).await { break },
+                view = next(&mut updates) => if job.hear(&self.with_reason(id, view).await, Via::Socket) {
+                    job.look_at_result(id).await;
+                    break;
+                },
+                _ = asking.tick() => if job.ask(id, &mut updates).await {
+                    job.look_at_result(id).await;
+                    break;
+                },
             }
         }
-        job.look_at_result(id).await;
         After::Ended
     }
 }

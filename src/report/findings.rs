@@ -1,7 +1,7 @@
 //! What a reader should know besides the verdicts: everything odd that was seen.
 
 use crate::check::scope::Over;
-use crate::check::{View, blind};
+use crate::check::{View, blind, queue};
 use crate::journal::event::{Answer, Via};
 use crate::journal::facts::{FaultFacts, Generation, JobFacts, Loss};
 use crate::journal::record::Record;
@@ -52,6 +52,8 @@ pub fn of(view: &View<'_>) -> Vec<String> {
             first.job.number
         ));
     }
+    let contradiction = Over::All.window(record).and_then(|(from, to)| queue::depth(record).contradiction(from, to));
+    findings.extend(contradiction.map(|two| format!("two counts of the queue contradict each other: {two}")));
     let alike = view.ledger.alike() as u64;
     if alike > 0 {
         findings.push(format!(

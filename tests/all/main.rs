@@ -38,6 +38,7 @@ mod own_driver;
 mod pings;
 mod prometheus;
 mod protocol;
+mod queue;
 mod real;
 mod recovery;
 mod replaced;

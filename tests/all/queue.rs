@@ -1,0 +1,198 @@
+//! The queue of a target that tells none, or tells one that its own jobs contradict.
+
+use std::sync::Arc;
+
+use chaos::check::Ruling::{self, Failed, Inconclusive, Passed};
+use chaos::check::{Verdict, View};
+use chaos::driver::AnswerIs;
+use chaos::experiment::JobShape;
+use chaos::journal::event::{Answer, Event, JobState};
+
+use crate::common::script::{Script, view};
+
+/// What happens, in any order; a script takes it in the order of time.
+#[derive(Default)]
+struct Story(Vec<(f64, Event)>, u32);
+
+impl Story {
+    fn job(&mut self, sent_t: f64) -> u32 {
+        let job = self.1;
+        self.1 += 1;
+        let (load, shape, mark) = ("users".to_owned(), JobShape::default(), format!("chaos-{job:016x}"));
+        self.0.push((sent_t, Event::Submitting { job, load, client: 0, shape, mark, intended_t: sent_t }));
+        job
+    }
+
+    /// Sent, and answered with the result.
+    fn synchronous(&mut self, sent_t: f64, answered_t: Option<f64>) {
+        let job = self.job(sent_t);
+        let Some(t) = answered_t else { return };
+        self.0.push((t, Event::Answered { job, answer: Answer::Accepted { id: format!("j{job}") } }));
+        self.ends(job, t);
+    }
+
+    fn ends(&mut self, job: u32, t: f64) {
+        self.0.push((t, Event::Ended { job, view: view(JobState::Completed), via: chaos::journal::event::Via::Poll }));
+    }
+
+    /// Accepted, seen waiting, seen running, and ended a second later.
+    fn asynchronous(&mut self, sent_t: f64, running_t: f64) {
+        let job = self.job(sent_t);
+        self.0.push((sent_t, Event::Answered { job, answer: Answer::Accepted { id: format!("j{job}") } }));
+        self.0.push((sent_t + 0.1, Event::Progress { job, view: view(JobState::Queued) }));
+        self.0.push((running_t, Event::Progress { job, view: view(JobState::Running) }));
+        self.ends(job, running_t + 1.0);
+    }
+
+    fn gauge(&mut self, t: f64, depth: f64) {
+        self.0.push((t, Event::Sample { values: [("queue.depth".to_owned(), depth)].into() }));
+    }
+
+    fn told(mut self, check: &str, answer: AnswerIs, end: f64) -> Script {
+        let mut script = Script::new(check);
+        Arc::make_mut(script.record.plan.as_mut().unwrap()).driver.submit.answer = answer;
+        let fault = || "flood".to_owned();
+        self.0.push((20.0, Event::FaultInjecting { fault: fault(), planned_t: 20.0 }));
+        self.0.push((25.0, Event::FaultInjected { fault: fault(), error: None }));
+        self.0.push((25.0, Event::FaultOver { fault: fault() }));
+        self.0.retain(|(t, _)| *t <= end);
+        self.0.sort_by(|a, b| a.0.total_cmp(&b.0));
+        // Jobs are numbered as they are sent.
+        let mut numbers = std::collections::HashMap::new();
+        for (_, event) in &mut self.0 {
+            if let Event::Submitting { job, .. } = event {
+                let next = numbers.len() as u32;
+                numbers.insert(*job, next);
+            }
+            match event {
+                Event::Submitting { job, .. }
+                | Event::Answered { job, .. }
+                | Event::Progress { job, .. }
+                | Event::Ended { job, .. } => *job = numbers[job],
+                _ => {}
+            }
+        }
+        for (t, event) in self.0 {
+            script.at(t, event);
+        }
+        script.end(end);
+        script
+    }
+}
+
+fn contradicts(script: &Script) -> bool {
+    chaos::report::findings::of(&View::of(&script.record)).iter().any(|line| line.contains("contradict each other"))
+}
+
+/// Two users whose jobs take a second each, and a flood of twelve that is worked off, one a second, from `worked_off_t` on.
+fn synchronous(check: &str, flood: usize, worked_off_t: f64, end: f64) -> Verdict {
+    let mut story = Story::default();
+    for i in 0..(end as u32) {
+        let t = f64::from(i);
+        story.synchronous(t + 0.02, Some(t + 0.98));
+        story.synchronous(t + 0.52, Some(t + 1.48));
+    }
+    (0..flood).for_each(|i| story.synchronous(20.1, Some(worked_off_t + i as f64)));
+    story.told(check, AnswerIs::Result, end).verdict()
+}
+
+#[test]
+fn a_queue_of_whoever_answers_with_the_result_is_who_is_not_answered() {
+    let drains = "queue_drains: { within: 20s }";
+    let passed = synchronous(drains, 12, 21.0, 90.0);
+    assert_eq!(passed.ruling, Passed, "{passed:?}");
+    assert!(passed.evidence.iter().any(|line| line.contains("before the fault 2 at once")), "{passed:?}");
+    let late = synchronous(drains, 12, 60.0, 90.0);
+    assert_eq!(late.ruling, Failed, "{late:?}");
+    let never = synchronous(drains, 12, 200.0, 90.0);
+    assert!(never.ruling == Failed && never.observed.contains("are sent and not answered"), "{never:?}");
+    let short = synchronous(drains, 12, 60.0, 40.0);
+    assert_eq!(short.ruling, Inconclusive, "{short:?}");
+    let calm = synchronous(drains, 0, 21.0, 90.0);
+    assert!(calm.ruling == Inconclusive && calm.observed.contains("nothing to drain"), "{calm:?}");
+}
+
+#[test]
+fn how_many_of_them_wait_is_known_only_where_they_are_few() {
+    let of = |below: u32, flood| synchronous(&format!("queue_depth: {{ below: {below} }}"), flood, 21.0, 90.0);
+    assert_eq!(of(30, 12).ruling, Passed, "{:?}", of(30, 12));
+    let unknown = of(5, 12);
+    assert_eq!(unknown.ruling, Inconclusive, "some of the 14 were at work: {unknown:?}");
+    assert!(unknown.evidence.iter().any(|line| line.contains("a `queue` in the driver")), "{unknown:?}");
+}
+
+#[test]
+fn who_is_not_answered_is_pressure() {
+    let of = |flood| synchronous("backpressure_is_honest: {}", flood, 21.0, 90.0);
+    let flooded = of(12);
+    assert!(flooded.ruling == Passed && flooded.observed.contains("at most 12 waited"), "{flooded:?}");
+    assert_eq!(of(0).ruling, Inconclusive, "{:?}", of(0));
+}
+
+/// Sixty jobs wait from second 21 on, and one a second is begun from second 30 on. `told` is what the gauge makes of a depth.
+fn told(check: &str, told: impl Fn(f64) -> f64, late_s: f64) -> Script {
+    let mut story = Story::default();
+    (0..19).for_each(|t| story.asynchronous(f64::from(t), f64::from(t) + 0.3));
+    story.gauge(0.5, 0.0);
+    story.gauge(21.0 + late_s, told(60.0));
+    for i in 0..60 {
+        let begun_t = 30.0 + f64::from(i);
+        story.asynchronous(21.0, begun_t);
+        story.gauge(begun_t + late_s, told(59.0 - f64::from(i)));
+    }
+    story.told(check, AnswerIs::Acceptance, 200.0)
+}
+
+#[test]
+fn a_gauge_that_its_own_jobs_contradict_decides_nothing_by_being_low() {
+    let page = |depth: f64| depth.min(20.0);
+    let judged = |check: &str, seen: &dyn Fn(f64) -> f64| told(check, seen, 0.0).verdict();
+    let cut = told("queue_depth: { below: 30 }", page, 0.0);
+    assert_eq!(cut.verdict().ruling, Inconclusive, "{:?}", cut.verdict());
+    assert!(cut.verdict().observed.contains("the target told a queue of 20"), "{:?}", cut.verdict());
+    assert!(contradicts(&cut));
+    // The limit is kept by both, or by neither.
+    assert_eq!(judged("queue_depth: { below: 70 }", &page).ruling, Passed);
+    assert_eq!(judged("queue_depth: { below: 10 }", &page).ruling, Failed);
+    // A gauge that shows one of three is empty when twenty still wait.
+    let third = |depth: f64| (depth / 3.0 - 10.0).max(0.0);
+    let drains = judged("queue_drains: { within: 70s, hold: 5s }", &third);
+    assert_eq!(drains.ruling, Inconclusive, "{drains:?}");
+}
+
+#[test]
+fn what_time_or_a_few_that_were_taken_in_advance_explain_is_no_contradiction() {
+    let rules = |seen: &dyn Fn(f64) -> f64, late_s| {
+        let script = told("queue_depth: { below: 70 }", seen, late_s);
+        (script.verdict().ruling, contradicts(&script))
+    };
+    let fine: (Ruling, bool) = (Passed, false);
+    assert_eq!(rules(&|depth| depth, 0.0), fine, "the truth");
+    assert_eq!(rules(&|depth| depth, 4.0), fine, "told four seconds late");
+    assert_eq!(rules(&|depth| (depth - 3.0).max(0.0), 0.0), fine, "three are with the workers");
+    assert!(!rules(&|depth| depth + 40.0, 0.0).1, "others have jobs there, too");
+    // Begun at once, ten a second, and seen to run when they are asked about.
+    let mut late = Story::default();
+    late.gauge(0.5, 0.0);
+    late.gauge(10.0, 1.0);
+    (0..600).for_each(|i| late.asynchronous(21.0 + f64::from(i) / 10.0, 23.5 + f64::from(i) / 10.0));
+    assert!(!contradicts(&late.told("queue_depth: { below: 70 }", AnswerIs::Acceptance, 200.0)));
+    // Jobs of which nobody is told whether they run.
+    let mut story = Story::default();
+    (0..60).for_each(|_| {
+        let job = story.job(21.0);
+        story.0.push((21.0, Event::Answered { job, answer: Answer::Accepted { id: format!("j{job}") } }));
+        story.0.push((21.1, Event::Progress { job, view: view(JobState::Queued) }));
+        story.ends(job, 80.0);
+    });
+    [(0.5, 0.0), (22.0, 1.0), (90.0, 0.0)].iter().for_each(|(t, depth)| story.gauge(*t, *depth));
+    assert!(!contradicts(&story.told("queue_depth: { below: 70 }", AnswerIs::Acceptance, 200.0)));
+    // A figure that could not be read is none of that moment.
+    let mut dark = Story::default();
+    (0..19).for_each(|t| dark.asynchronous(f64::from(t), f64::from(t) + 0.3));
+    (0..60).for_each(|i| dark.asynchronous(21.0, 30.0 + f64::from(i)));
+    dark.gauge(0.5, 0.0);
+    dark.gauge(10.0, 1.0);
+    dark.0.push((20.5, Event::Sample { values: [("unread:queue.depth".to_owned(), 1.0)].into() }));
+    assert!(!contradicts(&dark.told("queue_depth: { below: 70 }", AnswerIs::Acceptance, 200.0)));
+}
