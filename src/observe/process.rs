@@ -1,37 +1,61 @@
-//! Memory and CPU of one process.
+//! Memory and CPU of a process and of all that it has started: a server's work is done, and its memory lost, in its workers.
 
+use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
+use super::procfs;
+
+/// To count what is shared the kernel walks through all of a process' pages: no more than this share of the time.
+const SHARE_OF_TIME: u32 = 100;
+
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Usage {
+    /// Of one process what is resident (RSS). Of several what each has by itself and its part of what they share (PSS): added
+    /// up, their RSS would count what a worker has from its parent once for each.
     pub rss_bytes: u64,
     /// Of one core, since the last reading.
     pub cpu_percent: f64,
 }
 
-/// Reads one process again and again; only that one, since reading all of them is a hundred times dearer.
+/// Reads the same process again and again; only that one and its descendants, since reading all of them is a hundred times dearer.
 pub struct Meter {
     /// `None` where the system cannot be asked.
     system: Option<System>,
+    shared: Shared,
+}
+
+/// How much of each process' memory is counted in others'.
+#[derive(Default)]
+struct Shared {
+    /// It has had children: from then on all are counted in one way, so that one that comes and goes makes no step.
+    is_tree: bool,
+    excess: HashMap<Pid, u64>,
+    next: Option<Instant>,
 }
 
 impl Default for Meter {
     fn default() -> Self {
-        Self { system: System::new().ok() }
+        Self { system: System::new().ok(), shared: Shared::default() }
     }
 }
 
 impl Meter {
     /// `None` when there is no such process.
-    pub fn read(&mut self, pid: u32) -> Option<Usage> {
-        let pid = Pid::from_u32(pid);
+    pub fn read(&mut self, root: u32) -> Option<Usage> {
+        let pids: Vec<Pid> = procfs::tree_of(root).into_iter().map(Pid::from_u32).collect();
         let what = ProcessRefreshKind::nothing().with_memory().with_cpu();
         let system = self.system.as_mut()?;
-        system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), true, what);
-        let process = system.process(pid)?;
-        Some(Usage { rss_bytes: process.memory(), cpu_percent: f64::from(process.cpu_usage()) })
+        system.refresh_processes_specifics(ProcessesToUpdate::Some(&pids), true, what);
+        system.process(Pid::from_u32(root))?;
+        let tree: Vec<(Pid, u64, f64)> = pids
+            .iter()
+            .filter_map(|pid| system.process(*pid).map(|process| (*pid, process.memory(), f64::from(process.cpu_usage()))))
+            .collect();
+        let rss: Vec<(Pid, u64)> = tree.iter().map(|(pid, rss, _)| (*pid, *rss)).collect();
+        Some(Usage { rss_bytes: self.shared.without(&rss), cpu_percent: tree.iter().map(|(.., cpu)| cpu).sum() })
     }
 
     /// This process.
@@ -39,5 +63,84 @@ impl Meter {
         static METER: OnceLock<Mutex<Meter>> = OnceLock::new();
         let mut meter = METER.get_or_init(Mutex::default).lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         meter.read(std::process::id()).unwrap_or_default()
+    }
+}
+
+impl Shared {
+    /// The memory of all of them, each page once.
+    fn without(&mut self, rss: &[(Pid, u64)]) -> u64 {
+        self.is_tree |= rss.len() > 1;
+        if !self.is_tree {
+            return rss.iter().map(|(_, bytes)| bytes).sum();
+        }
+        let is_known = rss.iter().all(|(pid, _)| self.excess.contains_key(pid));
+        if !is_known || self.next.is_none_or(|next| Instant::now() >= next) {
+            let began = Instant::now();
+            let excess =
+                |(pid, rss): &(Pid, u64)| (*pid, procfs::pss_bytes(pid.as_u32()).map_or(0, |pss| rss.saturating_sub(pss)));
+            self.excess = rss.iter().map(excess).collect();
+            self.next = Some(Instant::now() + began.elapsed().max(Duration::from_millis(1)) * SHARE_OF_TIME);
+        }
+        rss.iter().map(|(pid, bytes)| bytes.saturating_sub(self.excess.get(pid).copied().unwrap_or(0))).sum()
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    /// Ended and waited for, however the test ends.
+    struct Server(Child);
+
+    impl Drop for Server {
+        fn drop(&mut self) {
+            _ = self.0.kill();
+            _ = self.0.wait();
+        }
+    }
+
+    #[test]
+    fn what_workers_hold_is_counted_and_what_they_share_once() {
+        // 64 MiB that both have, since a fork copies no page; then 64 MiB of the child's own.
+        const SCRIPT: &str = "import os, sys\n\
+            held = bytearray(64 << 20)\n\
+            held[::4096] = b'x' * len(held[::4096])\n\
+            print('held', flush=True); sys.stdin.readline()\n\
+            r, w = os.pipe()\n\
+            if os.fork() == 0:\n\
+            \x20   os.close(w); print('shared', flush=True); sys.stdin.readline()\n\
+            \x20   own = bytearray(64 << 20)\n\
+            \x20   own[::4096] = b'x' * len(own[::4096])\n\
+            \x20   print('own', flush=True); os.read(r, 1); os._exit(0)\n\
+            os.wait()\n";
+        let Ok(child) = Command::new("python3")
+            .args(["-c", SCRIPT])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+        else {
+            return eprintln!("left out: there is no python3");
+        };
+        let mut server = Server(child);
+        let (mut said, mut tell) = (BufReader::new(server.0.stdout.take().unwrap()), server.0.stdin.take().unwrap());
+        let (mut meter, mut read) = (Meter::default(), Vec::new());
+        for expected in ["held", "shared", "own"] {
+            let mut line = String::new();
+            said.read_line(&mut line).unwrap();
+            assert_eq!(line.trim(), expected);
+            meter.shared.next = None;
+            read.push(meter.read(server.0.id()).unwrap().rss_bytes);
+            tell.write_all(b"\n").unwrap();
+        }
+        let about = |bytes: u64, mib: u64| (bytes as f64 / MIB as f64 - mib as f64).abs() < 24.0;
+        assert!(about(read[0], 64 + 8), "{read:?}");
+        assert!(about(read[1], 64 + 8), "the same pages, seen from two processes: {read:?}");
+        assert!(about(read[2], 128 + 8), "{read:?}");
     }
 }

@@ -59,6 +59,29 @@ fn ran(schedstat: &str) -> Option<Ran> {
     Some(Ran { ran_ns: fields.next()?.ok()?, waited_ns: fields.next()?.ok()? })
 }
 
+/// A process and its descendants, itself first.
+pub fn tree_of(root: u32) -> Vec<u32> {
+    let (mut found, mut at) = (vec![root], 0);
+    while let Some(pid) = found.get(at).copied() {
+        at += 1;
+        for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+            let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            let new = children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok());
+            let room = MOST_THREADS.saturating_sub(found.len());
+            found.extend(new.take(room).collect::<Vec<_>>());
+        }
+    }
+    found
+}
+
+/// A process' own memory and its part of what it shares (`Pss`). `None` for another user's, or where the kernel does not tell.
+pub fn pss_bytes(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let pss = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    let kib: u64 = pss.split_whitespace().next()?.parse().ok()?;
+    Some(kib * 1024)
+}
+
 /// Every thread of a process and of its children, by process and thread.
 pub fn threads_of(root: u32) -> HashMap<(u32, u32), Ran> {
     let (mut found, mut left) = (HashMap::new(), vec![root]);
