@@ -39,7 +39,8 @@ pub fn read(file: &Path, overrides: &Overrides) -> Result<Ready, Diagnostics> {
     }
 }
 
-fn show(diags: &Diagnostics, format: OutputFormat) -> Exit {
+/// Prints what is wrong.
+pub fn show(diags: &Diagnostics, format: OutputFormat) -> Exit {
     match format {
         OutputFormat::Text => {
             let told = diags.render(std::io::stderr().is_terminal());

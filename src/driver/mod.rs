@@ -32,7 +32,7 @@ pub use self::inputs::Ask;
 pub use self::parameters::With;
 use self::place::Place;
 use crate::experiment::decode::{At, Decode};
-use crate::experiment::diagnostic::Diagnostics;
+use crate::experiment::diagnostic::{Diagnostics, Span};
 use crate::experiment::file::read_text;
 use crate::experiment::{interpolate, node};
 use crate::journal::event::{Answer, JobView, ResultLook};
@@ -91,6 +91,41 @@ pub fn find(wanted: &Wanted<'_>, redactor: &mut Redactor, diags: &mut Diagnostic
             None
         }
     }
+}
+
+/// The text is a driver, and no experiment.
+pub fn is_driver(text: &str) -> bool {
+    tree_of(text).is_some_and(|tree| tree.get("submit").is_some() && tree.get("target").is_none())
+}
+
+fn tree_of(text: &str) -> Option<node::Node> {
+    let mut diags = Diagnostics::default();
+    let source = diags.add_source("", text);
+    node::parse(source, &mut diags)
+}
+
+/// What may be given for a parameter that an experiment has to set: a text, a number, a time.
+const STAND_INS: [&str; 3] = ["\"/x\"", "1", "\"1s\""];
+
+/// Reads a driver by itself, without the experiment that sets its parameters.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn alone(path: &Path, text: &str) -> Result<Driver, Diagnostics> {
+    let needed = tree_of(text).map_or_else(Vec::new, |tree| parameters::needed(&tree));
+    let name = At { value: path.display().to_string(), span: Span::default() };
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut first = None;
+    for stand_in in STAND_INS.iter().filter_map(|json| serde_json::from_str::<Json>(json).ok()) {
+        let with = needed.iter().map(|name| (name.clone(), At { value: stand_in.clone(), span: Span::default() })).collect();
+        let wanted = Wanted { name: &name, with: &with, beside: folder };
+        let mut diags = Diagnostics::default();
+        match parse(&name.value, text.to_owned(), &wanted, folder, &mut Redactor::default(), &mut diags) {
+            Some(driver) => return Ok(driver),
+            None => first = first.or(Some(diags)),
+        }
+    }
+    Err(first.unwrap_or_default())
 }
 
 impl Driver {
@@ -212,7 +247,6 @@ pub trait Channel: Send {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::experiment::diagnostic::Span;
 
     #[test]
     fn every_built_in_driver_can_be_used() {

@@ -49,6 +49,14 @@ pub fn fill(tree: &mut Node, with: &With, driver: Span, beside: &Path, diags: &m
     Some(())
 }
 
+/// The names of those that an experiment has to set.
+pub fn needed(tree: &Node) -> Vec<String> {
+    let declared =
+        tree.get("parameters").and_then(|node| BTreeMap::<String, Parameter>::decode(node, &mut Diagnostics::default()));
+    let needed = declared.into_iter().flatten().filter(|(_, parameter)| parameter.default.is_none());
+    needed.map(|(name, _)| name).collect()
+}
+
 /// A value `{ file: …, set: { pointer: value } }` is a JSON document of the user's, with values put at some of its places.
 fn document(given: &At<Json>, beside: &Path, diags: &mut Diagnostics) -> Option<Node> {
     let file = given.value.as_object().filter(|map| map.keys().all(|key| key == "file" || key == "set"));

@@ -67,6 +67,9 @@ pub fn own_path(given: &str, base: &str) -> Result<String, String> {
 /// # Errors
 /// It is not the target's own.
 pub fn redirected(from: &str, to: &str, base: &str) -> Result<String, String> {
+    if to.starts_with('/') && !to.starts_with("//") {
+        return own_path(to, base);
+    }
     let here = Url::parse(&format!("{base}{from}")).map_err(|e| format!("{base}{from}: {e}"))?;
     let there = here.join(to).map_err(|e| format!("the target redirects to {}: {e}", bounded(to)))?;
     own_path(there.as_str(), base)
@@ -245,10 +248,14 @@ mod tests {
         assert_eq!(own_path("http://h/files/1", "https://h"), Ok("/files/1".into()));
         assert!(own_path("http://h:8080/files/1", "https://h").is_err());
         let redirected = |to: &str| redirected("/jobs/7", to, "http://h/api");
-        for (to, path) in [("/api/r/1", "/r/1"), ("7/result", "/jobs/7/result"), ("http://h/api/r/1?x=2", "/r/1?x=2")] {
+        for (to, path) in
+            [("/api/r/1", "/r/1"), ("7/result", "/jobs/7/result"), ("http://h/api/r/1?x=2", "/r/1?x=2"), ("/files/1", "/files/1")]
+        {
             assert_eq!(redirected(to), Ok(path.into()), "{to}");
         }
-        assert!(redirected("https://bucket.example/x").is_err() && redirected("//evil/x").is_err());
+        for elsewhere in ["https://bucket.example/x", "//evil/x", "../../x", "/../x", "http://h/files/1"] {
+            assert!(redirected(elsewhere).is_err(), "{elsewhere}");
+        }
     }
 
     #[test]

@@ -93,6 +93,28 @@ fn errors_are_data_too() {
 }
 
 #[test]
+fn a_driver_is_validated_as_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("d.yaml");
+    let judged = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        let output = chaos().arg("validate").arg(&file).output().unwrap();
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        (output.status.code(), said)
+    };
+    let driver = "version: 1\nname: mine\nparameters: { path: { about: where jobs are posted } }\nsubmit:\n  steps: [{ path: \"${path}\", json: { prompt: \"{{prompt}}\" } }]\n  id: /id\nstatus: { path: \"/jobs/{{id}}\", states: { done: completed } }\n";
+    let (code, said) = judged(driver);
+    assert!(code == Some(0) && said.contains("valid (the driver `mine`)"), "{said}");
+    let (code, said) = judged(&driver.replace("states:", "stats:"));
+    assert!(code == Some(2) && said.contains("unknown key `stats`"), "{said}");
+    let (code, said) = judged(&driver.replace("/jobs/{{id}}", "jobs/{{id}}"));
+    assert!(code == Some(2) && said.contains("d.yaml:7:17"), "{said}");
+    // An experiment that says `submit` by mistake is still one.
+    let (code, said) = judged(&format!("{HEAD}submit: {{}}\n"));
+    assert!(code == Some(2) && said.contains("unknown key `submit`"), "{said}");
+}
+
+#[test]
 fn every_experiment_follows_the_schema_and_is_valid() {
     let schema: Json = serde_json::from_str(&stdout(&["schema"])).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
