@@ -11,6 +11,9 @@ pub const EVERY: Duration = Duration::from_millis(250);
 /// What judging one job may cost, and a rest of many times that.
 const FOR_EACH_JOB: Duration = Duration::from_micros(20);
 
+/// Of a long run a small part of what it has taken: nobody minds that it is so much longer.
+const OF_THE_RUN: u32 = 200;
+
 /// One question, asked now. One that panics has no answer: the run goes on as if it were not so, and the verdict will say why.
 pub async fn ask(world: &World, question: fn(&Record) -> bool) -> bool {
     let record = world.journal.snapshot();
@@ -42,7 +45,8 @@ impl Question {
         }
         let jobs = world.journal.read(|record| record.jobs.len() as u32);
         self.answer = ask(world, self.ask).await;
-        let pause = EVERY.max(FOR_EACH_JOB.saturating_mul(jobs));
+        let of_the_run = Duration::try_from_secs_f64(world.clock.now_s()).unwrap_or_default() / OF_THE_RUN;
+        let pause = EVERY.max(FOR_EACH_JOB.saturating_mul(jobs)).max(of_the_run);
         self.until_t = world.clock.now_s() + pause.as_secs_f64() - 1e-3;
         self.answer
     }

@@ -51,7 +51,7 @@ pub fn of(text: &[u8]) -> Vec<View> {
                 if !all[at].bytes.iter().any(|byte| needed.contains(byte)) || all.len() >= MOST_VIEWS {
                     continue;
                 }
-                let next = read(&all[at], reader);
+                let next = read(&all[at], needed, reader);
                 if all.iter().all(|known| known.bytes != next.bytes) {
                     all.push(next);
                 }
@@ -62,10 +62,21 @@ pub fn of(text: &[u8]) -> Vec<View> {
     all
 }
 
-fn read(text: &View, reader: Reader) -> View {
+fn read(text: &View, needed: &[u8], reader: Reader) -> View {
     let mut view = View::reading(&text.bytes);
     let mut at = 0;
     while at < text.bytes.len() {
+        let rest = &text.bytes[at..];
+        let plain = rest.iter().position(|byte| needed.contains(byte)).unwrap_or(rest.len());
+        if plain > 0 {
+            view.bytes.extend_from_slice(&rest[..plain]);
+            match text.starts.get(at..at + plain) {
+                Some(starts) => view.starts.extend_from_slice(starts),
+                None => view.starts.extend(at..at + plain),
+            }
+            at += plain;
+            continue;
+        }
         let (length, said) = reader(&text.bytes[at..]);
         let length = length.max(1);
         let start = text.source(at);

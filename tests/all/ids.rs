@@ -94,7 +94,11 @@ fn without_a_restart_nobody_can_tell_whose_end_was_seen() {
 }
 
 fn ruling(change: impl FnOnce(&mut Script)) -> Verdict {
-    let mut script = Script::new(CHECK);
+    ruling_of(CHECK, change)
+}
+
+fn ruling_of(check: &str, change: impl FnOnce(&mut Script)) -> Verdict {
+    let mut script = Script::new(check);
     script.completed(1.0, 1.0);
     change(&mut script);
     script.end(90.0);
@@ -235,6 +239,125 @@ fn a_job_that_was_given_up_is_not_worked_on_because_its_number_is() {
     }
 }
 
+/// A job whose id is given to another, which ends well; nobody is told what became of the first.
+fn again(script: &mut Script, load: &str, t: f64, given_t: f64) {
+    let submit = |script: &mut Script, t: f64| {
+        let job = script.record.jobs.len() as u32;
+        let (load, shape, mark) = (load.to_owned(), chaos::experiment::JobShape::default(), format!("chaos-{job:016x}"));
+        script.at(t, Event::Submitting { job, load, client: 0, shape, mark, intended_t: t });
+        script.at(t, Event::Answered { job, answer: Answer::Accepted { id: format!("again-{given_t}") } });
+        job
+    };
+    submit(script, t);
+    let second = submit(script, given_t);
+    done(script, second, given_t + 0.5, second, true);
+}
+
+/// Nobody is slow, stuck or missing because nobody can tell what became of a job whose number was given again.
+#[test]
+fn no_check_waits_for_a_job_whose_number_was_given_again() {
+    let up = |script: &mut Script| _ = script.at(0.5, Event::Sample { values: [("health.up", 1.0)].into() });
+    // The health endpoint says well, and the one job that there is waits for 800 s.
+    let mut health = Script::new("health_is_honest: { stall: 100s }");
+    up(&mut health);
+    health.completed(1.0, 1.0);
+    again(&mut health, "users", 2.0, 3.0);
+    health.at(800.0, Event::Sample { values: [("health.up", 1.0)].into() }).end(800.0);
+    assert_ne!(health.verdict().ruling, Failed, "{:?}", health.verdict());
+
+    // Jobs that are worked on for 1 s each, in every step.
+    let mut steps = Script::from(
+        "version: 1\nname: s\ntarget: { url: embedded }\nload: [{ name: users, stages: [{ users: 1, for: 100s }, { users: 2, for: 100s }] }]\nchecks: [capacity: { latency: 5s, at_least: 1 }]\n",
+    );
+    for i in 0..40 {
+        let t = f64::from(i) * 4.5;
+        steps.completed(t, 1.0);
+        again(&mut steps, "users", t + 1.5, t + 2.5);
+    }
+    steps.end(230.0);
+    assert_ne!(steps.verdict().ruling, Failed, "{:?}", steps.verdict());
+
+    // Of five canaries the second and the fourth have one number.
+    let mut canary = Script::from(
+        "version: 1\nname: s\ntarget: { url: embedded }\nload: [{ name: users, users: 1 }]\ncanary: { every: 5s }\nfaults: [{ flood: { at: 20s, jobs: 1 } }]\nchecks: [canary: { within: 60s }]\n",
+    );
+    canary.fault();
+    for t in [26.0, 36.0, 46.0, 56.0, 66.0] {
+        again(&mut canary, "canary", t, t + 3.0);
+    }
+    canary.end(200.0);
+    assert_eq!(canary.verdict().ruling, Passed, "{:?}", canary.verdict());
+
+    // The latency is back at once, and known: nobody waits whose latency would have to be awaited.
+    let mut latency = Script::new("time_to_recover: { indicator: latency, within: 30s, hold: 10s }");
+    (0..19).for_each(|t| _ = latency.completed(f64::from(t), 0.5));
+    latency.fault();
+    for t in 26..120 {
+        latency.completed(f64::from(t), 0.5);
+        if t == 30 {
+            again(&mut latency, "users", 30.2, 30.5);
+        }
+    }
+    latency.end(121.0);
+    assert_eq!(latency.verdict().ruling, Passed, "{:?}", latency.verdict());
+}
+
+/// What was given up may have gone on under a number that tells of another job.
+#[test]
+fn work_that_cannot_be_watched_any_more_is_not_seen_to_stop() {
+    let judged = |given_t: f64| {
+        ruling_of("no_abandoned_work: { within: 5s }", |script| {
+            let first = given(script, 19.0, "1");
+            script.at(28.0, Event::GivingUp { job: first });
+            script.at(28.0, Event::Cancelled { job: first, error: None });
+            let second = given(script, given_t, "1");
+            done(script, second, given_t + 1.0, second, true);
+        })
+    };
+    assert_eq!(judged(30.0).ruling, Inconclusive, "{:?}", judged(30.0));
+    assert_eq!(judged(40.0).ruling, Passed, "watched for 12 s: {:?}", judged(40.0));
+}
+
+/// What a listener hears of a number that was given again is about the other job.
+#[test]
+fn a_listener_that_hears_of_the_next_job_has_not_heard_of_its_own() {
+    let judged = |given_t: f64| {
+        let mut s = Script::from(
+            "version: 1\nname: s\ntarget: { url: embedded }\nload: [{ name: users, users: 1 }]\nfaults: [{ websocket_drop: { at: 20s, away: 1s } }]\nchecks: [reconnects: { within: 5s, update_within: 5s, end_within: 5s }]\n",
+        );
+        let (listener, fault) = ("users/0".to_owned(), "websocket_drop".to_owned());
+        s.at(1.0, Event::ListenerBack { listener: listener.clone(), after_s: None });
+        let first = given(&mut s, 18.0, "1");
+        s.at(20.0, Event::FaultInjecting { fault: fault.clone(), planned_t: 20.0 });
+        let lost = Event::ListenerLost {
+            listener: listener.clone(),
+            why: "dropped".into(),
+            fault: Some(fault.clone()),
+            open: vec!["1".to_owned()],
+        };
+        s.at(21.0, lost);
+        s.at(22.0, Event::FaultInjected { fault: fault.clone(), error: None });
+        s.at(22.0, Event::FaultOver { fault }).at(22.0, Event::ListenerFreed { listener: listener.clone() });
+        s.at(22.5, Event::ListenerBack { listener: listener.clone(), after_s: Some(1.5) });
+        let mut told = [(given_t, None), (23.5, Some(JobState::Running)), (25.0, Some(JobState::Completed))];
+        told.sort_by(|a, b| a.0.total_cmp(&b.0));
+        for (t, state) in told {
+            match state {
+                None => _ = given(&mut s, t, "1"),
+                Some(state) => {
+                    let news = Event::ListenerHeard { listener: listener.clone(), id: "1".to_owned(), state };
+                    s.at(t, news);
+                }
+            }
+        }
+        done(&mut s, first + 1, 25.0, first + 1, true);
+        s.end(90.0);
+        s.verdict()
+    };
+    assert_ne!(judged(23.0).ruling, Passed, "{:?}", judged(23.0));
+    assert_ne!(judged(23.0).ruling, Failed, "nothing says that it was lost: {:?}", judged(23.0));
+}
+
 /// The error of the new job is not the lost one's.
 #[test]
 fn an_out_of_memory_is_its_own_jobs() {
@@ -332,6 +455,18 @@ fn tried(habit: &str, fault: &str) -> Run {
     run(&[path.to_str().unwrap()])
 }
 
+/// What the journal tells of jobs whose numbers were others' by then. A question may be under way when the number is given.
+fn told_later(done: &Run, record: &chaos::journal::record::Record) -> Vec<String> {
+    let text = std::fs::read_to_string(done.folder.join(chaos::journal::FILE)).unwrap();
+    let is_later = |line: &&str| {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let said = line["event"].as_object().and_then(|event| event.values().next());
+        let given = said.and_then(|said| said["job"].as_u64()).and_then(|job| record.jobs.get(job as usize)?.given_to());
+        given.is_some_and(|given| line["t"].as_f64().unwrap() > given.t + 0.3)
+    };
+    text.lines().filter(is_later).map(str::to_owned).collect()
+}
+
 /// What was open at the kill had its queue in memory: it is lost, whoever has its number afterwards.
 #[test]
 fn no_job_of_a_killed_queue_is_told_as_completed() {
@@ -354,6 +489,11 @@ fn no_job_of_a_killed_queue_is_told_as_completed() {
         let after = record.jobs.iter().filter(|job| job.accepted() && job.submitting_t > killed_t);
         let of_after: Vec<Class> = after.map(|job| ledger.class(job)).collect();
         assert!(!of_after.is_empty() && of_after.iter().all(|class| *class == Class::Completed), "{habit}: {of_after:?}");
+        assert_eq!(
+            told_later(&done, &record),
+            Vec::<String>::new(),
+            "{habit}: of a number that another job has nothing is asked"
+        );
     }
     let healthy = tried("lowest", "burst: { at: 2s, jobs: 3, listen: poll }");
     assert_eq!(healthy.code, Some(0), "{}", healthy.trouble());

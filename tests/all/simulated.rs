@@ -37,30 +37,33 @@ async fn slow_results_are_waited_for() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn defects_are_found_at_every_seed() {
-    let found_by = [
-        ("oom-no-retry", "all_jobs_complete"),
-        ("oom-kills-queue", "all_jobs_complete"),
-        ("oom-crashes-server", "no_crash"),
-        ("oom-fakes-success", "all_jobs_complete"),
-        ("sheds-after-accept", "all_jobs_complete"),
-        ("accepted-then-dropped", "all_jobs_complete"),
-        ("healthy-but-dead", "queue_drains"),
-        ("wedged-after-oom", "queue_drains"),
-        ("ui-stuck-after-oom", "all_jobs_complete"),
-        ("vram-kept-after-oom", "all_jobs_complete"),
-        ("swapped-results", "all_jobs_complete"),
-    ];
+async fn is_found(found_by: &[(&str, &str)]) {
     for (defect, check) in found_by {
         for seed in 0..often(1, 3) {
-            let done =
-                run(&experiment(FLOOD, &format!(", defects: [{defect}]"), OOM_CHECKS), seed, Sabotage::default(), None).await;
+            let yaml = experiment(FLOOD, &format!(", defects: [{defect}]"), OOM_CHECKS);
+            let done = run(&yaml, seed, Sabotage::default(), None).await;
             assert_eq!(done.result.exit_code, 1, "{defect}, seed {seed}: {}", done.trouble());
             assert_eq!(done.verdict(check), "failed", "{defect}, seed {seed}: {}", done.trouble());
             assert!(!done.left_broken);
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn defects_of_the_jobs_are_found_at_every_seed() {
+    let of_jobs = ["oom-no-retry", "oom-kills-queue", "oom-fakes-success", "sheds-after-accept", "accepted-then-dropped"];
+    is_found(&of_jobs.map(|defect| (defect, "all_jobs_complete"))).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn defects_of_the_queue_are_found_at_every_seed() {
+    is_found(&[("healthy-but-dead", "queue_drains"), ("wedged-after-oom", "queue_drains"), ("oom-crashes-server", "no_crash")])
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn defects_of_results_and_memory_are_found_at_every_seed() {
+    is_found(&["ui-stuck-after-oom", "vram-kept-after-oom", "swapped-results"].map(|defect| (defect, "all_jobs_complete"))).await;
 }
 
 #[tokio::test(start_paused = true)]
