@@ -104,7 +104,7 @@ fn outcome(job: &JobFacts, class: Class, signs: &Signs<'_>, record: &Record) -> 
     // An error is no refusal: somebody else may have it, too, and nobody is told to come back.
     let openly = matches!(job.answer, Some((_, Answer::Refused { .. } | Answer::Invalid { .. })));
     match class {
-        Class::Rejected if of_fault && openly => Some(Outcome::Refused),
+        Class::Rejected if of_fault && matches!(job.answer, Some((_, Answer::Refused { .. }))) => Some(Outcome::Refused),
         Class::Rejected | Class::Invalid if signs.in_refusal(job) => Some(if openly { Outcome::Refused } else { Outcome::Failed }),
         Class::Mismatched if of_fault => Some(Outcome::FakeSuccess),
         Class::Lost if of_fault && crashed(record) => Some(Outcome::Died),

@@ -1,5 +1,6 @@
 //! The account of every job: which class it belongs to, and why. A pure function of the record.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use regex::Regex;
@@ -8,9 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::{self, GivenTwice};
 use super::patience::{self, Longest};
+use super::refusals;
 use crate::driver::Patterns;
 use crate::driver::sent::{Input, Sent};
-use crate::journal::event::{Answer, JobState, JobView};
+use crate::journal::event::{Answer, JobNo, JobState, JobView};
 use crate::journal::facts::{Generation, JobFacts, ResultFacts};
 use crate::journal::record::Record;
 use crate::stats;
@@ -107,7 +109,8 @@ impl Counts {
         self.submitted += 1;
         self.accepted += u64::from(job.accepted());
         let error = matches!(job.answer, Some((_, Answer::Error { .. } | Answer::Unreachable { .. } | Answer::NoAnswer { .. })));
-        self.errors += u64::from(error);
+        let not_ours = class == Class::Rejected && matches!(job.answer, Some((_, Answer::Invalid { .. })));
+        self.errors += u64::from((error && class != Class::Invalid) || not_ours);
         match class {
             Class::Open => {}
             Class::Rejected => self.rejected += 1,
@@ -157,7 +160,7 @@ impl Ledger<'_> {
             }
             None => (Class::Open, Box::new(|| "being submitted".to_owned())),
             Some((_, Answer::Accepted { .. })) => self.accepted(job),
-            Some((_, answer)) => not_accepted(answer),
+            Some((_, answer)) => not_accepted(answer, self.scale.misnamed.contains(&job.number)),
         }
     }
 
@@ -270,8 +273,21 @@ impl Ledger<'_> {
     }
 }
 
-fn not_accepted(answer: &Answer) -> (Class, Reason<'_>) {
+fn not_accepted(answer: &Answer, misnamed: bool) -> (Class, Reason<'_>) {
     match answer {
+        Answer::Error { status, reason, .. } if misnamed => (
+            Class::Invalid,
+            Box::new(move || {
+                format!(
+                    "refused with {status}, and no job was ever taken there: are the path and the credentials right? {reason}"
+                )
+            }),
+        ),
+        Answer::Invalid { status, reason } if misnamed => {
+            let told =
+                move || format!("refused as invalid with {status}, though it takes such requests at other times: {reason}");
+            (Class::Rejected, Box::new(told))
+        }
         Answer::Refused { status, retry_after_s, .. } => {
             let when =
                 || retry_after_s.map_or_else(|| "without saying when to come back".to_owned(), |s| format!("come back in {s} s"));
@@ -315,6 +331,8 @@ struct Scale {
     lost: Option<Regex>,
     /// What a job of this run takes at the most.
     longest: Option<Longest>,
+    /// Refused, and not by the fault of whom the status names.
+    misnamed: HashSet<JobNo>,
 }
 
 impl Scale {
@@ -336,7 +354,8 @@ impl Scale {
         equal.sort_unstable();
         let shed = Patterns::compiled(record.plan().driver.patterns.shed.as_ref());
         let lost = Patterns::compiled(record.plan().driver.patterns.lost.as_ref());
-        Self { bytes_per_pixel: stats::median(&mut ratios), digests, equal, sent, shed, lost, longest: Longest::of(record) }
+        let (longest, misnamed) = (Longest::of(record), refusals::misnamed(record, &sent));
+        Self { bytes_per_pixel: stats::median(&mut ratios), digests, equal, sent, shed, lost, longest, misnamed }
     }
 
     /// How many jobs with another input have this very result.

@@ -5,4 +5,5 @@ pub mod drive;
 mod ids;
 pub mod ledger;
 pub mod patience;
+mod refusals;
 pub mod users;
