@@ -36,7 +36,8 @@ impl Check for BackpressureIsHonest {
                     let sensible = retry_after_s.is_some_and(|s| s > 0.0 && s < LONGEST_WAIT_S);
                     (!sensible).then(|| "it was not told when to come back".to_owned())
                 }
-                (Some((_, Answer::Error { proxy: false, .. })), _) => Some(why.to_string()),
+                (Some((_, Answer::Error { proxy: false, .. })), Class::Rejected) => Some(why.to_string()),
+                (Some((_, Answer::Invalid { .. })), Class::Rejected) => Some(why.to_string()),
                 (_, Class::Shed) => Some(format!("accepted, and then: {why}")),
                 _ => None,
             };
@@ -46,20 +47,16 @@ impl Check for BackpressureIsHonest {
             return Verdict::failed(EXPECTED, format!("{} jobs were not treated so", wrong.len())).with(wrong.into_iter().take(5));
         }
         let depth = queue::depth(record);
-        let highest = Over::All.window(record).map_or(0.0, |(from, to)| peak(depth.series(), from, to));
-        let longest = highest - depth.at_work();
+        let longest = Over::All.window(record).map_or(0.0, |(from, to)| peak(depth.series(), from, to));
         let pressure = match depth.source {
-            Source::Told => 1.0,
             // A job waits until it is seen running, be there pressure or not.
             Source::Waiting => 2.0,
-            // Nobody knows how many were at work, unless there is a time before the faults to hold it against.
-            Source::Sent if depth.at_work() < 1.0 => f64::INFINITY,
-            Source::Sent => 1.0,
+            Source::Told | Source::Overdue => 1.0,
         };
         if refused == 0 && longest < pressure {
             let observed = match depth.source {
-                Source::Sent => "nothing was refused, and never were more under way than before the faults: no pressure was seen",
-                _ => "nothing was refused and nothing waited: there was no pressure",
+                Source::Overdue => "nothing was refused, and no job took much longer than before the faults: no pressure was seen",
+                Source::Told | Source::Waiting => "nothing was refused and nothing waited: there was no pressure",
             };
             return Verdict::inconclusive(EXPECTED, observed);
         }

@@ -7,6 +7,7 @@ use super::latency::latency;
 use super::noise::Bearing;
 use super::{Check, Verdict, View};
 use crate::experiment::diagnostic::{Diagnostics, Span};
+use crate::journal::facts::JobFacts;
 use crate::experiment::units::{Share, Time};
 use crate::journal::event::Phase;
 use crate::journal::record::Record;
@@ -141,7 +142,9 @@ impl Capacity {
         let done: Vec<_> = jobs.iter().filter(|(job, _)| job.ended.as_ref().is_some_and(|e| ended(e.0))).collect();
         let completed = done.iter().filter(|(_, class)| *class == Class::Completed).count();
         // Whoever still waits has waited at least until now.
-        let waiting = jobs.iter().filter(|(job, _)| job.accepted() && job.intended_t < until_t && job.left_t().is_none_or(|t| t >= until_t));
+        // One that was lost or given up has waited too; only of one whose id is another's nobody can tell.
+        let gone = |job: &JobFacts| job.ended.as_ref().map(|e| e.0).or(job.given_to().map(|given| given.t));
+        let waiting = jobs.iter().filter(|(job, _)| job.accepted() && job.intended_t < until_t && gone(job).is_none_or(|t| t >= until_t));
         let mut latencies: Vec<f64> = done.iter().filter_map(|(job, class)| latency(job, *class)).chain(waiting.map(|(job, _)| until_t - job.intended_t).filter(|s| *s > self.latency.as_s())).collect();
         let wrong = done.iter().filter(|(job, class)| is_error(job, *class)).count();
         let refused = jobs.iter().filter(|(job, class)| *class == Class::Rejected && ended(job.submitting_t) && is_error(job, *class)).count();

@@ -2,25 +2,28 @@
 
 use std::cell::OnceCell;
 use std::fmt;
-use std::time::Duration;
 
 use crate::driver::AnswerIs;
-use crate::journal::event::JobState;
+use crate::driver::request::SMALL_TIMEOUT;
+use crate::journal::event::{Answer, JobState};
 use crate::journal::facts::JobFacts;
 use crate::journal::record::Record;
 use crate::journal::series::Series;
 use crate::load::drive::SAFETY_NET;
+use crate::load::patience::pixels;
 use crate::observe::unread;
 
 const GAUGE: &str = "queue.depth";
-/// A figure may be so old, and a state be learned so late, besides what asking in intervals explains.
+/// A figure may be so old, besides what reading it in intervals explains.
 const LATE_S: f64 = 5.0;
-/// Fewer jobs than these, or than this share, two counts may differ by: workers take some in advance.
-const DIFFERS_BY: (f64, f64) = (3.0, 0.25);
-/// So many moments of a run are compared.
-const MOMENTS: u32 = 2_000;
+/// By so many jobs, or by this share, two counts may differ: workers take some in advance.
+pub const DIFFERS_BY: (f64, f64) = (3.0, 0.25);
 /// Two figures that differ for a shorter time do not contradict each other.
 const HOLDS_S: f64 = 5.0;
+/// A job that is not answered for so many times as long as the longest of the baseline took waits.
+const WAITS: f64 = 1.5;
+/// Where answers come at once, a shorter time says nothing.
+const SHORTEST_S: f64 = 0.25;
 
 /// Where the depth comes from.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,8 +32,9 @@ pub enum Source {
     Told,
     /// Accepted, and neither running nor ended.
     Waiting,
-    /// Of a target that answers with the result: sent, and not answered. Whether such a job waits or runs nobody can tell.
-    Sent,
+    /// Of a target that answers only when it has begun or ended, or whose states do not say which jobs run: not done for longer
+    /// than any job of the baseline took. Of the others nobody can tell whether they wait or run.
+    Overdue,
 }
 
 impl fmt::Display for Source {
@@ -38,7 +42,7 @@ impl fmt::Display for Source {
         f.write_str(match self {
             Self::Told => "the target's own queue depth",
             Self::Waiting => "derived: accepted, and neither running nor ended",
-            Self::Sent => "derived: sent, and not answered yet",
+            Self::Overdue => "derived: not done for 1.5 times as long as the longest job of the baseline took",
         })
     }
 }
@@ -62,34 +66,37 @@ impl fmt::Display for Contradiction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "at {:.1} s the target told a queue of {:.0}, and by what it said of its jobs {:.0} were waiting (is its list cut to a page?)",
+            "at {:.1} s the target told a queue of {:.0}, and by what it said of its jobs {:.0} were waiting (is its list cut to a page, or do workers take jobs in advance?)",
             self.t, self.told, self.known
         )
     }
 }
 
 pub fn depth(record: &Record) -> Depth<'_> {
-    let source = match record.plan().driver.submit.answer {
-        _ if record.series.get(GAUGE).is_some() => Source::Told,
-        AnswerIs::Result => Source::Sent,
-        AnswerIs::Acceptance | AnswerIs::Stream => Source::Waiting,
+    let source = match record.series.get(GAUGE) {
+        Some(_) => Source::Told,
+        None if tells_who_runs(record) => Source::Waiting,
+        None => Source::Overdue,
     };
     Depth { record, source, by_ledger: OnceCell::new() }
 }
 
-impl<'a> Depth<'a> {
+impl Depth<'_> {
     pub fn series(&self) -> &Series {
         self.record.series.get(GAUGE).unwrap_or_else(|| self.by_ledger())
     }
 
-    /// By the jobs themselves.
+    /// Who waited for all that is known of the jobs themselves.
     pub fn by_ledger(&self) -> &Series {
-        self.by_ledger.get_or_init(|| series_of(self.record.jobs.iter().filter_map(|job| stay(job, self.record))))
+        self.by_ledger.get_or_init(|| match tells_who_runs(self.record) {
+            true => self.at_most(),
+            false => overdue(self.record).unwrap_or_default(),
+        })
     }
 
-    /// Until when it is known.
-    pub fn now(&self) -> f64 {
-        self.record.now
+    /// Sent, and not answered: more cannot have waited.
+    pub fn at_most(&self) -> Series {
+        series_of(self.record.jobs.iter().filter_map(|job| stay(job, self.record)))
     }
 
     /// By the target itself, not derived.
@@ -97,57 +104,54 @@ impl<'a> Depth<'a> {
         self.source == Source::Told
     }
 
-    /// Of the jobs that the series counts so many may be at work: they do not wait.
-    pub fn at_work(&self) -> f64 {
-        if self.source == Source::Sent { self.usual() } else { 0.0 }
-    }
-
-    /// So many of those that the ledger counts need not wait: before the faults as many were under way at once.
-    fn usual(&self) -> f64 {
-        let answers_with_result = self.record.plan().driver.submit.answer == AnswerIs::Result;
-        let end = self.record.baseline_end().filter(|_| answers_with_result);
-        end.and_then(|end| self.by_ledger().extremes(0.0, end)).map_or(0.0, |(_, highest)| highest)
-    }
-
-    /// What is said of so many.
-    pub fn wait(&self, depth: f64) -> String {
-        match self.source {
-            Source::Sent => format!("{depth:.0} jobs are sent and not answered"),
-            _ => format!("{depth:.0} jobs wait"),
-        }
+    /// Nothing says how long a job takes that does not wait.
+    pub fn is_unknown(&self) -> bool {
+        self.source == Source::Overdue && self.by_ledger().is_empty()
     }
 
     /// A gauge that stands still while jobs wait shows nothing.
     pub fn is_frozen(&self, to: f64) -> bool {
-        !self.series().ever_moved() && self.by_ledger().max - self.usual() > to
+        !self.series().ever_moved() && self.by_ledger().max > to
     }
 
-    /// Where, between two moments, the target's own figure is farthest below what its jobs say, for longer than time explains.
-    pub fn contradiction(&self, from: f64, to: f64) -> Option<Contradiction> {
-        if !self.is_told() {
-            return None;
-        }
-        let surely = surely_waiting(self.record)?;
+    /// Who was waiting for sure by what the target said of its jobs, where that can be held against its own figure.
+    pub fn surely(&self) -> Option<Series> {
+        self.is_told().then(|| surely_waiting(self.record)).flatten()
+    }
+
+    /// Where, between two moments, the target's own figure is farthest below what its jobs say, for longer than time explains, of
+    /// what matters.
+    pub fn contradiction(&self, from: f64, to: f64, matters: impl Fn(&Contradiction) -> bool) -> Option<Contradiction> {
+        let surely = self.surely()?;
         // When it could not be read, its last figure is no word of that moment.
         let unread = self.record.series.get(&unread::mark(GAUGE));
-        let step = ((to - from) / f64::from(MOMENTS)).max(1.0);
+        // A figure may be as old as two samples.
+        let late_s = LATE_S.max(2.0 * self.record.plan().sample_every_s);
+        let step = HOLDS_S / 2.0;
         let (mut worst, mut since): (Option<Contradiction>, Option<f64>) = (None, None);
-        for at in 0..=((to - from) / step) as u32 {
+        for at in 0..=((to - from).max(0.0) / step) as u32 {
             let t = from + f64::from(at) * step;
             let known = surely.at(t).unwrap_or(0.0);
-            let around = |series: &Series| series.extremes(t - LATE_S, t + LATE_S).map(|(_, highest)| highest.max(0.0));
+            let around = |series: &Series| series.extremes(t - late_s, t + late_s).map(|(_, highest)| highest.max(0.0));
             let is_dark = unread.and_then(around).is_some_and(|unread| unread > 0.0);
             let told = around(self.series()).filter(|_| !is_dark);
-            let Some(told) = told.filter(|told| known - told > DIFFERS_BY.0.max(DIFFERS_BY.1 * known)) else {
+            let differs = |told: &f64| known - told > DIFFERS_BY.0.max(DIFFERS_BY.1 * known);
+            let found = told.filter(differs).map(|told| Contradiction { t, told, known }).filter(&matters);
+            let Some(found) = found else {
                 since = None;
                 continue;
             };
             let holds = t - *since.get_or_insert(t) >= HOLDS_S;
-            if holds && worst.is_none_or(|worst| known - told > worst.known - worst.told) {
-                worst = Some(Contradiction { t, told, known });
+            if holds && worst.is_none_or(|worst| known - found.told > worst.known - worst.told) {
+                worst = Some(found);
             }
         }
         worst
+    }
+
+    /// Until when it is known.
+    pub fn now(&self) -> f64 {
+        self.record.now
     }
 }
 
@@ -156,7 +160,13 @@ pub fn peak(series: &Series, from: f64, to: f64) -> f64 {
     series.extremes(from, to).map_or(0.0, |(_, highest)| highest.max(0.0))
 }
 
-/// From when to when a job waited, as its client saw it.
+/// Jobs are seen to wait, and to run.
+fn tells_who_runs(record: &Record) -> bool {
+    let is_accepted = record.plan().driver.submit.answer == AnswerIs::Acceptance;
+    is_accepted && (record.jobs.iter().any(|job| job.running_t.is_some()) || record.jobs.iter().all(|job| job.ended.is_none()))
+}
+
+/// From when to when a job waited, or may have waited, as its client saw it.
 fn stay(job: &JobFacts, record: &Record) -> Option<(f64, Option<f64>)> {
     let answered_t = job.answer.as_ref().map(|(t, _)| *t);
     let left = || [job.running_t, job.left_t()].into_iter().flatten().reduce(f64::min);
@@ -168,25 +178,47 @@ fn stay(job: &JobFacts, record: &Record) -> Option<(f64, Option<f64>)> {
     }
 }
 
+/// Jobs that are not done for longer than any of the second half of the baseline was: its first may have had to load the model.
+fn overdue(record: &Record) -> Option<Series> {
+    let end = record.baseline_end()?;
+    let usual = record.jobs.iter().filter_map(|job| {
+        let (from, until) = stay(job, record)?;
+        let until = until.filter(|t| job.accepted() && *t > end / 2.0 && *t <= end)?;
+        Some((until - from, pixels(job)))
+    });
+    let (longest_s, of_pixels) = usual.reduce(|a, b| if b.0 > a.0 { b } else { a })?;
+    let limit_s = |job: &JobFacts| (WAITS * longest_s * (pixels(job) / of_pixels).max(1.0)).max(SHORTEST_S);
+    let late = |job: &JobFacts| {
+        let (from, until) = stay(job, record)?;
+        let from = from + limit_s(job);
+        (from <= record.now && until.is_none_or(|t| t > from)).then_some((from, until))
+    };
+    Some(series_of(record.jobs.iter().filter_map(late)))
+}
+
 /// How many waited for sure. `None` where that cannot be told: jobs whose state does not say whether they run.
 fn surely_waiting(record: &Record) -> Option<Series> {
     let driver = &record.plan().driver;
-    if driver.submit.answer != AnswerIs::Acceptance || record.jobs.iter().all(|job| job.running_t.is_none()) {
+    if !tells_who_runs(record) {
         return None;
     }
-    // What is learned of a job is learned so late.
+    // What is learned of a job is learned so late, from an endpoint that takes its time.
     let asked_every = if driver.pushes() { driver.status.every.0.max(SAFETY_NET) } else { driver.status.every.0 };
-    let late_s = (asked_every + Duration::from_secs(1)).as_secs_f64();
+    let late_s = (asked_every + SMALL_TIMEOUT).as_secs_f64();
+    let last_start_t = record.generations.last().map_or(0.0, |life| life.started_t);
     let surely = |job: &JobFacts| {
-        let (from, until) = stay(job, record)?;
-        let until = [until, job.missing_t(), job.gave_up_t()].into_iter().flatten().reduce(f64::min);
+        let (from, _) = stay(job, record)?;
         let is_queued = || job.last_view.as_ref().is_some_and(|view| view.state == JobState::Queued);
-        let until = match until {
-            Some(t) => t - late_s,
-            None if is_queued() => record.looked_until() - late_s,
+        let until = match job.running_t {
+            Some(t) => t,
+            // One that ends without having been seen to run may have run all the time, and what a target had before it was
+            // started again it may have forgotten.
+            None if job.left_t().is_none() && job.gave_up_t().is_none() && is_queued() && from > last_start_t => {
+                record.looked_until()
+            }
             None => return None,
         };
-        (until > from).then_some((from, Some(until)))
+        (until - late_s > from).then_some((from, Some(until - late_s)))
     };
     Some(series_of(record.jobs.iter().filter_map(surely)))
 }
@@ -207,4 +239,10 @@ fn series_of(stays: impl Iterator<Item = (f64, Option<f64>)>) -> Series {
         series.push(t, depth);
     }
     series
+}
+
+/// A job was done after that moment: somebody works on the queue.
+pub fn is_served_after(record: &Record, t: f64) -> bool {
+    let answered = |job: &JobFacts| matches!(&job.answer, Some((at, Answer::Accepted { .. })) if *at > t);
+    record.jobs.iter().rev().any(answered)
 }

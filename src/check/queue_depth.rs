@@ -1,8 +1,8 @@
 //! The queue never grows beyond a length.
 
 use super::dose::Dose;
-use super::grade::{Limits, describe};
-use super::queue::{self, Source, peak};
+use super::grade::{Limits, Met, describe};
+use super::queue::{self, Contradiction, Depth, Source, peak};
 use super::scope::Over;
 use super::{Check, Ruling, Verdict, View};
 use crate::record;
@@ -41,26 +41,44 @@ impl Check for QueueDepth {
         }
         let Some((from, to)) = self.over.window(record) else { return Verdict::inconclusive(&expected, "there was no load") };
         let depth = queue::depth(record);
+        if depth.source == Source::Overdue {
+            return self.derived(&expected, &depth, from, to);
+        }
         let (told, known) = (peak(depth.series(), from, to), peak(depth.by_ledger(), from, to));
         let by_ledger = if depth.is_told() { format!("; by the ledger at most {known:.0}") } else { String::new() };
         let observed = format!("at most {told:.0} ({}){by_ledger}", depth.source);
-        let below = |limit: u32| told < f64::from(limit);
         if depth.is_frozen(f64::from(self.below)) {
             return Verdict::inconclusive(&expected, "the target's queue depth never moved, though jobs waited");
         }
-        let limits = Limits {
-            target: below(self.below).into(),
-            acceptable: self.acceptable.map(|l| below(l).into()),
-            failure: self.failure.map(|l| below(l).into()),
-        };
-        let verdict = limits.verdict(&expected, &observed).measuring(format!("{told:.0}"));
-        if verdict.ruling == Ruling::Failed && depth.source == Source::Sent {
-            let remedy = "how many of them waited, and how many were at work, a `queue` in the driver tells".to_owned();
-            return Verdict::inconclusive(&expected, observed).with([remedy]);
-        }
-        match depth.contradiction(from, to).filter(|c| verdict.ruling == Ruling::Passed && c.known >= f64::from(self.below)) {
-            Some(contradiction) => Verdict::inconclusive(&expected, format!("two counts contradict each other: {contradiction}")),
+        let verdict = self.limits(told, told).verdict(&expected, observed).measuring(format!("{told:.0}"));
+        let passed_below = f64::from(self.below.max(self.acceptable.unwrap_or(0)));
+        let matters = |two: &Contradiction| two.known >= passed_below;
+        match depth.contradiction(from, to, matters).filter(|_| verdict.ruling == Ruling::Passed) {
+            Some(two) => Verdict::inconclusive(&expected, format!("two counts contradict each other: {two}")),
             None => verdict,
+        }
+    }
+}
+
+impl QueueDepth {
+    /// Between so many and so many waited.
+    fn limits(&self, at_least: f64, at_most: f64) -> Limits {
+        let below = |limit: u32| match f64::from(limit) {
+            limit if at_most < limit => Met::Yes,
+            limit if at_least >= limit => Met::No,
+            _ => Met::Unsure,
+        };
+        Limits { target: below(self.below), acceptable: self.acceptable.map(below), failure: self.failure.map(below) }
+    }
+
+    /// Of a target that answers with the result: who was not answered waited or ran, and who was not for long waited.
+    fn derived(&self, expected: &str, depth: &Depth<'_>, from: f64, to: f64) -> Verdict {
+        let (at_least, at_most) = (peak(depth.series(), from, to), peak(&depth.at_most(), from, to));
+        let observed = format!("at most {at_most:.0} were sent and not answered, of which at least {at_least:.0} waited");
+        let verdict = self.limits(at_least, at_most).verdict(expected, observed);
+        match verdict.ruling {
+            Ruling::Inconclusive => verdict.with(["how many waited a `queue` in the driver tells".to_owned()]),
+            _ => verdict.measuring(format!("{at_least:.0}")),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use super::dose::Dose;
 use super::noise::Bearing;
-use super::queue::{self, Depth, Source, peak};
+use super::queue::{self, DIFFERS_BY, Depth, Source, peak};
 use super::{Check, Verdict, View};
 use crate::experiment::units::Time;
 use crate::journal::event::Phase;
@@ -11,6 +11,9 @@ use crate::journal::outage::Outage;
 use crate::journal::record::Record;
 use crate::journal::series::Series;
 use crate::{record, words};
+
+/// Of a target that answers with the result.
+const NO_MEASURE: &str = "no job was answered in the second half of the baseline: nothing says how long one takes that does not wait";
 
 words! {
     /// What goes on while the queue drains.
@@ -69,11 +72,14 @@ impl Check for QueueDrains {
         let cause_gone = outage.t;
         let depth = queue::depth(record);
         let series = depth.series();
-        let to = f64::from(self.to) + depth.at_work();
+        let to = f64::from(self.to);
         let looked_until = self.looked_until(record);
         let drained = self.drained_at(series, to, back, looked_until);
-        let waiting = depth.wait(series.at(looked_until).unwrap_or(0.0));
+        let waiting = format!("{:.0} jobs wait", series.at(looked_until).unwrap_or(0.0));
         let needed = self.within.as_s() + self.hold.as_s();
+        if depth.is_unknown() {
+            return Verdict::inconclusive(&expected, NO_MEASURE);
+        }
         if !record.ended && drained.is_none() && looked_until - cause_gone <= needed {
             return Verdict::pending(&expected, waiting);
         }
@@ -81,8 +87,11 @@ impl Check for QueueDrains {
         let facts = self.facts(&depth, top, begin, &outage);
         if let Some(t) = drained.filter(|t| *t - cause_gone <= self.within.as_s()) {
             // Some evidence is there only at the end: a gauge that stood still while jobs waited shows nothing.
-            if let Some(contradiction) = depth.contradiction(back, looked_until) {
-                return Verdict::inconclusive(&expected, format!("two counts contradict each other: {contradiction}")).with(facts);
+            if let Some(told) = self.contradicted(&depth, back, cause_gone, looked_until) {
+                return Verdict::inconclusive(&expected, told).with(facts);
+            }
+            if depth.source == Source::Overdue && !queue::is_served_after(record, cause_gone) {
+                return Verdict::inconclusive(&expected, "nobody waits, and no job was done since: is anybody there?").with(facts);
             }
             if depth.is_frozen(to) {
                 return Verdict::inconclusive(&expected, "the target's queue depth never moved, though jobs waited").with(facts);
@@ -92,13 +101,19 @@ impl Check for QueueDrains {
             }
             return Verdict::passed(&expected, format!("drained {} after {since}, from a peak of {top:.0}", view.seconds(t - cause_gone))).taking(t - cause_gone).with(facts);
         }
+        if looked_until - cause_gone > needed
+            && let Some(before) = self.as_before(series, begin, (back, looked_until), cause_gone)
+        {
+            let observed = format!("as many wait as before the faults, at most {before:.0} of them: the load itself keeps the queue");
+            return Verdict::inconclusive(&expected, observed).with(facts);
+        }
         if let Some(t) = drained.filter(|_| looked_until - cause_gone > needed) {
             let observed = format!("drained only {} after {since}, from a peak of {top:.0}", view.seconds(t - cause_gone));
             return Verdict::failed(&expected, observed).taking(t - cause_gone).with(facts);
         }
         if looked_until - cause_gone > needed {
             return match series.at(looked_until) {
-                Some(last) => Verdict::failed(&expected, format!("{}, peak {top:.0}", depth.wait(last))).with(facts),
+                Some(last) => Verdict::failed(&expected, format!("{last:.0} jobs still wait, peak {top:.0}")).with(facts),
                 None => Verdict::inconclusive(&expected, "the queue depth was never seen").with(facts),
             };
         }
@@ -112,11 +127,37 @@ impl Check for QueueDrains {
 
 impl QueueDrains {
     fn facts(&self, depth: &Depth<'_>, top: f64, begin: f64, outage: &Outage) -> Vec<String> {
-        let known = match depth.source {
-            Source::Sent => format!("before the fault {:.0} at once: so many may be at work, and do not count", depth.at_work()),
-            _ => format!("by the ledger at most {:.0} jobs waited", peak(depth.by_ledger(), begin, depth.now())),
-        };
-        vec![format!("source: {}", depth.source), format!("peak {top:.0}"), known, outage.told()]
+        let mut facts = vec![format!("source: {}", depth.source), format!("peak {top:.0}")];
+        if depth.is_told() {
+            facts.push(format!("by the ledger at most {:.0} jobs waited", peak(depth.by_ledger(), begin, depth.now())));
+        }
+        facts.push(outage.told());
+        facts
+    }
+
+    /// How many waited at the most in the second half of the baseline, where they were never so few for the hold time, and where
+    /// they are no more in time.
+    fn as_before(&self, series: &Series, begin: f64, (back, looked_until): (f64, f64), cause_gone: f64) -> Option<f64> {
+        let from = begin / 2.0;
+        let is_compared = self.load == With::Kept && begin - from > self.hold.as_s();
+        if !is_compared || self.drained_at(series, f64::from(self.to), from, begin).is_some() {
+            return None;
+        }
+        let before = peak(series, from, begin);
+        let since = self.drained_at(series, before, back, looked_until);
+        since.is_some_and(|t| t - cause_gone <= self.within.as_s()).then_some(before)
+    }
+
+    /// By the target's own figure the queue is empty, and by what it says of its jobs it never was in time.
+    fn contradicted(&self, depth: &Depth<'_>, back: f64, cause_gone: f64, looked_until: f64) -> Option<String> {
+        let surely = depth.surely()?;
+        let to = f64::from(self.to) + DIFFERS_BY.0;
+        let drained = self.drained_at(&surely, to, back, looked_until);
+        if drained.is_some_and(|t| t - cause_gone <= self.within.as_s()) {
+            return None;
+        }
+        let contradiction = depth.contradiction(back, looked_until, |two| two.known > to);
+        contradiction.map(|two| format!("two counts contradict each other: {two}"))
     }
 
     /// From when on the depth is looked at, and from when the deadline counts. While the target is away its depth is not known.

@@ -20,7 +20,8 @@ impl Longest {
     }
 }
 
-fn pixels(job: &JobFacts) -> f64 {
+/// What a job is worked on, as a measure of what it may take.
+pub fn pixels(job: &JobFacts) -> f64 {
     (f64::from(job.shape.width) * f64::from(job.shape.height) * f64::from(job.shape.batch.max(1))).max(1.0)
 }
 

@@ -52,7 +52,7 @@ pub fn of(view: &View<'_>) -> Vec<String> {
             first.job.number
         ));
     }
-    let contradiction = Over::All.window(record).and_then(|(from, to)| queue::depth(record).contradiction(from, to));
+    let contradiction = Over::All.window(record).and_then(|(from, to)| queue::depth(record).contradiction(from, to, |_| true));
     findings.extend(contradiction.map(|two| format!("two counts of the queue contradict each other: {two}")));
     let alike = view.ledger.alike() as u64;
     if alike > 0 {
@@ -98,6 +98,13 @@ fn oddities(view: &View<'_>, findings: &mut Vec<String>) {
             .find(|(_, class, _)| *class == Class::Invalid)
             .map_or_else(String::new, |(_, _, why)| why.to_string());
         findings.push(format!("{} jobs were refused as invalid: the load's own fault ({example})", view.ledger.counts.invalid));
+    }
+    let not_ours = view
+        .jobs(None)
+        .filter(|(job, class, _)| *class == Class::Rejected && matches!(job.answer, Some((_, Answer::Invalid { .. }))));
+    let not_ours: Vec<_> = not_ours.collect();
+    if let Some((_, _, why)) = not_ours.first() {
+        findings.push(format!("{} were {why}: they count as errors of the target", jobs(not_ours.len() as u64)));
     }
     let silent =
         record.jobs.iter().filter(|j| matches!(j.answer, Some((_, Answer::Refused { retry_after_s: None, .. })))).count();

@@ -271,8 +271,23 @@ fn queue_drains() {
     let mut derived = Script::new(check);
     derived.fault();
     let job = derived.accepted(22.0);
+    derived.at(27.0, Event::Progress { job, view: view(JobState::Running) });
     derived.ends(job, 28.0, view(JobState::Completed)).end(60.0);
     assert_eq!(ruling(&derived), Passed, "without a gauge the ledger tells: {:?}", derived.verdict());
+    // Two users at a server for one: somebody waits all the time, with and without a fault. Nine who still wait are more.
+    let busy = |after: f64| {
+        let mut script = Script::new(check);
+        (0..40).for_each(|i| sample(&mut script, f64::from(i) / 2.0, "queue.depth", 1.0 + f64::from(i % 2)));
+        script.fault();
+        [(22.0, 9.0), (30.0, after), (30.5, 1.0_f64.max(after - 1.0))]
+            .iter()
+            .for_each(|(t, v)| sample(&mut script, *t, "queue.depth", *v));
+        script.end(60.0);
+        script
+    };
+    assert_eq!(ruling(&busy(2.0)), Inconclusive, "{:?}", busy(2.0).verdict());
+    assert!(busy(2.0).verdict().observed.contains("the load itself keeps the queue"), "{:?}", busy(2.0).verdict());
+    assert_eq!(ruling(&busy(9.0)), Failed, "{:?}", busy(9.0).verdict());
 }
 
 #[test]

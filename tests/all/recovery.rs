@@ -427,6 +427,18 @@ fn capacity() {
     assert_eq!(stepped(2, 2).ruling, Failed, "one user is all it can take");
     assert_eq!(stepped(1, 1).ruling, Failed, "not even one");
     assert_eq!(stepped(99, 8).ruling, Inconclusive, "the limit lies beyond what was tried, and below what is asked for");
+    // Half of what is accepted is forgotten: the others are quick, and it is too much all the same.
+    let mut forgets = Script::from(
+        "version: 1\nname: script\ntarget: { url: embedded }\nload: [{ name: users, stages: [{ users: 1, for: 100s }, { users: 2, for: 100s }] }]\nchecks: [capacity: { latency: 5s, at_least: 1 }]\n",
+    );
+    for i in 0..40 {
+        let t = f64::from(i) * 4.0;
+        forgets.completed(t, 1.0);
+        let job = forgets.accepted(t + 1.5);
+        forgets.at(t + 3.0, Event::Vanished { job });
+    }
+    forgets.end(230.0);
+    assert_eq!(forgets.verdict().ruling, Failed, "{:?}", forgets.verdict());
     let mut flat = Script::new("capacity: { latency: 5s }");
     flat.end(60.0);
     assert_eq!(flat.verdict().ruling, Inconclusive, "no steps");
