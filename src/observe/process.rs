@@ -1,10 +1,10 @@
 //! Memory and CPU of a process and of all that it has started: a server's work is done, and its memory lost, in its workers.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+use sysinfo::{Pid, Process, ProcessRefreshKind, ProcessesToUpdate, System};
 
 use super::procfs;
 
@@ -24,6 +24,7 @@ pub struct Usage {
 pub struct Meter {
     /// `None` where the system cannot be asked.
     system: Option<System>,
+    known: Vec<Pid>,
     shared: Shared,
 }
 
@@ -34,11 +35,12 @@ struct Shared {
     is_tree: bool,
     excess: HashMap<Pid, u64>,
     next: Option<Instant>,
+    told: u64,
 }
 
 impl Default for Meter {
     fn default() -> Self {
-        Self { system: System::new().ok(), shared: Shared::default() }
+        Self { system: System::new().ok(), known: Vec::new(), shared: Shared::default() }
     }
 }
 
@@ -46,16 +48,19 @@ impl Meter {
     /// `None` when there is no such process.
     pub fn read(&mut self, root: u32) -> Option<Usage> {
         let pids: Vec<Pid> = procfs::tree_of(root).into_iter().map(Pid::from_u32).collect();
+        // Those that have ended meanwhile are asked about, too, and forgotten.
+        let known: BTreeSet<Pid> = pids.iter().chain(&self.known).copied().collect();
+        let known: Vec<Pid> = known.into_iter().collect();
         let what = ProcessRefreshKind::nothing().with_memory().with_cpu();
         let system = self.system.as_mut()?;
-        system.refresh_processes_specifics(ProcessesToUpdate::Some(&pids), true, what);
+        system.refresh_processes_specifics(ProcessesToUpdate::Some(&known), true, what);
         system.process(Pid::from_u32(root))?;
-        let tree: Vec<(Pid, u64, f64)> = pids
-            .iter()
-            .filter_map(|pid| system.process(*pid).map(|process| (*pid, process.memory(), f64::from(process.cpu_usage()))))
-            .collect();
-        let rss: Vec<(Pid, u64)> = tree.iter().map(|(pid, rss, _)| (*pid, *rss)).collect();
-        Some(Usage { rss_bytes: self.shared.without(&rss), cpu_percent: tree.iter().map(|(.., cpu)| cpu).sum() })
+        let tree: Vec<(Pid, &Process)> = pids.iter().filter_map(|pid| Some((*pid, system.process(*pid)?))).collect();
+        let rss: Vec<(Pid, u64)> = tree.iter().map(|(pid, process)| (*pid, process.memory())).collect();
+        let cpu_percent = tree.iter().map(|(_, process)| f64::from(process.cpu_usage())).sum();
+        let rss_bytes = self.shared.without(&rss, Instant::now(), |pid| procfs::pss_bytes(pid.as_u32()));
+        self.known = pids;
+        Some(Usage { rss_bytes, cpu_percent })
     }
 
     /// This process.
@@ -67,21 +72,30 @@ impl Meter {
 }
 
 impl Shared {
-    /// The memory of all of them, each page once.
-    fn without(&mut self, rss: &[(Pid, u64)]) -> u64 {
+    /// The memory of all of them, each page once. The first is the root.
+    fn without(&mut self, rss: &[(Pid, u64)], now: Instant, pss: impl Fn(Pid) -> Option<u64>) -> u64 {
         self.is_tree |= rss.len() > 1;
+        let root = rss.first().map_or(0, |(_, bytes)| *bytes);
         if !self.is_tree {
-            return rss.iter().map(|(_, bytes)| bytes).sum();
+            return root;
         }
-        let is_known = rss.iter().all(|(pid, _)| self.excess.contains_key(pid));
-        if !is_known || self.next.is_none_or(|next| Instant::now() >= next) {
+        let has_changed = rss.len() != self.excess.len() || rss.iter().any(|(pid, _)| !self.excess.contains_key(pid));
+        if self.next.is_none_or(|next| now >= next) {
             let began = Instant::now();
-            let excess =
-                |(pid, rss): &(Pid, u64)| (*pid, procfs::pss_bytes(pid.as_u32()).map_or(0, |pss| rss.saturating_sub(pss)));
-            self.excess = rss.iter().map(excess).collect();
-            self.next = Some(Instant::now() + began.elapsed().max(Duration::from_millis(1)) * SHARE_OF_TIME);
+            let excess = |(pid, rss): &(Pid, u64)| Some((*pid, rss.saturating_sub(pss(*pid)?)));
+            // Another user's cannot be asked: what is shared would be counted once for each.
+            let all: Option<HashMap<Pid, u64>> = rss.iter().map(excess).collect();
+            self.excess = all.unwrap_or_default();
+            self.next = Some(now + began.elapsed().max(Duration::from_millis(1)) * SHARE_OF_TIME);
+        } else if has_changed && !self.excess.is_empty() {
+            // Who shares with whom is not known anew yet.
+            return self.told;
         }
-        rss.iter().map(|(pid, bytes)| bytes.saturating_sub(self.excess.get(pid).copied().unwrap_or(0))).sum()
+        self.told = match self.excess.is_empty() {
+            true => root,
+            false => rss.iter().map(|(pid, bytes)| bytes.saturating_sub(self.excess.get(pid).copied().unwrap_or(0))).sum(),
+        };
+        self.told
     }
 }
 
@@ -102,6 +116,32 @@ mod tests {
             _ = self.0.kill();
             _ = self.0.wait();
         }
+    }
+
+    #[test]
+    fn what_is_shared_is_asked_for_seldom_and_known_or_left_out() {
+        let (mut shared, begin) = (Shared::default(), Instant::now());
+        let pid = Pid::from_u32;
+        let (parent, worker) = ((pid(1), 80 * MIB), (pid(2), 80 * MIB));
+        let asked = std::cell::Cell::new(0);
+        let half = |_: Pid| {
+            asked.set(asked.get() + 1);
+            Some(40 * MIB)
+        };
+        assert_eq!(shared.without(&[parent], begin, half), 80 * MIB);
+        assert_eq!(shared.without(&[parent, worker], begin, half), 80 * MIB, "the same pages");
+        assert_eq!(asked.get(), 2);
+        // A third one comes and goes: nothing is asked, nothing moves.
+        let soon = begin + Duration::from_millis(10);
+        assert_eq!(shared.without(&[parent, worker, (pid(3), 80 * MIB)], soon, half), 80 * MIB);
+        assert_eq!(shared.without(&[parent], soon, half), 80 * MIB, "the worker has ended, and its part is the parent's");
+        assert_eq!(shared.without(&[parent, (pid(2), 90 * MIB)], soon, half), 90 * MIB, "what grows is seen at once");
+        assert_eq!(asked.get(), 2);
+        let later = begin + Duration::from_secs(3600);
+        assert_eq!(shared.without(&[parent], later, |_| Some(80 * MIB)), 80 * MIB);
+        // One that may not be looked at: the root alone.
+        let mut others = Shared::default();
+        assert_eq!(others.without(&[parent, worker], begin, |at| (at == pid(1)).then_some(40 * MIB)), 80 * MIB);
     }
 
     #[test]

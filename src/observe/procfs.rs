@@ -61,14 +61,21 @@ fn ran(schedstat: &str) -> Option<Ran> {
 
 /// A process and its descendants, itself first.
 pub fn tree_of(root: u32) -> Vec<u32> {
-    let (mut found, mut at) = (vec![root], 0);
+    let (mut found, mut at, mut threads) = (vec![root], 0, 0);
     while let Some(pid) = found.get(at).copied() {
         at += 1;
         for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+            threads += 1;
+            if threads > MOST_THREADS {
+                return found;
+            }
             let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
-            let new = children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok());
-            let room = MOST_THREADS.saturating_sub(found.len());
-            found.extend(new.take(room).collect::<Vec<_>>());
+            for child in children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()) {
+                // One whose parent's thread ends meanwhile may be seen twice.
+                if !found.contains(&child) {
+                    found.push(child);
+                }
+            }
         }
     }
     found

@@ -74,7 +74,8 @@ impl Sampler {
             }
             None => {}
         }
-        self.process_and_gpu(&mut values);
+        self.process(&mut values).await;
+        self.gpu(&mut values);
         values.insert("jobs.in_flight".to_owned(), self.journal.read(|record| record.in_flight()) as f64);
         missing.extend(self.last.keys().filter(|name| !values.contains_key(*name) && self.is_marked(name)).cloned());
         values.extend(self.unread.becomes(missing));
@@ -119,11 +120,20 @@ impl Sampler {
         }
     }
 
-    fn process_and_gpu(&mut self, values: &mut BTreeMap<String, f64>) {
-        if let Some(usage) = self.runtime.pid().and_then(|pid| self.meter.read(pid)) {
+    /// Of a process with much memory this takes its time: beside the runtime.
+    async fn process(&mut self, values: &mut BTreeMap<String, f64>) {
+        let Some(pid) = self.runtime.pid() else { return };
+        let mut meter = std::mem::take(&mut self.meter);
+        let read = tokio::task::spawn_blocking(move || (meter.read(pid), meter)).await;
+        let Ok((usage, meter)) = read else { return };
+        self.meter = meter;
+        if let Some(usage) = usage {
             values.insert("process.rss_bytes".to_owned(), usage.rss_bytes as f64);
             values.insert("process.cpu_percent".to_owned(), usage.cpu_percent);
         }
+    }
+
+    fn gpu(&mut self, values: &mut BTreeMap<String, f64>) {
         values.extend(self.runtime.figures());
         // A simulated GPU has no business with the one in this machine.
         if let Some(gpus) = self.gpus.as_ref().filter(|_| !self.driver.gpu.simulated)
