@@ -62,7 +62,7 @@ fn request(line: &Line<'_>, source: String, assumed: &mut bool) -> Option<Fact> 
 fn from_json(object: &Map<String, Json>, line: &str, source: String, assumed: &mut bool) -> Option<Fact> {
     let object = Object::of(object);
     let find = |names: &[&str]| object.find(names);
-    let (at, zone_assumed) = object.moment()?;
+    let (at, zone_assumed) = object.moment().or_else(|| object.moment_inside())?;
     *assumed |= zone_assumed;
     let known_by = if at.subsec_nanosecond() == 0 { Clock::Second } else { Clock::Moment };
     // nginx writes when it has answered, and how long that took, in seconds.

@@ -1,10 +1,11 @@
 //! Lines as their program wrote them, and when, where whatever kept them says so.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::iter::Enumerate;
 use std::sync::LazyLock;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use regex::Regex;
 use serde_json::Value as Json;
 
@@ -12,6 +13,9 @@ use super::stamp;
 
 /// Of a line that was kept in pieces, no more is put together.
 const LONGEST: usize = 1 << 20;
+
+/// The pieces of a line come one after the other: later ones are another line's, of the program's next life.
+const PIECES_WITHIN: SignedDuration = SignedDuration::from_secs(5);
 
 /// One line of a log.
 #[derive(Debug, PartialEq)]
@@ -45,20 +49,54 @@ static RFC_5424: LazyLock<Regex> = LazyLock::new(|| {
 /// files of Docker (`*-json.log`), of the container runtimes of Kubernetes (CRI) and of syslog (RFC 5424) put around it; what
 /// they keep in pieces is one line again. A carriage return ends a line, too: what a progress bar stood on.
 pub fn of(text: &str) -> impl Iterator<Item = Line<'_>> {
-    let mut open: HashMap<String, Line<'_>> = HashMap::new();
-    let whole = text.lines().enumerate().filter_map(move |(at, raw)| {
-        let Piece { text, kept, stream, goes_on } = piece(raw);
-        let line = match open.remove(&stream) {
-            Some(begun) => Line { text: joined(begun.text, &text).into(), ..begun },
-            None => Line { number: at + 1, text, kept },
+    Whole { raw: text.lines().enumerate(), open: HashMap::new(), ready: VecDeque::new() }.flat_map(at_returns)
+}
+
+/// Puts pieces together.
+struct Whole<'a> {
+    raw: Enumerate<std::str::Lines<'a>>,
+    open: HashMap<String, Line<'a>>,
+    ready: VecDeque<Line<'a>>,
+}
+
+impl<'a> Iterator for Whole<'a> {
+    type Item = Line<'a>;
+
+    fn next(&mut self) -> Option<Line<'a>> {
+        loop {
+            if let Some(line) = self.ready.pop_front() {
+                return Some(line);
+            }
+            let Some((at, raw)) = self.raw.next() else {
+                // The last words of a program that was killed have no end.
+                let mut left: Vec<Line<'a>> = self.open.drain().map(|(_, line)| line).collect();
+                left.sort_by_key(|line| line.number);
+                self.ready.extend(left);
+                return self.ready.pop_front();
+            };
+            self.take(at + 1, piece(raw));
+        }
+    }
+}
+
+impl<'a> Whole<'a> {
+    fn take(&mut self, number: usize, piece: Piece<'a>) {
+        let Piece { text, kept, stream, goes_on } = piece;
+        let begun = self.open.remove(&stream);
+        let is_soon = |begun: &Line<'_>| begun.kept.zip(kept).is_none_or(|(a, b)| b.duration_since(a) <= PIECES_WITHIN);
+        let line = match begun {
+            Some(begun) if is_soon(&begun) => Line { text: joined(begun.text, &text).into(), ..begun },
+            begun => {
+                self.ready.extend(begun);
+                Line { number, text, kept }
+            }
         };
         if goes_on {
-            open.insert(stream, line);
-            return None;
+            self.open.insert(stream, line);
+        } else {
+            self.ready.push_back(line);
         }
-        Some(line)
-    });
-    whole.flat_map(at_returns)
+    }
 }
 
 fn joined(begun: Cow<'_, str>, more: &str) -> String {
@@ -114,7 +152,7 @@ fn docker(line: &str) -> Option<Piece<'_>> {
 }
 
 /// A shorter piece without an end is no piece.
-const DOCKERS: usize = 4 << 10;
+const DOCKERS: usize = 16 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -165,6 +203,15 @@ mod tests {
         );
         let (text, at) = unwrap(&docker);
         assert!(text.ends_with("xthe end") && at == "2026-11-24T03:00:01Z".parse().ok());
+    }
+
+    #[test]
+    fn last_words_without_an_end_are_a_line() {
+        let killed = "2026-11-24T03:00:01.000000000Z stderr P CUDA out of memory\n";
+        assert_eq!(unwrap(killed).0, "CUDA out of memory");
+        let next_life = format!("{killed}2026-11-24T03:01:00.000000000Z stderr F Uvicorn running on http://x\n");
+        let all: Vec<(usize, String)> = of(&next_life).map(|line| (line.number, line.text.into_owned())).collect();
+        assert_eq!(all, [(1, "CUDA out of memory".to_owned()), (2, "Uvicorn running on http://x".to_owned())]);
     }
 
     #[test]

@@ -115,7 +115,7 @@ impl Said {
             Some(what) => (Some(what), quote(message)),
             None => (meaning(&line.text), quote(&line.text)),
         };
-        Self { at: object.moment().or(kept), is_object: true, what, text }
+        Self { at: object.moment().or(kept).or_else(|| object.moment_inside()), is_object: true, what, text }
     }
 }
 

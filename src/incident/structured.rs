@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json};
 use super::stamp;
 
 /// What the moment is called, without regard to case and signs: of `@timestamp` that is `timestamp`. The first that can be read counts.
-const TIMES: [&str; 17] = [
+const TIMES: [&str; 16] = [
     "timestamp",
     "time",
     "ts",
@@ -19,7 +19,6 @@ const TIMES: [&str; 17] = [
     "timeunixnano",
     "observedtimeunixnano",
     "timemillis",
-    "created",
     "t",
     "realtimetimestamp",
     "sourcerealtimetimestamp",
@@ -43,8 +42,12 @@ const INSIDE: [&str; 13] = [
     "attributes",
 ];
 
-/// 1973: before any log.
-const LONG_AGO_S: i64 = 100_000_000;
+/// What a whole record of the logger's stands in. Elsewhere a moment may be a job's.
+const RECORDS: [&str; 3] = ["record", "fields", "jsonpayload"];
+/// 2010: what would be before that counts from something else.
+const LONG_AGO_S: i64 = 1_262_304_000;
+/// Zones are whole quarters of an hour apart.
+const QUARTER_S: i64 = 900;
 
 /// The object and what it holds of the application's own, in the order in which a field is looked for.
 pub struct Object<'a>(Vec<&'a Map<String, Json>>);
@@ -64,10 +67,15 @@ impl<'a> Object<'a> {
         self.0.iter().find_map(|map| names.iter().find_map(|name| read(get(map, name)?)))
     }
 
-    /// The second says whether the zone had to be assumed.
+    /// When it was written, by itself. The second says whether the zone had to be assumed.
     pub fn moment(&self) -> Option<(Timestamp, bool)> {
-        // What would be long ago counts from something else.
-        self.find_map(&TIMES, |value| moment(value).filter(|(at, _)| at.as_second() > LONG_AGO_S))
+        self.0.first().and_then(|map| moment_in(map))
+    }
+
+    /// When it was written, by the record of the logger's that it holds.
+    pub fn moment_inside(&self) -> Option<(Timestamp, bool)> {
+        let map = self.0.first()?;
+        RECORDS.iter().find_map(|name| moment_in(get(map, name)?.as_object()?))
     }
 
     pub fn text(&self) -> Option<&'a str> {
@@ -78,7 +86,19 @@ impl<'a> Object<'a> {
 
 /// Where a moment is looked for, for whoever finds that there is none.
 pub fn where_looked() -> String {
-    format!("`{}`, or one of these in `{}` and the like", TIMES[..6].join("`, `"), INSIDE[..3].join("`, `"))
+    format!("`{}`, or one of these in `{}`", TIMES[..6].join("`, `"), RECORDS.join("`, `"))
+}
+
+fn moment_in(map: &Map<String, Json>) -> Option<(Timestamp, bool)> {
+    let known = |name: &str| moment(get(map, name)?).filter(|(at, _)| at.as_second() > LONG_AGO_S);
+    let all = || TIMES.iter().filter_map(|name| known(name));
+    let (at, assumed) = all().find(|(_, assumed)| !assumed).or_else(|| all().next())?;
+    // Python's own record has the same moment twice, and only this one with its zone.
+    let exact = known("created").filter(|(exact, _)| {
+        let apart = (exact.as_second() - at.as_second()).rem_euclid(QUARTER_S);
+        assumed && (apart <= 1 || apart >= QUARTER_S - 1)
+    });
+    Some(exact.unwrap_or((at, assumed)))
 }
 
 fn moment(value: &Json) -> Option<(Timestamp, bool)> {
@@ -102,7 +122,7 @@ mod tests {
     fn read(line: &str) -> (Option<i64>, Option<String>) {
         let object: Map<String, Json> = serde_json::from_str(line).unwrap();
         let object = Object::of(&object);
-        (object.moment().map(|(t, _)| t.as_millisecond()), object.text().map(str::to_owned))
+        (object.moment().or_else(|| object.moment_inside()).map(|(t, _)| t.as_millisecond()), object.text().map(str::to_owned))
     }
 
     #[test]
@@ -122,6 +142,13 @@ mod tests {
         ] {
             let (at, text) = read(line);
             assert_eq!((at, text.as_deref().map(str::trim)), (Some(1_795_489_170_250), Some("it")), "{line}");
+        }
+        let python = r#"{"asctime":"2026-11-24 04:59:30,250","created":1795489170.25,"message":"it"}"#;
+        assert_eq!(read(python).0, Some(1_795_489_170_250), "local time, and the same moment in seconds");
+        for of_a_job in
+            [r#"{"message":"it","data":{"created":1795480000,"time":1795480000}}"#, r#"{"message":"it","created":1795480000}"#]
+        {
+            assert_eq!(read(of_a_job).0, None, "{of_a_job}");
         }
         let relative = read(r#"{"time":12.5,"ts":86400000,"log":"since the start"}"#);
         assert_eq!(relative, (None, Some("since the start".to_owned())));
