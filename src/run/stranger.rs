@@ -52,12 +52,12 @@ async fn answers(address: SocketAddr) -> bool {
 pub fn who_answers(url: &str, target: u32) -> Answers {
     let Some((_, port)) = host_and_port(url) else { return Answers::Unknown("the URL has no port".to_owned()) };
     let owners = listening::processes_on(port);
-    if owners.iter().any(|owner| is_of(*owner, target)) {
-        return Answers::Target;
-    }
+    let (own, others): (Vec<u32>, Vec<u32>) = owners.iter().partition(|owner| is_of(**owner, target));
     let started = |pid: u32| proc_stat(pid).map(|(_, ticks)| ticks);
-    match owners.iter().find(|owner| started(**owner) < started(target)) {
+    // Several may listen on one port (SO_REUSEPORT), and each is given a part of the connections.
+    match others.iter().find(|owner| started(**owner) < started(target)) {
         Some(stranger) => Answers::Stranger(*stranger),
+        None if !own.is_empty() => Answers::Target,
         None if owners.is_empty() => Answers::Unknown(format!("no process that can be seen listens on port {port}")),
         // A command may have somebody else start the server: an engine, a service manager.
         None => Answers::Unknown(format!("{} listens there, which is no process of the target's", named(owners[0]))),

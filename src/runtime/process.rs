@@ -67,8 +67,20 @@ pub struct ProcessRuntime {
 
 /// Dropping it closes the socket, and the holder ends the target.
 struct Held {
-    _holder: Child,
-    _socket: OwnedWriteHalf,
+    holder: Child,
+    socket: OwnedWriteHalf,
+}
+
+impl Held {
+    /// The holder ends when all that the target started is gone: a worker that outlives it keeps its port and its GPU.
+    async fn ended(mut self) -> Result<(), String> {
+        drop(self.socket);
+        let ended = tokio::time::timeout(KILLED_WITHIN, self.holder.wait()).await;
+        ended.map(drop).map_err(|_| {
+            let within = KILLED_WITHIN.as_secs();
+            format!("processes that the target had started are still there, {within} s after SIGKILL")
+        })
+    }
 }
 
 impl ProcessRuntime {
@@ -122,7 +134,7 @@ impl ProcessRuntime {
             self.tasks.spawn(read_lines(err, self.sink(generation, false)));
         }
         self.tasks.spawn(follow_holder(said, self.life.clone(), generation, self.journal.clone(), self.asked.clone()));
-        Ok(Held { _holder: holder, _socket: socket })
+        Ok(Held { holder, socket })
     }
 
     /// Where the lines of the process go.
@@ -211,6 +223,10 @@ impl Sink {
 #[async_trait]
 impl Runtime for ProcessRuntime {
     async fn start(&self) -> Result<(), String> {
+        let before = lock(&self.held).take();
+        if let Some(before) = before {
+            before.ended().await?;
+        }
         let generation = self.life.borrow().generation + 1;
         let announces = self.spec.announces;
         let command = self.command();

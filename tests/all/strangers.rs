@@ -111,3 +111,83 @@ fn a_target_that_serves_from_a_child_or_from_an_orphan_of_its_own_is_no_stranger
         assert!(!notes.contains("cannot be told whether the target"), "{notes}");
     }
 }
+
+/// The leader ends at SIGTERM, and its child, which nobody has told, keeps the port until it is ended too.
+#[test]
+fn a_worker_that_outlives_its_leader_does_not_serve_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (port, pids) = (free_port(), folder.path().join("pids"));
+    let command = format!(
+        "trap \"exit 0\" TERM; {BINARY} backend --speed 400 --listen 127.0.0.1:{port} & echo $! >> {}; wait",
+        pids.display()
+    );
+    let file = experiment(folder.path(), &format!("http://127.0.0.1:{port}"), &command);
+    let restart = "faults: [{ restart: { at: 500ms, how: graceful } }]";
+    let text = std::fs::read_to_string(&file).unwrap().replace("faults: [{ pause: { at: 500ms, for: 500ms } }]", restart);
+    std::fs::write(&file, text).unwrap();
+    let done = run(&[&file]);
+    assert!(matches!(done.code, Some(0 | 1)), "the queue was in memory: {}", done.trouble());
+    let (started, notes) = (std::fs::read_to_string(&pids).unwrap(), done.result["notes"].to_string());
+    assert_eq!(started.lines().count(), 2, "{started}");
+    assert!(started.lines().all(|pid| !crate::common::process_exists(pid.parse().unwrap())), "{started}");
+    assert!(!notes.contains("cannot be told whether the target"), "{notes}");
+}
+
+/// A server that shares its port, and knows one job that is always done.
+const SHARES_ITS_PORT: &str = r#"
+import http.server, socket, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"id": "1", "status": "done"}')
+    do_POST = do_GET
+    def log_message(self, *_):
+        pass
+class Server(http.server.ThreadingHTTPServer):
+    def server_bind(self):
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        super().server_bind()
+Server(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"#;
+
+#[test]
+fn somebody_who_shares_the_targets_port_after_a_restart_is_named() {
+    if !crate::common::real("python3", "a server that shares its port") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (port, server) = (free_port(), folder.path().join("server.py"));
+    std::fs::write(&server, SHARES_ITS_PORT).unwrap();
+    let driver = "version: 1\nname: shares\nsubmit: { steps: [{ path: /jobs, json: {} }], id: /id }\nstatus: { path: \"/jobs/{{id}}\", every: 50ms, states: { done: completed } }\nhealth: { path: /health }\n";
+    std::fs::write(folder.path().join("d.yaml"), driver).unwrap();
+    let file =
+        experiment(folder.path(), &format!("http://127.0.0.1:{port}"), &format!("exec python3 {} {port}", server.display()));
+    let restart = "faults: [{ restart: { at: 500ms, how: kill, down: 4s, ready_within: 5s } }]";
+    let text = std::fs::read_to_string(&file).unwrap();
+    let text = text
+        .replace("faults: [{ pause: { at: 500ms, for: 500ms } }]", restart)
+        .replace("target:\n", "target:\n  driver: ./d.yaml\n");
+    std::fs::write(&file, text).unwrap();
+    let reports = tempfile::tempdir().unwrap();
+    let child = chaos()
+        .args(["run", &file, "--format", "json", "--reports"])
+        .arg(reports.path())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let is_open = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
+    wait_for("the target", Duration::from_secs(60), is_open);
+    wait_for("its end", Duration::from_secs(60), || !is_open());
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_reuse_port(true).unwrap();
+    socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], port)).into()).unwrap();
+    socket.listen(64).unwrap();
+    let _asked = stranger(TcpListener::from(socket));
+    let done = finished(child.wait_with_output().unwrap(), reports);
+    assert_ne!(done.code, Some(0), "{}", done.trouble());
+    let named = format!("process {}) answers at", std::process::id());
+    assert!(done.result["faults"].to_string().contains(&named), "{}", done.result["faults"]);
+}
