@@ -30,7 +30,6 @@ use serde_json::Value as Json;
 pub use self::format::{AnswerIs, Counters, Driver, Gpu, Method, Patterns, Route, StateWord, Status, Step};
 pub use self::inputs::Ask;
 pub use self::parameters::With;
-use self::place::Place;
 use crate::experiment::decode::{At, Decode};
 use crate::experiment::diagnostic::{Diagnostics, Span};
 use crate::experiment::file::read_text;
@@ -104,8 +103,10 @@ fn tree_of(text: &str) -> Option<node::Node> {
     node::parse(source, &mut diags)
 }
 
-/// What may be given for a parameter that an experiment has to set: a text, a number, a time.
-const STAND_INS: [&str; 3] = ["\"/x\"", "1", "\"1s\""];
+/// What may be given for a parameter that an experiment has to set: a text, a number, a time, a list, a mapping.
+const STAND_INS: [&str; 5] = ["\"/x\"", "1", "\"1s\"", "[]", "{}"];
+/// So many ways to set them are tried.
+const MOST_TRIES: usize = 625;
 
 /// Reads a driver by itself, without the experiment that sets its parameters.
 ///
@@ -115,17 +116,23 @@ pub fn alone(path: &Path, text: &str) -> Result<Driver, Diagnostics> {
     let needed = tree_of(text).map_or_else(Vec::new, |tree| parameters::needed(&tree));
     let name = At { value: path.display().to_string(), span: Span::default() };
     let folder = path.parent().unwrap_or(Path::new("."));
-    let mut first = None;
-    for stand_in in STAND_INS.iter().filter_map(|json| serde_json::from_str::<Json>(json).ok()) {
-        let with = needed.iter().map(|name| (name.clone(), At { value: stand_in.clone(), span: Span::default() })).collect();
+    let stand_ins: Vec<Json> = STAND_INS.iter().filter_map(|json| serde_json::from_str(json).ok()).collect();
+    let tries = stand_ins.len().checked_pow(needed.len() as u32).unwrap_or(MOST_TRIES).min(MOST_TRIES);
+    let mut fewest: Option<Diagnostics> = None;
+    for one in 0..tries {
+        // Each parameter for itself: the digits of a number.
+        let digit = |at: usize| one / stand_ins.len().checked_pow(at as u32).unwrap_or(usize::MAX) % stand_ins.len();
+        let value = |at: usize| At { value: stand_ins[digit(at)].clone(), span: Span::default() };
+        let with = needed.iter().enumerate().map(|(at, name)| (name.clone(), value(at))).collect();
         let wanted = Wanted { name: &name, with: &with, beside: folder };
         let mut diags = Diagnostics::default();
         match parse(&name.value, text.to_owned(), &wanted, folder, &mut Redactor::default(), &mut diags) {
             Some(driver) => return Ok(driver),
-            None => first = first.or(Some(diags)),
+            None if fewest.as_ref().is_none_or(|fewest| diags.found.len() < fewest.found.len()) => fewest = Some(diags),
+            None => {}
         }
     }
-    Err(first.unwrap_or_default())
+    Err(fewest.unwrap_or_default())
 }
 
 impl Driver {
@@ -136,7 +143,7 @@ impl Driver {
 
     /// This status, when a job is asked about, says that it is completed.
     fn ends_with(&self, status: u16) -> bool {
-        let by_location = || matches!(&self.submit.id, Some(Place::Header(name)) if name.eq_ignore_ascii_case("location"));
+        let by_location = || self.submit.id.as_ref().is_some_and(|place| place.is_header("location"));
         self.status.done.contains(&status) || (status == 303 && by_location())
     }
 }

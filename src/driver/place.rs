@@ -23,15 +23,23 @@ pub enum Place {
     Pattern(String),
     /// A text with values that are known already.
     Template(String),
+    /// The first of several that is there: `/id or /job_id`.
+    FirstOf(Vec<Place>),
 }
 
-const EXPECTED: &str =
-    "expected a JSON pointer (`/job/id`), `header X-Job-Id`, `regex job-(\\d+)`, or a text with `{{name}}` in it";
+/// Between places of which the first that is there counts.
+pub const OR: &str = " or ";
+
+const EXPECTED: &str = "expected a JSON pointer (`/job/id`), `header X-Job-Id`, `regex job-(\\d+)`, several of them (`/id or /job_id`), or a text with `{{name}}` in it";
 
 impl FromStr for Place {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        let is_pattern = text.starts_with("regex ");
+        if text.contains(OR) && !is_pattern && !text.contains("{{") {
+            return text.split(OR).map(|one| one.trim().parse()).collect::<Result<_, _>>().map(Self::FirstOf);
+        }
         if let Some(name) = text.strip_prefix("header ") {
             return Ok(Self::Header(name.trim().to_owned()));
         }
@@ -70,6 +78,7 @@ impl std::fmt::Display for Place {
             Self::Header(name) => write!(f, "header {name}"),
             Self::Pattern(pattern) => write!(f, "regex {pattern}"),
             Self::Template(text) => f.write_str(text),
+            Self::FirstOf(all) => f.write_str(&all.iter().map(ToString::to_string).collect::<Vec<_>>().join(OR)),
         }
     }
 }
@@ -92,6 +101,15 @@ pub struct Answered<'a> {
 }
 
 impl Place {
+    /// It may be the value of this header.
+    pub fn is_header(&self, wanted: &str) -> bool {
+        match self {
+            Self::Header(name) => name.eq_ignore_ascii_case(wanted),
+            Self::FirstOf(all) => all.iter().any(|place| place.is_header(wanted)),
+            Self::Pointer(_) | Self::Pattern(_) | Self::Template(_) => false,
+        }
+    }
+
     /// The value in a JSON answer alone; a regular expression looks at it as it is written without spaces.
     pub fn find_in(&self, json: &Json, fill: Fill<'_>) -> Option<Json> {
         let text = if matches!(self, Self::Pattern(_)) { json.to_string() } else { String::new() };
@@ -108,6 +126,7 @@ impl Place {
                 made.captures(answered.text).and_then(|found| found.get(1)).map(|m| m.as_str().into())
             }
             Self::Template(text) => Some(template::plain(text, fill).into()),
+            Self::FirstOf(all) => all.iter().find_map(|place| place.find(answered, fill)),
         };
         found.filter(|value| !value.is_null() && value.as_str() != Some(""))
     }
@@ -134,13 +153,17 @@ mod tests {
         assert_eq!(find("header X-Job"), Some(json!("h-1")));
         assert_eq!(find("regex job-(\\d+)"), Some(json!("42")));
         assert_eq!(find("{{id}}/y"), Some(json!("job/y")));
+        assert_eq!(find("/id or /job/id or header X-Job"), Some(json!(7)));
+        assert_eq!(find("/none or header X-Job"), Some(json!("h-1")));
+        assert_eq!(find("/none or /id"), None);
+        assert_eq!(find("regex (queued or not|job)"), Some(json!("job")));
         assert_eq!(find("/none"), None);
         assert_eq!(find("header Y"), None);
     }
 
     #[test]
     fn what_is_no_place_is_refused() {
-        for wrong in ["id", "regex job", "regex (", "$.id"] {
+        for wrong in ["/id or job", "id", "regex job", "regex (", "$.id"] {
             assert!(wrong.parse::<Place>().is_err(), "{wrong}");
         }
     }

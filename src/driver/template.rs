@@ -3,6 +3,7 @@
 use serde_json::Value as Json;
 use url::{Host, Url};
 
+use super::place::OR;
 use super::{StateWord, Status};
 use crate::journal::event::{JobState, JobView};
 use crate::secret;
@@ -67,9 +68,6 @@ pub fn own_path(given: &str, base: &str) -> Result<String, String> {
 /// # Errors
 /// It is not the target's own.
 pub fn redirected(from: &str, to: &str, base: &str) -> Result<String, String> {
-    if to.starts_with('/') && !to.starts_with("//") {
-        return own_path(to, base);
-    }
     let here = Url::parse(&format!("{base}{from}")).map_err(|e| format!("{base}{from}: {e}"))?;
     let there = here.join(to).map_err(|e| format!("the target redirects to {}: {e}", bounded(to)))?;
     own_path(there.as_str(), base)
@@ -171,17 +169,18 @@ pub fn bounded(text: &str) -> String {
 /// # Errors
 /// When the state is not where the driver says.
 pub fn view(status: &Status, body: &Json, fill: Fill<'_>) -> Result<JobView, String> {
-    let state = plain(&status.state, fill);
-    let word = body
-        .pointer(&state)
-        .filter(|word| !word.is_null())
+    let find = |places: &str| {
+        let found = |place: &str| body.pointer(place.trim()).filter(|value| !value.is_null());
+        plain(places, fill).split(OR).find_map(found)
+    };
+    let word = find(&status.state)
         .map(as_text)
-        .ok_or_else(|| format!("no state at {state} in {}", bounded(&body.to_string())))?;
-    let at = |pointer: &Option<String>| pointer.as_ref().and_then(|p| body.pointer(&plain(p, fill))).filter(|v| !v.is_null());
+        .ok_or_else(|| format!("no state at {} in {}", plain(&status.state, fill), bounded(&body.to_string())))?;
+    let at = |places: &Option<String>| places.as_ref().and_then(|places| find(places));
     let number = |pointer: &Option<String>| at(pointer).and_then(|v| v.as_f64().or_else(|| v.as_str()?.parse().ok()));
     let count = |pointer: &Option<String>| number(pointer).filter(|n| *n >= 0.0).map(|n| n as u32);
     Ok(JobView {
-        state: status.states.get(&word).map_or(JobState::Unknown, |state| (*state).into()),
+        state: status.meaning(&word).map_or(JobState::Unknown, Into::into),
         word: bounded(&word),
         progress: number(&status.progress).map(|now| status.progress_of.map_or(now, |end| now / end * 100.0)),
         stage: at(&status.stage).map(|v| bounded(&as_text(v))),
@@ -192,6 +191,14 @@ pub fn view(status: &Status, body: &Json, fill: Fill<'_>) -> Result<JobView, Str
         completions: count(&status.completions),
         tokens: None,
     })
+}
+
+impl Status {
+    /// What a word of the target's means: as it is written, or else whatever its case.
+    fn meaning(&self, word: &str) -> Option<StateWord> {
+        let in_any_case = || self.states.iter().find(|(theirs, _)| theirs.eq_ignore_ascii_case(word)).map(|(_, state)| state);
+        self.states.get(word).or_else(in_any_case).copied()
+    }
 }
 
 impl From<StateWord> for JobState {
@@ -248,12 +255,11 @@ mod tests {
         assert_eq!(own_path("http://h/files/1", "https://h"), Ok("/files/1".into()));
         assert!(own_path("http://h:8080/files/1", "https://h").is_err());
         let redirected = |to: &str| redirected("/jobs/7", to, "http://h/api");
-        for (to, path) in
-            [("/api/r/1", "/r/1"), ("7/result", "/jobs/7/result"), ("http://h/api/r/1?x=2", "/r/1?x=2"), ("/files/1", "/files/1")]
-        {
+        for (to, path) in [("/api/r/1", "/r/1"), ("7/result", "/jobs/7/result"), ("http://h/api/r/1?x=2", "/r/1?x=2")] {
             assert_eq!(redirected(to), Ok(path.into()), "{to}");
         }
-        for elsewhere in ["https://bucket.example/x", "//evil/x", "../../x", "/../x", "http://h/files/1"] {
+        // Whoever follows it goes to the server's root, whatever the server believes to be its own.
+        for elsewhere in ["/files/1", "https://bucket.example/x", "//evil/x", "../../x", "/../x", "http://h/files/1"] {
             assert!(redirected(elsewhere).is_err(), "{elsewhere}");
         }
     }

@@ -15,6 +15,14 @@ const PATHS: &[&str] = &[
     "/ready",
     "/metrics",
     "/openapi.json",
+    "/docs.json",
+    "/api/openapi.json",
+    "/v1/openapi.json",
+    "/swagger.json",
+    "/apispec_1.json",
+    "/livez",
+    "/v2/health/live",
+    "/ping",
     "/config",
     "/gradio_api/info",
     "/info",
@@ -47,7 +55,9 @@ impl Found {
     }
 
     pub fn health(&self) -> Option<&'static str> {
-        ["/health", "/healthz", "/api/health", "/ready"].into_iter().find(|path| self.answers.contains_key(*path))
+        ["/health", "/healthz", "/api/health", "/livez", "/v2/health/live", "/ready", "/ping"]
+            .into_iter()
+            .find(|path| self.answers.contains_key(*path))
     }
 
     /// The Prometheus exposition, if that is what it is.

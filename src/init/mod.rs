@@ -39,7 +39,7 @@ const KINDS: &[Recognise] = &[comfyui, gradio::recognise, orfeas, reference, ope
 pub fn propose(found: &Found) -> Proposal {
     KINDS.iter().find_map(|recognise| recognise(found)).unwrap_or_else(|| Proposal {
         kind: "HTTP server",
-        because: "nothing about it is known; say in `with` where jobs are sent".to_owned(),
+        because: "a guess: nothing about it is known; say in `with` where jobs are sent, and with which body".to_owned(),
         choice: Choice::BuiltIn { name: "http", with: with_health(found, json!({ "path": "/generate" })) },
     })
 }
@@ -81,9 +81,8 @@ fn openai(found: &Found) -> Option<Proposal> {
     let models = found.json("/v1/models")?.get("data")?.as_array()?;
     let model = models.first().and_then(|m| m.get("id")).and_then(Json::as_str).unwrap_or("default");
     let mut with = json!({ "model": model });
-    if let Some(path) = found.health() {
-        with["health"] = path.into();
-    }
+    // Where there is no other, the list of models answers for its health.
+    with["health"] = found.health().unwrap_or("/v1/models").into();
     if let Some(metrics) = found.metrics() {
         with["metrics"] = json!({ "path": "/metrics" });
         if metrics.contains("vllm:num_requests_waiting") {

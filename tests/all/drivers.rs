@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::common::{Run, free_port, real_part, run, stretched};
 
-fn python(what: &str) -> Option<PathBuf> {
+pub fn python(what: &str) -> Option<PathBuf> {
     let here = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/backends/bin/python");
     let path = std::env::var_os("CHAOS_TEST_PYTHON").map_or(here, PathBuf::from);
     real_part(&path.display().to_string(), path.is_file(), what).then_some(path)

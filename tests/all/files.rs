@@ -105,6 +105,11 @@ fn a_driver_is_validated_as_one() {
     let driver = "version: 1\nname: mine\nparameters: { path: { about: where jobs are posted } }\nsubmit:\n  steps: [{ path: \"${path}\", json: { prompt: \"{{prompt}}\" } }]\n  id: /id\nstatus: { path: \"/jobs/{{id}}\", states: { done: completed } }\n";
     let (code, said) = judged(driver);
     assert!(code == Some(0) && said.contains("valid (the driver `mine`)"), "{said}");
+    let several = driver
+        .replace("parameters: {", "parameters: { every: { about: how often }, auth: { about: who }, ")
+        .replace("states:", "every: \"${every}\", states:");
+    let (code, said) = judged(&format!("{several}auth: \"${{auth}}\"\n"));
+    assert!(code == Some(0), "{said}");
     let (code, said) = judged(&driver.replace("states:", "stats:"));
     assert!(code == Some(2) && said.contains("unknown key `stats`"), "{said}");
     let (code, said) = judged(&driver.replace("/jobs/{{id}}", "jobs/{{id}}"));
