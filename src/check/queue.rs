@@ -5,12 +5,12 @@ use std::fmt;
 
 use crate::driver::AnswerIs;
 use crate::driver::request::SMALL_TIMEOUT;
-use crate::journal::event::{Answer, JobState};
+use crate::experiment::JobShape;
+use crate::journal::event::JobState;
 use crate::journal::facts::JobFacts;
 use crate::journal::record::Record;
 use crate::journal::series::Series;
 use crate::load::drive::SAFETY_NET;
-use crate::load::patience::pixels;
 use crate::observe::unread;
 
 const GAUGE: &str = "queue.depth";
@@ -149,7 +149,14 @@ impl Depth<'_> {
         worst
     }
 
-    /// Until when it is known.
+    /// Until when it is known, of what was looked at until then: whether one waits that was just sent shows later.
+    pub fn known_until(&self, looked_until: f64) -> f64 {
+        let usual = Usual::of(self.record).filter(|_| self.source == Source::Overdue);
+        let longest = |usual: Usual<'_>| self.record.jobs.iter().map(|job| usual.limit_s(&job.shape)).fold(0.0, f64::max);
+        looked_until - usual.map_or(0.0, longest)
+    }
+
+    /// Until when anything is.
     pub fn now(&self) -> f64 {
         self.record.now
     }
@@ -178,22 +185,48 @@ fn stay(job: &JobFacts, record: &Record) -> Option<(f64, Option<f64>)> {
     }
 }
 
-/// Jobs that are not done for longer than any of the second half of the baseline was: its first may have had to load the model.
+/// The longest that a job took in the second half of the baseline: its first may have had to load the model.
+struct Usual<'a> {
+    longest_s: f64,
+    shape: &'a JobShape,
+}
+
+impl<'a> Usual<'a> {
+    fn of(record: &'a Record) -> Option<Self> {
+        let end = record.baseline_end()?;
+        let took = |job: &'a JobFacts| {
+            let (from, until) = stay(job, record)?;
+            let until = until.filter(|t| *t > end / 2.0 && *t <= end)?;
+            // One that came to nothing says nothing of what a job takes.
+            let is_fine = job.state().is_none_or(|state| state == JobState::Completed);
+            (job.accepted() && is_fine).then(|| Self { longest_s: until - from, shape: &job.shape })
+        };
+        record.jobs.iter().filter_map(took).reduce(|a, b| if b.longest_s > a.longest_s { b } else { a })
+    }
+
+    /// What this one may take, by its size: as long at least.
+    fn work_s(&self, shape: &JobShape) -> f64 {
+        let times = |ours: u32, theirs: u32| (f64::from(ours.max(1)) / f64::from(theirs.max(1))).max(1.0);
+        let of_pixels = times(shape.width, self.shape.width) * times(shape.height, self.shape.height);
+        let of_text = times(shape.tokens, self.shape.tokens) * times(shape.prompt, self.shape.prompt);
+        self.longest_s * of_pixels * of_text * times(shape.batch, self.shape.batch)
+    }
+
+    /// One that is not done after so long has waited.
+    fn limit_s(&self, shape: &JobShape) -> f64 {
+        (WAITS * self.work_s(shape)).max(SHORTEST_S)
+    }
+}
+
+/// Jobs that took, or have been there for, longer than any that does not wait: until only that much was left.
 fn overdue(record: &Record) -> Option<Series> {
-    let end = record.baseline_end()?;
-    let usual = record.jobs.iter().filter_map(|job| {
+    let usual = Usual::of(record)?;
+    let waited = |job: &JobFacts| {
         let (from, until) = stay(job, record)?;
-        let until = until.filter(|t| job.accepted() && *t > end / 2.0 && *t <= end)?;
-        Some((until - from, pixels(job)))
-    });
-    let (longest_s, of_pixels) = usual.reduce(|a, b| if b.0 > a.0 { b } else { a })?;
-    let limit_s = |job: &JobFacts| (WAITS * longest_s * (pixels(job) / of_pixels).max(1.0)).max(SHORTEST_S);
-    let late = |job: &JobFacts| {
-        let (from, until) = stay(job, record)?;
-        let from = from + limit_s(job);
-        (from <= record.now && until.is_none_or(|t| t > from)).then_some((from, until))
+        let is_late = until.unwrap_or(record.now) - from > usual.limit_s(&job.shape);
+        is_late.then(|| (from, until.map(|t| (t - usual.work_s(&job.shape)).max(from))))
     };
-    Some(series_of(record.jobs.iter().filter_map(late)))
+    Some(series_of(record.jobs.iter().filter_map(waited)))
 }
 
 /// How many waited for sure. `None` where that cannot be told: jobs whose state does not say whether they run.
@@ -243,6 +276,6 @@ fn series_of(stays: impl Iterator<Item = (f64, Option<f64>)>) -> Series {
 
 /// A job was done after that moment: somebody works on the queue.
 pub fn is_served_after(record: &Record, t: f64) -> bool {
-    let answered = |job: &JobFacts| matches!(&job.answer, Some((at, Answer::Accepted { .. })) if *at > t);
-    record.jobs.iter().rev().any(answered)
+    let is_done = |job: &JobFacts| matches!(&job.ended, Some((at, view, _)) if *at > t && view.state == JobState::Completed);
+    record.jobs.iter().rev().any(is_done)
 }

@@ -71,14 +71,13 @@ impl QueueDepth {
         Limits { target: below(self.below), acceptable: self.acceptable.map(below), failure: self.failure.map(below) }
     }
 
-    /// Of a target that answers with the result: who was not answered waited or ran, and who was not for long waited.
+    /// Of a target of which nobody can tell who waits and who is worked on: no more than both together wait.
     fn derived(&self, expected: &str, depth: &Depth<'_>, from: f64, to: f64) -> Verdict {
-        let (at_least, at_most) = (peak(depth.series(), from, to), peak(&depth.at_most(), from, to));
-        let observed = format!("at most {at_most:.0} were sent and not answered, of which at least {at_least:.0} waited");
-        let verdict = self.limits(at_least, at_most).verdict(expected, observed);
+        let at_most = peak(&depth.at_most(), from, to);
+        let verdict = self.limits(0.0, at_most).verdict(expected, format!("at most {at_most:.0} were sent and not done, and some of them were worked on"));
         match verdict.ruling {
             Ruling::Inconclusive => verdict.with(["how many waited a `queue` in the driver tells".to_owned()]),
-            _ => verdict.measuring(format!("{at_least:.0}")),
+            _ => verdict,
         }
     }
 }

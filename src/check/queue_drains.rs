@@ -73,7 +73,7 @@ impl Check for QueueDrains {
         let depth = queue::depth(record);
         let series = depth.series();
         let to = f64::from(self.to);
-        let looked_until = self.looked_until(record);
+        let looked_until = depth.known_until(self.looked_until(record));
         let drained = self.drained_at(series, to, back, looked_until);
         let waiting = format!("{:.0} jobs wait", series.at(looked_until).unwrap_or(0.0));
         let needed = self.within.as_s() + self.hold.as_s();
@@ -90,7 +90,7 @@ impl Check for QueueDrains {
             if let Some(told) = self.contradicted(&depth, back, cause_gone, looked_until) {
                 return Verdict::inconclusive(&expected, told).with(facts);
             }
-            if depth.source == Source::Overdue && !queue::is_served_after(record, cause_gone) {
+            if depth.source == Source::Overdue && !queue::is_served_after(record, t) {
                 return Verdict::inconclusive(&expected, "nobody waits, and no job was done since: is anybody there?").with(facts);
             }
             if depth.is_frozen(to) {

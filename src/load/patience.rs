@@ -20,8 +20,7 @@ impl Longest {
     }
 }
 
-/// What a job is worked on, as a measure of what it may take.
-pub fn pixels(job: &JobFacts) -> f64 {
+fn pixels(job: &JobFacts) -> f64 {
     (f64::from(job.shape.width) * f64::from(job.shape.height) * f64::from(job.shape.batch.max(1))).max(1.0)
 }
 
