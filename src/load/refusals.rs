@@ -12,19 +12,37 @@ use crate::journal::record::Record;
 /// There is no such route, or we may not use it: the driver's fault, where the target never took anything there.
 const NO_ROUTE: [u16; 6] = [401, 403, 404, 405, 406, 501];
 
-/// Of one kind of job, what has been seen so far.
+/// Whoever may not use the target is not told when.
+const NOT_ALLOWED: [u16; 2] = [401, 403];
+/// Of many different inputs some may be wrong; so many in a row, all with one status, where something changed, are not.
+const ROW: usize = 3;
+
+/// Of one kind of job, what was refused since one was taken.
 #[derive(Default)]
-struct Kind {
+struct Kind<'a> {
     accepted_t: Option<f64>,
-    /// Refused before the first that was taken.
-    before: Vec<JobNo>,
+    refused: Vec<&'a JobFacts>,
+}
+
+impl Kind<'_> {
+    /// None is refused whom the same target would not have taken before something happened to it, or takes later.
+    fn is_targets(&self, record: &Record, is_taken_later: bool) -> bool {
+        let status = |job: &&JobFacts| status_of(job);
+        let Some(first) = self.refused.first() else { return false };
+        let is_one = self.refused.iter().all(|job| status(job) == status(first));
+        let has_changed = match self.accepted_t {
+            Some(t) => changed_between(record, t, first),
+            None => is_taken_later,
+        };
+        is_one && has_changed && self.refused.len() >= ROW
+    }
 }
 
 /// Jobs whose refusal is not the fault of whom its status names.
 ///
-/// Refused as invalid although nothing is wrong with them: the very same input was taken, or one of the same kind was taken before the
-/// target was started or a fault began and none since, or the target began to take them later. And refused with an error that
-/// says that there is nothing to send jobs to, by a target that never took one.
+/// Refused as invalid although nothing is wrong with them: the very same input was taken; or three and more in a row were refused alike
+/// after the target was started or a fault began, of a kind that was taken before, or before the first that was taken. And
+/// refused with an answer that says that there is nothing to send jobs to, by a target that never took one.
 pub fn misnamed(record: &Record, sent: &Sent) -> HashSet<JobNo> {
     let mut found: HashSet<JobNo> = HashSet::new();
     if record.jobs.iter().all(|job| !job.accepted()) {
@@ -39,7 +57,7 @@ pub fn misnamed(record: &Record, sent: &Sent) -> HashSet<JobNo> {
         Input::Own | Input::OfAFile => None,
     };
     let taken: HashSet<u64> = record.jobs.iter().filter(|job| job.accepted()).filter_map(shared).collect();
-    let mut kinds: Vec<(&JobShape, Kind)> = Vec::new();
+    let mut kinds: Vec<(&JobShape, Kind<'_>)> = Vec::new();
     for job in &record.jobs {
         let at = kinds.iter().position(|(shape, _)| **shape == *job.shape).unwrap_or(kinds.len());
         if at == kinds.len() {
@@ -47,26 +65,39 @@ pub fn misnamed(record: &Record, sent: &Sent) -> HashSet<JobNo> {
         }
         let Some((_, kind)) = kinds.get_mut(at) else { continue };
         if job.accepted() {
-            found.extend(kind.before.drain(..));
-            kind.accepted_t = Some(job.submitting_t);
+            let row = std::mem::replace(kind, Kind { accepted_t: Some(job.submitting_t), refused: Vec::new() });
+            if row.is_targets(record, true) {
+                found.extend(row.refused.iter().map(|job| job.number));
+            }
         } else if is_invalid(job) {
-            match kind.accepted_t {
-                _ if shared(job).is_some_and(|input| taken.contains(&input)) => _ = found.insert(job.number),
-                None => kind.before.push(job.number),
-                Some(t) if changed_between(record, t, job) => _ = found.insert(job.number),
-                Some(_) => {}
+            if shared(job).is_some_and(|input| taken.contains(&input)) {
+                found.insert(job.number);
+            } else {
+                kind.refused.push(job);
             }
         }
+    }
+    for (_, kind) in kinds.iter().filter(|(_, kind)| kind.is_targets(record, false)) {
+        found.extend(kind.refused.iter().map(|job| job.number));
     }
     found
 }
 
+fn status_of(job: &JobFacts) -> Option<u16> {
+    match job.answer {
+        Some((_, Answer::Invalid { status, .. } | Answer::Error { status, .. })) => Some(status),
+        _ => None,
+    }
+}
+
 fn is_invalid(job: &JobFacts) -> bool {
-    matches!(job.answer, Some((_, Answer::Invalid { status: 1.., .. })))
+    matches!(job.answer, Some((_, Answer::Invalid { .. }))) && status_of(job).is_some_and(|s| s > 0 && !NOT_ALLOWED.contains(&s))
 }
 
 fn has_no_route(job: &JobFacts) -> bool {
-    matches!(job.answer, Some((_, Answer::Error { status, proxy: false, .. })) if NO_ROUTE.contains(&status))
+    // Of a success nothing could be made, and a redirect leads elsewhere: the driver looks in the wrong place.
+    let is_drivers = |status: u16| NO_ROUTE.contains(&status) || (200..400).contains(&status);
+    matches!(job.answer, Some((_, Answer::Error { status, proxy: false, .. })) if is_drivers(status))
 }
 
 /// The target was started, or a fault began, after that moment and before the job was answered.
