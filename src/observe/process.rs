@@ -24,6 +24,7 @@ pub struct Usage {
 pub struct Meter {
     /// `None` where the system cannot be asked.
     system: Option<System>,
+    root: u32,
     known: Vec<Pid>,
     shared: Shared,
 }
@@ -40,13 +41,16 @@ struct Shared {
 
 impl Default for Meter {
     fn default() -> Self {
-        Self { system: System::new().ok(), known: Vec::new(), shared: Shared::default() }
+        Self { system: System::new().ok(), root: 0, known: Vec::new(), shared: Shared::default() }
     }
 }
 
 impl Meter {
     /// `None` when there is no such process.
     pub fn read(&mut self, root: u32) -> Option<Usage> {
+        if self.root != root {
+            (self.root, self.shared) = (root, Shared::default());
+        }
         let pids: Vec<Pid> = procfs::tree_of(root).into_iter().map(Pid::from_u32).collect();
         // Those that have ended meanwhile are asked about, too, and forgotten.
         let known: BTreeSet<Pid> = pids.iter().chain(&self.known).copied().collect();
@@ -82,8 +86,11 @@ impl Shared {
         let has_changed = rss.len() != self.excess.len() || rss.iter().any(|(pid, _)| !self.excess.contains_key(pid));
         if self.next.is_none_or(|next| now >= next) {
             let began = Instant::now();
-            let excess = |(pid, rss): &(Pid, u64)| Some((*pid, rss.saturating_sub(pss(*pid)?)));
-            // Another user's cannot be asked: what is shared would be counted once for each.
+            // One that has ended holds nothing. Another user's cannot be asked: what is shared would be counted once for each.
+            let excess = |(pid, rss): &(Pid, u64)| match pss(*pid) {
+                Some(pss) => Some((*pid, rss.saturating_sub(pss))),
+                None => procfs::has_ended(pid.as_u32()).then_some((*pid, *rss)),
+            };
             let all: Option<HashMap<Pid, u64>> = rss.iter().map(excess).collect();
             self.excess = all.unwrap_or_default();
             self.next = Some(now + began.elapsed().max(Duration::from_millis(1)) * SHARE_OF_TIME);
@@ -139,9 +146,13 @@ mod tests {
         assert_eq!(asked.get(), 2);
         let later = begin + Duration::from_secs(3600);
         assert_eq!(shared.without(&[parent], later, |_| Some(80 * MIB)), 80 * MIB);
-        // One that may not be looked at: the root alone.
-        let mut others = Shared::default();
-        assert_eq!(others.without(&[parent, worker], begin, |at| (at == pid(1)).then_some(40 * MIB)), 80 * MIB);
+        // One that may not be looked at: the root alone. One that is there no more: all others.
+        let me = (pid(std::process::id()), 70 * MIB);
+        let gone = (pid(u32::MAX / 4), 30 * MIB);
+        let may = |at: Pid| (at != me.0 && at != gone.0).then_some(40 * MIB);
+        assert_eq!(Shared::default().without(&[parent, worker, me], begin, may), 80 * MIB);
+        assert_eq!(Shared::default().without(&[parent, worker, gone], begin, may), 80 * MIB, "two halves");
+        assert_eq!(Shared::default().without(&[parent, (pid(2), 100 * MIB), gone], begin, may), 80 * MIB);
     }
 
     #[test]

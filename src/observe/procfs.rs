@@ -89,6 +89,15 @@ pub fn pss_bytes(pid: u32) -> Option<u64> {
     Some(kib * 1024)
 }
 
+/// It is gone, or only waits for its parent to take note of that.
+pub fn has_ended(pid: u32) -> bool {
+    let state = fs::read_to_string(format!("/proc/{pid}/stat")).ok().and_then(|stat| {
+        let (_, behind) = stat.rsplit_once(") ")?;
+        behind.chars().next()
+    });
+    matches!(state, None | Some('Z' | 'X'))
+}
+
 /// Every thread of a process and of its children, by process and thread.
 pub fn threads_of(root: u32) -> HashMap<(u32, u32), Ran> {
     let (mut found, mut left) = (HashMap::new(), vec![root]);
