@@ -179,15 +179,19 @@ pub fn view(status: &Status, body: &Json, fill: Fill<'_>) -> Result<JobView, Str
     let at = |places: &Option<String>| places.as_ref().and_then(|places| find(places));
     let number = |pointer: &Option<String>| at(pointer).and_then(|v| v.as_f64().or_else(|| v.as_str()?.parse().ok()));
     let count = |pointer: &Option<String>| number(pointer).filter(|n| *n >= 0.0).map(|n| n as u32);
+    let error = status.error.as_ref().and_then(|place| place.find_in(body, fill)).map(|v| bounded(&as_text(&v)));
+    let state = status.meaning(&word).map_or(JobState::Unknown, Into::into);
+    // A flag says that it is over, and the error beside it how.
+    let has_failed = word == "true" && state == JobState::Completed && error.is_some();
     Ok(JobView {
-        state: status.meaning(&word).map_or(JobState::Unknown, Into::into),
+        state: if has_failed { JobState::Failed } else { state },
         word: bounded(&word),
         progress: number(&status.progress).map(|now| status.progress_of.map_or(now, |end| now / end * 100.0)),
         stage: at(&status.stage).map(|v| bounded(&as_text(v))),
         attempts: count(&status.attempts),
         batch: count(&status.batch),
         cold: at(&status.cold).and_then(Json::as_bool),
-        error: status.error.as_ref().and_then(|place| place.find_in(body, fill)).map(|v| bounded(&as_text(&v))),
+        error,
         completions: count(&status.completions),
         tokens: None,
     })

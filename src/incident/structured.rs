@@ -92,12 +92,13 @@ pub fn where_looked() -> String {
 fn moment_in(map: &Map<String, Json>) -> Option<(Timestamp, bool)> {
     let known = |name: &str| moment(get(map, name)?).filter(|(at, _)| at.as_second() > LONG_AGO_S);
     let all = || TIMES.iter().filter_map(|name| known(name));
-    let (at, assumed) = all().find(|(_, assumed)| !assumed).or_else(|| all().next())?;
-    // Python's own record has the same moment twice, and only this one with its zone.
-    let exact = known("created").filter(|(exact, _)| {
+    let (at, assumed) = all().next()?;
+    // Python's own record has the same moment twice, once with its zone; another moment beside it is something else's.
+    let is_same = |(exact, exact_assumed): &(Timestamp, bool)| {
         let apart = (exact.as_second() - at.as_second()).rem_euclid(QUARTER_S);
-        assumed && (apart <= 1 || apart >= QUARTER_S - 1)
-    });
+        !exact_assumed && (apart <= 1 || apart >= QUARTER_S - 1)
+    };
+    let exact = all().chain(known("created")).find(|found| assumed && is_same(found));
     Some(exact.unwrap_or((at, assumed)))
 }
 
@@ -150,6 +151,8 @@ mod tests {
         {
             assert_eq!(read(of_a_job).0, None, "{of_a_job}");
         }
+        let other = r#"{"asctime":"2026-11-24 02:59:30,250","message":"it","event_time":"2026-11-24T01:55:13Z"}"#;
+        assert_eq!(read(other).0, Some(1_795_489_170_250), "an event's own moment is none of the line's");
         let relative = read(r#"{"time":12.5,"ts":86400000,"log":"since the start"}"#);
         assert_eq!(relative, (None, Some("since the start".to_owned())));
         assert_eq!(

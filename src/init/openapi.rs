@@ -25,8 +25,43 @@ const SENDS: [&str; 15] = [
     "run",
     "job",
 ];
-/// ... and of one that does something else.
-const DOES_NOT: [&str; 9] = ["cancel", "upload", "delete", "login", "logout", "token", "auth", "clear", "interrupt"];
+/// ... and of one that does something else: nothing is sent there by a guess.
+const DOES_NOT: [&str; 34] = [
+    "cancel",
+    "upload",
+    "delete",
+    "login",
+    "logout",
+    "token",
+    "auth",
+    "clear",
+    "interrupt",
+    "shutdown",
+    "stop",
+    "abort",
+    "kill",
+    "reset",
+    "restart",
+    "reboot",
+    "purge",
+    "prune",
+    "truncate",
+    "remove",
+    "unload",
+    "free",
+    "flush",
+    "retry",
+    "user",
+    "register",
+    "webhook",
+    "train",
+    "admin",
+    "drop",
+    "destroy",
+    "drain",
+    "pause",
+    "reload",
+];
 /// The states that backends use, in any case, and ours. The last two are of a field such as `done`.
 const STATES: [(&str, &str); 26] = [
     ("queued", "queued"),
@@ -78,12 +113,13 @@ pub fn recognise(found: &Found) -> Option<Proposal> {
             submit.insert("id".into(), id(&answered, &status, &mut guessed).into());
             driver["status"] = following(api, paths, &status, &mut guessed);
             if let Some(result) = result {
-                driver["result"] = json!({ "path": with_id(&result) });
+                driver["result"] = json!({ "path": with_id(&result), "free_form": true });
+                guessed.push("that its results may be short, and may repeat (without `free_form` a stand-in is found)");
             }
         }
         None => {
             submit.insert("answer".into(), json!("result"));
-            driver["result"] = json!({ "inline": "" });
+            driver["result"] = json!({ "inline": "", "free_form": true });
             guessed.push("that the answer is the result (no path tells of a job)");
         }
     }
@@ -107,7 +143,9 @@ fn sends(paths: &Map<String, Json>) -> Option<(&String, &Json)> {
         .filter(|(path, _)| !path.contains('{') && !DOES_NOT.iter().any(|word| path.to_lowercase().contains(word)))
         .filter_map(|(path, item)| Some((path, item.get("post")?)))
         .collect();
-    let by_word = SENDS.iter().find_map(|word| posts.iter().find(|(path, _)| path.to_lowercase().contains(word)));
+    let last = |path: &str| path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_lowercase();
+    let fits = |word: &str| posts.iter().filter(move |(path, _)| last(path).contains(word)).min_by_key(|(path, _)| path.len());
+    let by_word = SENDS.iter().find_map(|word| fits(word));
     // The only one there is.
     by_word.or(posts.first().filter(|_| posts.len() == 1)).copied()
 }
@@ -151,9 +189,14 @@ fn step(api: &Json, path: &str, post: &Json, guessed: &mut Vec<&str>) -> Json {
     }
 }
 
+/// The name of what stands in a path.
+fn variable(path: &str) -> Option<&str> {
+    path.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(name, _)| name)
+}
+
 /// Where the id is: by its name in the answer, by that of the variable in the status' path, or in one of the usual places.
 fn id(answered: &Map<String, Json>, status: &str, guessed: &mut Vec<&str>) -> String {
-    let variable = status.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(name, _)| name);
+    let variable = variable(status);
     let known = variable.filter(|name| answered.contains_key(*name)).map(str::to_owned);
     if let Some(name) = known.or_else(|| named(answered, &IDS)) {
         return format!("/{name}");

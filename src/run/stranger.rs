@@ -54,10 +54,12 @@ pub fn who_answers(url: &str, target: u32) -> Answers {
     let owners = listening::processes_on(port);
     let (own, others): (Vec<u32>, Vec<u32>) = owners.iter().partition(|owner| is_of(**owner, target));
     let started = |pid: u32| proc_stat(pid).map(|(_, ticks)| ticks);
-    // Several may listen on one port (SO_REUSEPORT), and each is given a part of the connections.
-    match others.iter().find(|owner| started(**owner) < started(target)) {
+    if !own.is_empty() {
+        return Answers::Target;
+    }
+    let is_older = |owner: &&u32| started(**owner).zip(started(target)).is_some_and(|(theirs, ours)| theirs < ours);
+    match others.iter().find(is_older) {
         Some(stranger) => Answers::Stranger(*stranger),
-        None if !own.is_empty() => Answers::Target,
         None if owners.is_empty() => Answers::Unknown(format!("no process that can be seen listens on port {port}")),
         // A command may have somebody else start the server: an engine, a service manager.
         None => Answers::Unknown(format!("{} listens there, which is no process of the target's", named(owners[0]))),
