@@ -170,25 +170,27 @@ record! {
         /// 303 is one: it sends to the result. Elsewhere it may send to a login.
         done: Vec<u16> = vec![],
         /// Where the state is.
-        state: String = "/status".into(),
+        state: Place = Place::Pointer("/status".into()),
         /// The target's words for states, and ours: queued, running, completed, failed, cancelled.
         states: BTreeMap<String, StateWord> = BTreeMap::new(),
         /// Where the progress is, in percent.
-        progress: Option<String> = None,
+        progress: Option<Place> = None,
         /// What it shows at the end, where that is not 100: 1 of a fraction, or the number of steps.
         progress_of: Option<f64> = None,
         /// Where the stage is.
-        stage: Option<String> = None,
+        stage: Option<Place> = None,
         /// Where the number of attempts is.
-        attempts: Option<String> = None,
+        attempts: Option<Place> = None,
         /// Where the batch size of the latest attempt is.
-        batch: Option<String> = None,
+        batch: Option<Place> = None,
         /// Where it says that the model had to be loaded.
-        cold: Option<String> = None,
-        /// Where the error is.
+        cold: Option<Place> = None,
+        /// Where the error is. Null, an empty text or list, 0 and false are none.
         error: Option<Place> = None,
+        /// A job with an error has failed, though its state says that it is completed: for a state that only says that it is over.
+        fails_by_error: bool = false,
         /// Where it says how often the job was completed.
-        completions: Option<String> = None,
+        completions: Option<Place> = None,
         /// Values that `result` fills in, by name.
         capture: BTreeMap<String, Place> = BTreeMap::new(),
     }
@@ -357,7 +359,7 @@ impl Default for Status {
             unknown_for: Time::secs(2),
             missing: vec![404, 410],
             done: vec![],
-            state: "/status".into(),
+            state: Place::Pointer("/status".into()),
             states: BTreeMap::new(),
             progress: None,
             progress_of: None,
@@ -366,6 +368,7 @@ impl Default for Status {
             batch: None,
             cold: None,
             error: None,
+            fails_by_error: false,
             completions: None,
             capture: BTreeMap::new(),
         }

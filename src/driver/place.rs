@@ -28,7 +28,7 @@ pub enum Place {
 }
 
 /// Between places of which the first that is there counts.
-pub const OR: &str = " or ";
+const OR: &str = " or ";
 
 const EXPECTED: &str = "expected a JSON pointer (`/job/id`), `header X-Job-Id`, `regex job-(\\d+)`, several of them (`/id or /job_id`), or a text with `{{name}}` in it";
 
@@ -36,8 +36,10 @@ impl FromStr for Place {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let is_pattern = text.starts_with("regex ");
-        if text.contains(OR) && !is_pattern && !text.contains("{{") {
+        // A text with values in it may have the word, too; several places that begin as places do are meant as such.
+        let begins = |one: &str| one.starts_with('/') || one.starts_with("header ");
+        let are_places = || !text.contains("{{") || text.split(OR).all(|one| begins(one.trim()));
+        if text.contains(OR) && !text.starts_with("regex ") && are_places() {
             return text.split(OR).map(|one| one.trim().parse()).collect::<Result<_, _>>().map(Self::FirstOf);
         }
         if let Some(name) = text.strip_prefix("header ") {
@@ -156,6 +158,8 @@ mod tests {
         assert_eq!(find("/id or /job/id or header X-Job"), Some(json!(7)));
         assert_eq!(find("/none or header X-Job"), Some(json!("h-1")));
         assert_eq!(find("/none or /id"), None);
+        assert_eq!(find("/none or /{{id}}/id"), Some(json!(7)));
+        assert_eq!(find("{{id}} or none"), Some(json!("job or none")));
         assert_eq!(find("regex (queued or not|job)"), Some(json!("job")));
         assert_eq!(find("/none"), None);
         assert_eq!(find("header Y"), None);

@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 use url::{Host, Url};
 
-use super::place::OR;
+use super::place::Place;
 use super::{StateWord, Status};
 use crate::journal::event::{JobState, JobView};
 use crate::secret;
@@ -169,32 +169,41 @@ pub fn bounded(text: &str) -> String {
 /// # Errors
 /// When the state is not where the driver says.
 pub fn view(status: &Status, body: &Json, fill: Fill<'_>) -> Result<JobView, String> {
-    let find = |places: &str| {
-        let found = |place: &str| body.pointer(place.trim()).filter(|value| !value.is_null());
-        plain(places, fill).split(OR).find_map(found)
-    };
-    let word = find(&status.state)
-        .map(as_text)
-        .ok_or_else(|| format!("no state at {} in {}", plain(&status.state, fill), bounded(&body.to_string())))?;
-    let at = |places: &Option<String>| places.as_ref().and_then(|places| find(places));
-    let number = |pointer: &Option<String>| at(pointer).and_then(|v| v.as_f64().or_else(|| v.as_str()?.parse().ok()));
-    let count = |pointer: &Option<String>| number(pointer).filter(|n| *n >= 0.0).map(|n| n as u32);
-    let error = status.error.as_ref().and_then(|place| place.find_in(body, fill)).map(|v| bounded(&as_text(&v)));
+    let word = status
+        .state
+        .find_in(body, fill)
+        .map(|word| as_text(&word))
+        .ok_or_else(|| format!("no state at {} in {}", plain(&status.state.to_string(), fill), bounded(&body.to_string())))?;
+    let at = |place: &Option<Place>| place.as_ref().and_then(|place| place.find_in(body, fill));
+    let number = |place: &Option<Place>| at(place).and_then(|v| v.as_f64().or_else(|| v.as_str()?.parse().ok()));
+    let count = |place: &Option<Place>| number(place).filter(|n| *n >= 0.0).map(|n| n as u32);
+    let error = at(&status.error).filter(says_something).map(|v| bounded(&as_text(&v)));
     let state = status.meaning(&word).map_or(JobState::Unknown, Into::into);
-    // A flag says that it is over, and the error beside it how.
-    let has_failed = word == "true" && state == JobState::Completed && error.is_some();
+    let has_failed = status.fails_by_error && state == JobState::Completed && error.is_some();
     Ok(JobView {
         state: if has_failed { JobState::Failed } else { state },
         word: bounded(&word),
         progress: number(&status.progress).map(|now| status.progress_of.map_or(now, |end| now / end * 100.0)),
-        stage: at(&status.stage).map(|v| bounded(&as_text(v))),
+        stage: at(&status.stage).map(|v| bounded(&as_text(&v))),
         attempts: count(&status.attempts),
         batch: count(&status.batch),
-        cold: at(&status.cold).and_then(Json::as_bool),
+        cold: at(&status.cold).and_then(|v| v.as_bool()),
         error,
         completions: count(&status.completions),
         tokens: None,
     })
+}
+
+/// Whoever has no error to tell writes one of these at its place.
+fn says_something(error: &Json) -> bool {
+    match error {
+        Json::Null => false,
+        Json::Bool(said) => *said,
+        Json::Number(code) => code.as_f64() != Some(0.0),
+        Json::String(text) => !text.trim().is_empty(),
+        Json::Array(all) => !all.is_empty(),
+        Json::Object(fields) => !fields.is_empty(),
+    }
 }
 
 impl Status {

@@ -167,7 +167,7 @@ mod tests {
                     Some(json!({ "prompt": "{{prompt}}", "width": "{{width}}", "steps": 4 }))
                 );
                 assert_eq!(plan.driver.status.path.as_deref(), Some("/api/tasks/{{id}}"));
-                assert_eq!(plan.driver.status.state, "/state");
+                assert_eq!(plan.driver.status.state.to_string(), "/state");
                 assert_eq!(plan.driver.submit.id.map(|id| id.to_string()).as_deref(), Some("/task_id"));
             }
         }

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::{Choice, Found, Proposal};
+use crate::driver::words::{HELD, IDS, STATE, STATES, plain};
 
 /// Where such a document is found.
 pub const DOCUMENTS: [&str; 6] =
@@ -62,40 +63,13 @@ const DOES_NOT: [&str; 34] = [
     "pause",
     "reload",
 ];
-/// The states that backends use, in any case, and ours. The last two are of a field such as `done`.
-const STATES: [(&str, &str); 26] = [
-    ("queued", "queued"),
-    ("pending", "queued"),
-    ("waiting", "queued"),
-    ("created", "queued"),
-    ("accepted", "queued"),
-    ("submitted", "queued"),
-    ("in_queue", "queued"),
-    ("running", "running"),
-    ("processing", "running"),
-    ("in_progress", "running"),
-    ("started", "running"),
-    ("working", "running"),
-    ("completed", "completed"),
-    ("complete", "completed"),
-    ("done", "completed"),
-    ("finished", "completed"),
-    ("success", "completed"),
-    ("succeeded", "completed"),
-    ("ready", "completed"),
-    ("failed", "failed"),
-    ("failure", "failed"),
-    ("error", "failed"),
-    ("cancelled", "cancelled"),
-    ("canceled", "cancelled"),
-    ("true", "completed"),
-    ("false", "running"),
-];
-/// What a job's id is called, without regard to case and signs.
-const IDS: [&str; 7] = ["id", "jobid", "taskid", "requestid", "promptid", "uuid", "generationid"];
 const ANY_ID: &str = "/id or /job_id or /task_id or /request_id or /prompt_id or /jobId or /taskId or /uuid or /data/id or /data/job_id or /data/task_id or /job/id or /task/id";
-const STATE: [&str; 6] = ["status", "state", "jobstatus", "taskstatus", "phase", "done"];
-const ANY_STATE: &str = "/status or /state or /job_status or /phase or /data/status or /data/state or /job/status or /job/state or /task/status or /task/state or /done or /finished or /completed";
+/// A field that only says that it is over.
+const FLAGS: [&str; 4] = ["done", "finished", "completed", "isdone"];
+const ERRORS: [&str; 2] = ["error", "errormessage"];
+/// An envelope has a state of its own, that of the request: what is inside is asked for first.
+const ANY_STATE: &str = "/data/status or /data/state or /job/status or /job/state or /task/status or /task/state or /status or /state or /job_status or /phase or /done or /finished or /completed";
+const ANY_ERROR: &str = "/data/error or /job/error or /task/error or /error or /error_message";
 
 pub fn recognise(found: &Found) -> Option<Proposal> {
     let api = DOCUMENTS.iter().find_map(|path| found.json(path).filter(|api| api.get("paths").is_some()))?;
@@ -106,13 +80,12 @@ pub fn recognise(found: &Found) -> Option<Proposal> {
     submit.insert("steps".into(), json!([step(api, path, post, &mut guessed)]));
     let mut driver = json!({ "version": 1, "name": "mine", "description": format!("Made by `chaos init` from the OpenAPI document of {}.", found.url) });
     let status = one_of(paths, &["status", "job", "task", "progress", "queue", "history", "generation"]);
-    let result = one_of(paths, &["result", "download", "image", "output", "file"]).filter(|path| Some(path) != status.as_ref());
     match status {
         Some(status) => {
             let answered = properties(api, post.get("responses"));
-            submit.insert("id".into(), id(&answered, &status, &mut guessed).into());
+            submit.insert("id".into(), id(api, &answered, &status, &mut guessed).into());
             driver["status"] = following(api, paths, &status, &mut guessed);
-            if let Some(result) = result {
+            if let Some(result) = result_of(paths, &status) {
                 driver["result"] = json!({ "path": with_id(&result), "free_form": true });
                 guessed.push("that its results may be short, and may repeat (without `free_form` a stand-in is found)");
             }
@@ -195,11 +168,14 @@ fn variable(path: &str) -> Option<&str> {
 }
 
 /// Where the id is: by its name in the answer, by that of the variable in the status' path, or in one of the usual places.
-fn id(answered: &Map<String, Json>, status: &str, guessed: &mut Vec<&str>) -> String {
+fn id(api: &Json, answered: &Map<String, Json>, status: &str, guessed: &mut Vec<&str>) -> String {
     let variable = variable(status);
-    let known = variable.filter(|name| answered.contains_key(*name)).map(str::to_owned);
-    if let Some(name) = known.or_else(|| named(answered, &IDS)) {
-        return format!("/{name}");
+    let known = variable.and_then(|name| {
+        let plain = plain(name);
+        place_of(answered, &[&plain]).or_else(|| inside(api, answered, &[&plain]))
+    });
+    if let Some(place) = known.or_else(|| place_of(answered, &IDS)).or_else(|| inside(api, answered, &IDS)) {
+        return place;
     }
     guessed.push("where the id of a job is");
     match variable.filter(|name| *name != "id") {
@@ -211,30 +187,57 @@ fn id(answered: &Map<String, Json>, status: &str, guessed: &mut Vec<&str>) -> St
 /// How a job's state is asked for.
 fn following(api: &Json, paths: &Map<String, Json>, status: &str, guessed: &mut Vec<&str>) -> Json {
     let told = properties(api, paths.get(status).and_then(|item| item.pointer("/get/responses")));
-    let state = match named(&told, &STATE) {
-        Some(name) => format!("/{name}"),
-        None => {
-            guessed.push("where the state of a job is");
-            ANY_STATE.to_owned()
-        }
-    };
+    // An envelope has a state of its own, that of the request.
+    let place = |names: &[&str]| inside(api, &told, names).or_else(|| place_of(&told, names));
+    let state = place(&STATE).or_else(|| place(&FLAGS));
+    let is_guess = state.is_none();
+    let only_says_that_it_is_over = is_guess || place(&STATE).is_none();
+    if is_guess {
+        guessed.push("where the state of a job is");
+    }
     guessed.push("what the states mean (`chaos doctor` names one that is missing)");
-    let states: Map<String, Json> = STATES.iter().map(|(theirs, ours)| ((*theirs).to_owned(), json!(ours))).collect();
+    let states: Map<String, Json> = STATES.iter().map(|(theirs, ours)| ((*theirs).to_owned(), json!(ours.word()))).collect();
+    let state = state.unwrap_or_else(|| ANY_STATE.to_owned());
     let mut following = json!({ "path": with_id(status), "state": state, "states": states });
-    for name in ["progress", "error"] {
-        if told.contains_key(name) {
-            following[name] = format!("/{name}").into();
+    if let Some(progress) = place(&["progress"]) {
+        following["progress"] = progress.into();
+    }
+    if let Some(error) = place(&ERRORS).or_else(|| is_guess.then(|| ANY_ERROR.to_owned())) {
+        following["error"] = error.into();
+        if only_says_that_it_is_over {
+            following["fails_by_error"] = true.into();
         }
     }
     following
 }
 
+/// Where a job's result is: by the same variable as its state, since another one names something else. Where nothing says what
+/// the variable is of, below the job, or by a word that only a job's result has.
+fn result_of(paths: &Map<String, Json>, status: &str) -> Option<String> {
+    let is_of_the_job = |path: &str| {
+        let says_of_what = variable(status).is_some_and(|name| plain(name) != "id");
+        let below = path.starts_with(status) || path.contains("result");
+        path != status && variable(path) == variable(status) && (says_of_what || below)
+    };
+    let words = ["result", "download", "image", "output", "file"];
+    words.iter().find_map(|word| all_of(paths, word).into_iter().find(|path| is_of_the_job(path)))
+}
+
 /// A path with one variable in it that can be asked for.
 fn one_of(paths: &Map<String, Json>, words: &[&str]) -> Option<String> {
-    let fits = |path: &&String, word: &str| {
-        path.matches('{').count() == 1 && path.to_lowercase().contains(word) && paths[path.as_str()].get("get").is_some()
+    words.iter().find_map(|word| all_of(paths, word).into_iter().next())
+}
+
+/// All of them with that word, the shortest first.
+fn all_of(paths: &Map<String, Json>, word: &str) -> Vec<String> {
+    let fits = |path: &str| {
+        let lower = path.to_lowercase();
+        path.matches('{').count() == 1 && lower.contains(word) && !DOES_NOT.iter().any(|other| lower.contains(other))
     };
-    words.iter().find_map(|word| paths.keys().filter(|path| fits(path, word)).min_by_key(|path| path.len()).cloned())
+    let asked = paths.iter().filter(|(path, item)| fits(path) && item.get("get").is_some());
+    let mut found: Vec<String> = asked.map(|(path, _)| path.clone()).collect();
+    found.sort_by_key(String::len);
+    found
 }
 
 fn with_id(path: &str) -> String {
@@ -244,11 +247,26 @@ fn with_id(path: &str) -> String {
     }
 }
 
-/// The field of one of these names, whatever its case and signs.
-fn named(known: &Map<String, Json>, names: &[&str]) -> Option<String> {
-    let plain =
-        |key: &str| -> String { key.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect() };
-    names.iter().find_map(|name| known.keys().find(|key| plain(key) == *name).cloned())
+/// The place of the field of one of these names, whatever its case and signs.
+fn place_of(known: &Map<String, Json>, names: &[&str]) -> Option<String> {
+    let key = names.iter().find_map(|name| known.keys().find(|key| plain(key) == *name))?;
+    Some(format!("/{key}"))
+}
+
+/// The same within what an envelope holds.
+fn inside(api: &Json, known: &Map<String, Json>, names: &[&str]) -> Option<String> {
+    let held = known.iter().filter(|(key, _)| HELD.contains(&plain(key).as_str()));
+    held.filter_map(|(key, field)| {
+        let place = place_of(fields_in(api, field)?, names)?;
+        Some(format!("/{key}{place}"))
+    })
+    .next()
+}
+
+/// The fields of a schema, also of one that may be null.
+fn fields_in<'a>(api: &'a Json, schema: &'a Json) -> Option<&'a Map<String, Json>> {
+    let either = ["anyOf", "oneOf", "allOf"].iter().filter_map(|key| schema.get(key)?.as_array()).flatten();
+    std::iter::once(schema).chain(either).find_map(|schema| resolved(api, schema).get("properties")?.as_object())
 }
 
 /// Follows a reference within the document, once.
@@ -266,7 +284,7 @@ fn schema_of<'a>(api: &'a Json, holder: &'a Json) -> Option<&'a Json> {
 fn properties(api: &Json, responses: Option<&Json>) -> Map<String, Json> {
     let answer = ["200", "201", "202"].iter().find_map(|status| responses?.get(status));
     let schema = answer.and_then(|answer| schema_of(api, resolved(api, answer)));
-    schema.and_then(|schema| schema.get("properties")).and_then(Json::as_object).cloned().unwrap_or_default()
+    schema.and_then(|schema| fields_in(api, schema)).cloned().unwrap_or_default()
 }
 
 /// What is filled in: what is known by its name, and of the rest what the document gives.
@@ -310,5 +328,99 @@ fn of_type(field: &Json) -> Json {
         Some("array") => json!([]),
         Some("object") => json!({}),
         _ => json!("{{prompt}}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::event::{JobState, JobView};
+
+    /// The driver that is made of a document with these paths, as JSON.
+    fn driver_of(paths: Json) -> Json {
+        let url = "http://127.0.0.1:1";
+        let answers = [("/openapi.json".to_owned(), json!({ "paths": paths }).to_string())];
+        let proposal = recognise(&Found::of(url, answers)).unwrap();
+        let Choice::File(text) = proposal.choice else { panic!("no file") };
+        serde_yaml::from_str(&text).unwrap()
+    }
+
+    fn answering(schema: Json) -> Json {
+        json!({ "responses": { "200": { "content": { "application/json": { "schema": schema } } } } })
+    }
+
+    /// What a driver takes from an answer.
+    fn view(driver: &Json, body: Json) -> JobView {
+        let text = serde_yaml::to_string(driver).unwrap();
+        let read = crate::driver::alone(std::path::Path::new("d.yaml"), &text).unwrap_or_else(|d| panic!("{}", d.render(false)));
+        crate::driver::template::view(&read.status, &body, &|_| None).unwrap()
+    }
+
+    #[test]
+    fn the_state_of_an_envelope_is_not_that_of_the_job() {
+        let envelope = json!({ "properties": {
+            "status": { "type": "string" }, "error": {},
+            "data": { "anyOf": [{ "properties": { "jobId": {}, "state": {}, "progress": {}, "error": {} } }, { "type": "null" }] } } });
+        let told = driver_of(json!({
+            "/jobs": { "post": answering(envelope.clone()) },
+            "/jobs/{jobId}": { "get": answering(envelope) } }));
+        assert_eq!(told["submit"]["id"], "/data/jobId");
+        let untold = driver_of(json!({ "/jobs": { "post": {} }, "/jobs/{id}": { "get": {} } }));
+        for (driver, state) in [(&told, "state"), (&untold, "status")] {
+            let answer =
+                |now: &str, error: Json| json!({ "status": "success", "error": null, "data": { state: now, "error": error } });
+            let state = |now: &str, error: Json| view(driver, answer(now, error)).state;
+            assert_eq!(state("processing", json!(null)), JobState::Running, "{driver}");
+            assert_eq!(state("done", json!("")), JobState::Completed, "{driver}");
+        }
+        assert_eq!(told["status"]["error"], "/data/error");
+    }
+
+    #[test]
+    fn a_flag_says_that_it_is_over_and_the_error_beside_it_how() {
+        let flag = driver_of(json!({
+            "/jobs": { "post": {} },
+            "/jobs/{id}": { "get": answering(json!({ "properties": { "done": {}, "error": {} } })) } }));
+        let untold = driver_of(json!({ "/jobs": { "post": {} }, "/jobs/{id}": { "get": {} } }));
+        for driver in [&flag, &untold] {
+            for (done, error, state) in [
+                (true, json!("out of memory"), JobState::Failed),
+                (true, json!({ "code": 5 }), JobState::Failed),
+                (true, json!(null), JobState::Completed),
+                (true, json!(false), JobState::Completed),
+                (true, json!([]), JobState::Completed),
+                (false, json!(null), JobState::Running),
+            ] {
+                let seen = view(driver, json!({ "done": done, "error": error }));
+                assert_eq!(seen.state, state, "{done} {error} {driver}");
+            }
+        }
+        // A state that has a word for a failure is believed: an error beside another one may be a warning.
+        let states = driver_of(json!({
+            "/jobs": { "post": {} },
+            "/jobs/{id}": { "get": answering(json!({ "properties": { "status": {}, "error": {} } })) } }));
+        let seen = view(&states, json!({ "status": "completed", "error": "a step was slow" }));
+        assert_eq!(seen.state, JobState::Completed);
+    }
+
+    #[test]
+    fn a_result_is_asked_for_by_what_names_the_job() {
+        let result = |status: &str, others: &[&str]| {
+            let mut paths = json!({ "/generate": { "post": {} } });
+            for path in others.iter().chain([&status]) {
+                paths[*path] = json!({ "get": {} });
+            }
+            let driver = driver_of(paths);
+            driver.pointer("/result/path").and_then(Json::as_str).map(str::to_owned)
+        };
+        assert_eq!(result("/status/{job_id}", &["/images/{filename}"]), None);
+        assert_eq!(result("/jobs/{id}", &["/files/{id}"]), None, "a file's own id");
+        assert_eq!(result("/jobs/{id}", &["/jobs/{id}/image"]).as_deref(), Some("/jobs/{{id}}/image"));
+        assert_eq!(result("/jobs/{id}", &["/results/{id}"]).as_deref(), Some("/results/{{id}}"));
+        assert_eq!(result("/status/{job_id}", &["/a/{name}/result", "/download/{job_id}"]).as_deref(), Some("/download/{{id}}"));
+        // Nor is somebody's list of jobs the state of one.
+        let driver = driver_of(json!({ "/generate": { "post": {} },
+            "/users/{user_id}/jobs": { "get": {} }, "/v1/generations/{id}": { "get": {} } }));
+        assert_eq!(driver["status"]["path"], "/v1/generations/{{id}}");
     }
 }

@@ -1,0 +1,53 @@
+//! Words in which backends speak of jobs, for what nobody has said in a driver.
+
+use super::StateWord;
+
+/// The states, in any case, and ours. The last two are of a field such as `done`.
+pub const STATES: [(&str, StateWord); 29] = [
+    ("queued", StateWord::Queued),
+    ("pending", StateWord::Queued),
+    ("waiting", StateWord::Queued),
+    ("created", StateWord::Queued),
+    ("accepted", StateWord::Queued),
+    ("submitted", StateWord::Queued),
+    ("scheduled", StateWord::Queued),
+    ("enqueued", StateWord::Queued),
+    ("in_queue", StateWord::Queued),
+    ("running", StateWord::Running),
+    ("processing", StateWord::Running),
+    ("in_progress", StateWord::Running),
+    ("started", StateWord::Running),
+    ("starting", StateWord::Running),
+    ("working", StateWord::Running),
+    ("completed", StateWord::Completed),
+    ("complete", StateWord::Completed),
+    ("done", StateWord::Completed),
+    ("finished", StateWord::Completed),
+    ("success", StateWord::Completed),
+    ("succeeded", StateWord::Completed),
+    ("ready", StateWord::Completed),
+    ("failed", StateWord::Failed),
+    ("failure", StateWord::Failed),
+    ("error", StateWord::Failed),
+    ("cancelled", StateWord::Cancelled),
+    ("canceled", StateWord::Cancelled),
+    ("true", StateWord::Completed),
+    ("false", StateWord::Running),
+];
+/// What a job's id is called, as `plain` writes it, the likeliest first.
+pub const IDS: [&str; 7] = ["id", "jobid", "taskid", "requestid", "promptid", "uuid", "generationid"];
+/// ... and its state.
+pub const STATE: [&str; 5] = ["status", "state", "jobstatus", "taskstatus", "phase"];
+/// What an envelope holds a job in.
+pub const HELD: [&str; 3] = ["data", "job", "task"];
+
+/// A name without its case and signs.
+pub fn plain(name: &str) -> String {
+    name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
+}
+
+/// What a word for a state means, whatever its case and signs.
+pub fn meaning(word: &str) -> Option<StateWord> {
+    let word = plain(word);
+    STATES.iter().find(|(theirs, _)| plain(theirs) == word).map(|(_, ours)| *ours)
+}
