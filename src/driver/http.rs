@@ -14,7 +14,7 @@ use super::live::Live;
 use super::messages::Said;
 use super::request::{Failure, Reply, Requester, SMALL_TIMEOUT};
 use super::template::{self, bounded};
-use super::{Channel, Depth, Port, Probe, Seen, reach, socket, socketio, stream, tls};
+use super::{Channel, Depth, Port, Probe, Seen, acceptance, reach, socket, socketio, stream, tls};
 use crate::journal::event::{Answer, JobState, JobView, ResultLook};
 use crate::observe::prometheus;
 use crate::secret;
@@ -27,6 +27,8 @@ const RESULT_TIMEOUT: Duration = Duration::from_secs(30);
 const REDIRECTS: u32 = 5;
 /// A job's id may be a signed token; one that is longer is refused, never cut.
 const LONGEST_ID: usize = 8 << 10;
+/// What a driver is to say where an answer is taken for the result.
+const FOLLOW: &str = "a job that is followed needs `submit.answer: acceptance`, `submit.id` and `status` in a driver of its own (`chaos init`); where this is all that there is, `result.inline: /id` takes it";
 /// What every mark of ours begins with; 16 hexadecimal digits follow.
 pub const MARK_PREFIX: &str = "chaos-";
 
@@ -161,6 +163,11 @@ impl HttpPort {
                 return self.died(&ask.mark, format!("status {status}: {reason}"));
             }
             Some(refusal) => return refusal,
+        }
+        // Where nothing is said of where in the answer the result is, it may hold none.
+        let takes_all = self.driver.result.as_ref().is_none_or(|route| route.inline.as_deref() == Some(""));
+        if let Some(why) = acceptance::told(&reply.json).filter(|_| takes_all) {
+            return self.unreadable(last, &reply, format!("{why}, so it is no result ({}): {FOLLOW}", reply.excerpt()));
         }
         let id = match self.id(&reply, ask, vars) {
             Ok(id) => id,

@@ -1,5 +1,6 @@
 //! A backend's job protocol as data, and what the rest of the program asks of a target.
 
+mod acceptance;
 pub mod events;
 mod format;
 pub mod http;
@@ -20,6 +21,7 @@ mod stream;
 pub mod template;
 mod tls;
 mod wire;
+pub mod words;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -105,8 +107,6 @@ fn tree_of(text: &str) -> Option<node::Node> {
 
 /// What may be given for a parameter that an experiment has to set: a text, a number, a time, a list, a mapping.
 const STAND_INS: [&str; 5] = ["\"/x\"", "1", "\"1s\"", "[]", "{}"];
-/// So many ways to set them are tried.
-const MOST_TRIES: usize = 625;
 
 /// Reads a driver by itself, without the experiment that sets its parameters.
 ///
@@ -116,23 +116,27 @@ pub fn alone(path: &Path, text: &str) -> Result<Driver, Diagnostics> {
     let needed = tree_of(text).map_or_else(Vec::new, |tree| parameters::needed(&tree));
     let name = At { value: path.display().to_string(), span: Span::default() };
     let folder = path.parent().unwrap_or(Path::new("."));
-    let stand_ins: Vec<Json> = STAND_INS.iter().filter_map(|json| serde_json::from_str(json).ok()).collect();
-    let tries = stand_ins.len().checked_pow(needed.len() as u32).unwrap_or(MOST_TRIES).min(MOST_TRIES);
-    let mut fewest: Option<Diagnostics> = None;
-    for one in 0..tries {
-        // Each parameter for itself: the digits of a number.
-        let digit = |at: usize| one / stand_ins.len().checked_pow(at as u32).unwrap_or(usize::MAX) % stand_ins.len();
-        let value = |at: usize| At { value: stand_ins[digit(at)].clone(), span: Span::default() };
-        let with = needed.iter().enumerate().map(|(at, name)| (name.clone(), value(at))).collect();
-        let wanted = Wanted { name: &name, with: &with, beside: folder };
+    let read = |with: &With| {
+        let wanted = Wanted { name: &name, with, beside: folder };
         let mut diags = Diagnostics::default();
-        match parse(&name.value, text.to_owned(), &wanted, folder, &mut Redactor::default(), &mut diags) {
-            Some(driver) => return Ok(driver),
-            None if fewest.as_ref().is_none_or(|fewest| diags.found.len() < fewest.found.len()) => fewest = Some(diags),
-            None => {}
+        parse(&name.value, text.to_owned(), &wanted, folder, &mut Redactor::default(), &mut diags).ok_or(diags)
+    };
+    let at = |json: &&str| Some(At { value: serde_json::from_str::<Json>(json).ok()?, span: Span::default() });
+    let stand_ins: Vec<At<Json>> = STAND_INS.iter().filter_map(at).collect();
+    let mut with: With = needed.iter().cloned().zip(stand_ins.first().into_iter().cycle().cloned()).collect();
+    let mut best = read(&with);
+    // One after the other: what fits one does not depend on the others.
+    for name in &needed {
+        for stand_in in stand_ins.iter().skip(1) {
+            let Err(fewest) = &best else { return best };
+            let before = with.insert(name.clone(), stand_in.clone());
+            match read(&with) {
+                Err(diags) if diags.found.len() >= fewest.found.len() => with.extend(before.map(|value| (name.clone(), value))),
+                better => best = better,
+            }
         }
     }
-    Err(fewest.unwrap_or_default())
+    best
 }
 
 impl Driver {

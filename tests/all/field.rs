@@ -137,6 +137,32 @@ fn equal_requests_may_have_equal_results_and_different_ones_may_not() {
     }
 }
 
+/// The same shortest file, for a server that only takes jobs: whoever took its answer for the result would call all of them
+/// completed, and never ask what became of them.
+#[test]
+fn that_a_job_was_taken_is_not_its_result() {
+    let url = serve(|asked| -> Said {
+        let text = match asked.path.as_str() {
+            "/queued" => r#"{"job_id": "a1", "status": "queued", "eta": 3}"#,
+            "/named" => r#"{"ok": true, "data": {"id": 17}}"#,
+            _ => r#"{"id": "a1", "status": "completed", "output": "a text that was asked for"}"#,
+        };
+        (200, "application/json", text.to_owned())
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("short.yaml");
+    for (route, more, code) in [("/queued", "", 6), ("/named", "", 6), ("/named", ", inline: /data/id", 0), ("/done", "", 0)] {
+        let text = format!(
+            "version: 1\nname: short\nseed: 1\ntarget: {{ driver: http, url: \"{url}\", with: {{ path: {route}, free_form: true{more} }} }}\nload: [{{ users: 2, think: 20ms..60ms }}]\nduration: 1500ms\nchecks: [{{ all_jobs_complete: {{ within: 60s }} }}]\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        let done = run(&[path.to_str().unwrap()]);
+        assert_eq!(done.code, Some(code), "{route}{more}: {}", done.trouble());
+        let told = done.result["findings"].to_string().contains("so it is no result");
+        assert_eq!(told, code == 6, "{}", done.result["findings"]);
+    }
+}
+
 /// What stands behind a progress bar, a colour or a very long line is read, and it is the error that is quoted.
 #[test]
 fn an_error_is_seen_wherever_it_stands_in_what_is_printed() {
