@@ -5,7 +5,7 @@ use super::queue::{self, Source, peak};
 use super::scope::Over;
 use super::{Check, Verdict, View};
 use crate::journal::event::Answer;
-use crate::load::ledger::Class;
+use crate::load::ledger::{Class, Wrongly};
 use crate::record;
 
 const EXPECTED: &str = "refusals are open and say when to come back, and nothing accepted is dropped for want of room";
@@ -37,7 +37,7 @@ impl Check for BackpressureIsHonest {
                     (!sensible).then(|| "it was not told when to come back".to_owned())
                 }
                 (Some((_, Answer::Error { proxy: false, .. })), Class::Rejected) => Some(why.to_string()),
-                (Some((_, Answer::Invalid { .. })), Class::Rejected) => Some(why.to_string()),
+                _ if view.ledger.refused_wrongly(job) == Some(Wrongly::ByTheTarget) => Some(why.to_string()),
                 (_, Class::Shed) => Some(format!("accepted, and then: {why}")),
                 _ => None,
             };

@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 use std::fmt;
 
+use super::scope::{is_apart, settled_baseline};
 use crate::driver::AnswerIs;
 use crate::driver::request::SMALL_TIMEOUT;
 use crate::experiment::JobShape;
@@ -51,6 +52,8 @@ impl fmt::Display for Source {
 pub struct Depth<'a> {
     record: &'a Record,
     pub source: Source,
+    tells_who_runs: bool,
+    usual: OnceCell<Option<Usual<'a>>>,
     by_ledger: OnceCell<Series>,
 }
 
@@ -73,12 +76,13 @@ impl fmt::Display for Contradiction {
 }
 
 pub fn depth(record: &Record) -> Depth<'_> {
+    let tells_who_runs = tells_who_runs(record);
     let source = match record.series.get(GAUGE) {
         Some(_) => Source::Told,
-        None if tells_who_runs(record) => Source::Waiting,
+        None if tells_who_runs => Source::Waiting,
         None => Source::Overdue,
     };
-    Depth { record, source, by_ledger: OnceCell::new() }
+    Depth { record, source, tells_who_runs, usual: OnceCell::new(), by_ledger: OnceCell::new() }
 }
 
 impl Depth<'_> {
@@ -88,10 +92,14 @@ impl Depth<'_> {
 
     /// Who waited for all that is known of the jobs themselves.
     pub fn by_ledger(&self) -> &Series {
-        self.by_ledger.get_or_init(|| match tells_who_runs(self.record) {
+        self.by_ledger.get_or_init(|| match self.tells_who_runs {
             true => self.at_most(),
-            false => overdue(self.record).unwrap_or_default(),
+            false => self.usual().map(|usual| overdue(self.record, usual)).unwrap_or_default(),
         })
+    }
+
+    fn usual(&self) -> Option<&Usual<'_>> {
+        self.usual.get_or_init(|| Usual::of(self.record)).as_ref()
     }
 
     /// Sent, and not answered: more cannot have waited.
@@ -116,7 +124,7 @@ impl Depth<'_> {
 
     /// Who was waiting for sure by what the target said of its jobs, where that can be held against its own figure.
     pub fn surely(&self) -> Option<Series> {
-        self.is_told().then(|| surely_waiting(self.record)).flatten()
+        (self.is_told() && self.tells_who_runs).then(|| surely_waiting(self.record))
     }
 
     /// Where, between two moments, the target's own figure is farthest below what its jobs say, for longer than time explains, of
@@ -151,8 +159,8 @@ impl Depth<'_> {
 
     /// Until when it is known, of what was looked at until then: whether one waits that was just sent shows later.
     pub fn known_until(&self, looked_until: f64) -> f64 {
-        let usual = Usual::of(self.record).filter(|_| self.source == Source::Overdue);
-        let longest = |usual: Usual<'_>| self.record.jobs.iter().map(|job| usual.limit_s(&job.shape)).fold(0.0, f64::max);
+        let usual = if self.source == Source::Overdue { self.usual() } else { None };
+        let longest = |usual: &Usual<'_>| self.record.jobs.iter().map(|job| usual.limit_s(&job.shape)).fold(0.0, f64::max);
         looked_until - usual.map_or(0.0, longest)
     }
 
@@ -193,10 +201,10 @@ struct Usual<'a> {
 
 impl<'a> Usual<'a> {
     fn of(record: &'a Record) -> Option<Self> {
-        let end = record.baseline_end()?;
+        let (settled, end) = settled_baseline(record)?;
         let took = |job: &'a JobFacts| {
-            let (from, until) = stay(job, record)?;
-            let until = until.filter(|t| *t > end / 2.0 && *t <= end)?;
+            let (from, until) = stay(job, record).filter(|_| !is_apart(job))?;
+            let until = until.filter(|t| *t > settled && *t <= end)?;
             // One that came to nothing says nothing of what a job takes.
             let is_fine = job.state().is_none_or(|state| state == JobState::Completed);
             (job.accepted() && is_fine).then(|| Self { longest_s: until - from, shape: &job.shape })
@@ -208,7 +216,8 @@ impl<'a> Usual<'a> {
     fn work_s(&self, shape: &JobShape) -> f64 {
         let times = |ours: u32, theirs: u32| (f64::from(ours.max(1)) / f64::from(theirs.max(1))).max(1.0);
         let of_pixels = times(shape.width, self.shape.width) * times(shape.height, self.shape.height);
-        let of_text = times(shape.tokens, self.shape.tokens) * times(shape.prompt, self.shape.prompt);
+        // To read a prompt and to write an answer are one after the other.
+        let of_text = times(shape.tokens, self.shape.tokens).max(times(shape.prompt, self.shape.prompt));
         self.longest_s * of_pixels * of_text * times(shape.batch, self.shape.batch)
     }
 
@@ -219,22 +228,18 @@ impl<'a> Usual<'a> {
 }
 
 /// Jobs that took, or have been there for, longer than any that does not wait: until only that much was left.
-fn overdue(record: &Record) -> Option<Series> {
-    let usual = Usual::of(record)?;
+fn overdue(record: &Record, usual: &Usual<'_>) -> Series {
     let waited = |job: &JobFacts| {
         let (from, until) = stay(job, record)?;
         let is_late = until.unwrap_or(record.now) - from > usual.limit_s(&job.shape);
         is_late.then(|| (from, until.map(|t| (t - usual.work_s(&job.shape)).max(from))))
     };
-    Some(series_of(record.jobs.iter().filter_map(waited)))
+    series_of(record.jobs.iter().filter_map(waited))
 }
 
-/// How many waited for sure. `None` where that cannot be told: jobs whose state does not say whether they run.
-fn surely_waiting(record: &Record) -> Option<Series> {
+/// How many waited for sure, of a target whose states say which jobs run.
+fn surely_waiting(record: &Record) -> Series {
     let driver = &record.plan().driver;
-    if !tells_who_runs(record) {
-        return None;
-    }
     // What is learned of a job is learned so late, from an endpoint that takes its time.
     let asked_every = if driver.pushes() { driver.status.every.0.max(SAFETY_NET) } else { driver.status.every.0 };
     let late_s = (asked_every + SMALL_TIMEOUT).as_secs_f64();
@@ -253,7 +258,7 @@ fn surely_waiting(record: &Record) -> Option<Series> {
         };
         (until - late_s > from).then_some((from, Some(until - late_s)))
     };
-    Some(series_of(record.jobs.iter().filter_map(surely)))
+    series_of(record.jobs.iter().filter_map(surely))
 }
 
 /// How many of these there are, over time.

@@ -53,7 +53,8 @@ impl Check for QueueDepth {
         let verdict = self.limits(told, told).verdict(&expected, observed).measuring(format!("{told:.0}"));
         let passed_below = f64::from(self.below.max(self.acceptable.unwrap_or(0)));
         let matters = |two: &Contradiction| two.known >= passed_below;
-        match depth.contradiction(from, to, matters).filter(|_| verdict.ruling == Ruling::Passed) {
+        let is_passed = verdict.ruling == Ruling::Passed;
+        match is_passed.then(|| depth.contradiction(from, to, matters)).flatten() {
             Some(two) => Verdict::inconclusive(&expected, format!("two counts contradict each other: {two}")),
             None => verdict,
         }

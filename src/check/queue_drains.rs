@@ -4,6 +4,7 @@
 use super::dose::Dose;
 use super::noise::Bearing;
 use super::queue::{self, DIFFERS_BY, Depth, Source, peak};
+use super::scope::settled_baseline;
 use super::{Check, Verdict, View};
 use crate::experiment::units::Time;
 use crate::journal::event::Phase;
@@ -102,7 +103,7 @@ impl Check for QueueDrains {
             return Verdict::passed(&expected, format!("drained {} after {since}, from a peak of {top:.0}", view.seconds(t - cause_gone))).taking(t - cause_gone).with(facts);
         }
         if looked_until - cause_gone > needed
-            && let Some(before) = self.as_before(series, begin, (back, looked_until), cause_gone)
+            && let Some(before) = self.as_before(record, series, (back, looked_until), cause_gone)
         {
             let observed = format!("as many wait as before the faults, at most {before:.0} of them: the load itself keeps the queue");
             return Verdict::inconclusive(&expected, observed).with(facts);
@@ -137,8 +138,8 @@ impl QueueDrains {
 
     /// How many waited at the most in the second half of the baseline, where they were never so few for the hold time, and where
     /// they are no more in time.
-    fn as_before(&self, series: &Series, begin: f64, (back, looked_until): (f64, f64), cause_gone: f64) -> Option<f64> {
-        let from = begin / 2.0;
+    fn as_before(&self, record: &Record, series: &Series, (back, looked_until): (f64, f64), cause_gone: f64) -> Option<f64> {
+        let (from, begin) = settled_baseline(record)?;
         let is_compared = self.load == With::Kept && begin - from > self.hold.as_s();
         if !is_compared || self.drained_at(series, f64::from(self.to), from, begin).is_some() {
             return None;

@@ -41,6 +41,17 @@ impl Over {
     }
 }
 
+/// The second half of the baseline: its first jobs may have had to load the model.
+pub fn settled_baseline(record: &Record) -> Option<(f64, f64)> {
+    let (from, to) = Over::Baseline.window(record)?;
+    Some((from.midpoint(to), to))
+}
+
+/// A job that only warms up or watches.
+pub fn is_apart(job: &JobFacts) -> bool {
+    job.load == WARM_UP || job.load == CANARY
+}
+
 impl<'a> View<'a> {
     /// The jobs of a load that were due in a part of the run. Without a load: all but those that only warm up or watch.
     pub fn measured(&self, load: Option<&At<String>>, over: Over) -> Vec<(&'a JobFacts, Class)> {
@@ -50,7 +61,7 @@ impl<'a> View<'a> {
             _ => window.is_some_and(|(from, to)| (from..to).contains(&t)),
         };
         self.jobs(load)
-            .filter(|(job, ..)| load.is_some() || (job.load != WARM_UP && job.load != CANARY))
+            .filter(|(job, ..)| load.is_some() || !is_apart(job))
             .filter(|(job, ..)| inside(job.intended_t))
             .map(|(job, class, _)| (job, class))
             .collect()

@@ -9,10 +9,6 @@ fn ruling(script: &Script) -> Ruling {
     script.verdict().ruling
 }
 
-fn sample(script: &mut Script, t: f64, name: &str, value: f64) {
-    script.at(t, Event::Sample { values: [(name.to_owned(), value)].into() });
-}
-
 fn log(script: &mut Script, t: f64, pattern: &str, line: &str) {
     script.at(t, Event::LogLine { pattern: pattern.into(), line: line.into(), generation: 1 });
 }
@@ -56,14 +52,14 @@ fn no_crash_without_a_runtime_sees_another_process_by_its_start_time() {
     let with = |values: &[f64], down: Option<f64>| {
         let mut script = Script::new("no_crash: {}");
         script.record.generations.clear();
-        sample(&mut script, 0.5, "health.port_open", 1.0);
+        script.sample(0.5, "health.port_open", 1.0);
         for (at, value) in values.iter().enumerate() {
             let t = 10.0 * (at + 1) as f64;
             if let Some(down) = down.filter(|down| (t - 10.0..t).contains(down)) {
-                sample(&mut script, down, "health.port_open", 0.0);
-                sample(&mut script, down + 1.0, "health.port_open", 1.0);
+                script.sample(down, "health.port_open", 0.0);
+                script.sample(down + 1.0, "health.port_open", 1.0);
             }
-            sample(&mut script, t, "metric:process_start_time_seconds", *value);
+            script.sample(t, "metric:process_start_time_seconds", *value);
         }
         script.end(90.0);
         ruling(&script)
@@ -93,8 +89,8 @@ fn oom_seen() {
     log(&mut seen, 5.0, "oom", "CUDA out of memory");
     assert_eq!(ruling(&seen), Passed);
     let mut counted = Script::new("oom_seen: { at_least: 2 }");
-    sample(&mut counted, 1.0, "metric:gpu_out_of_memory_total", 3.0);
-    sample(&mut counted, 2.0, "metric:gpu_out_of_memory_total", 5.0);
+    counted.sample(1.0, "metric:gpu_out_of_memory_total", 3.0);
+    counted.sample(2.0, "metric:gpu_out_of_memory_total", 5.0);
     assert_eq!(ruling(&counted), Passed);
     let mut none = Script::new("oom_seen: {}");
     none.completed(1.0, 1.0);
@@ -244,50 +240,6 @@ fn refusals_and_invalid_input_are_classes_of_their_own() {
     assert_eq!((class(refused), class(invalid), class(proxy)), ("rejected", "invalid", "rejected"));
     assert!(ledger.why(&script.record.jobs[proxy as usize]).to_string().contains("proxy"));
     assert_eq!(ledger.counts.errors, 1, "an honest refusal is no error, a proxy's answer is");
-}
-
-#[test]
-fn queue_drains() {
-    let check = "queue_drains: { within: 10s }";
-    let gauge = |points: &[(f64, f64)], end: f64| {
-        let mut script = Script::new(check);
-        sample(&mut script, 1.0, "queue.depth", 0.0);
-        script.fault();
-        points.iter().for_each(|(t, v)| sample(&mut script, *t, "queue.depth", *v));
-        script.end(end);
-        script
-    };
-    assert_eq!(ruling(&gauge(&[(22.0, 9.0), (30.0, 0.0)], 40.0)), Passed);
-    assert_eq!(ruling(&gauge(&[(22.0, 9.0), (38.0, 0.0)], 60.0)), Failed, "too late");
-    assert_eq!(ruling(&gauge(&[(22.0, 9.0)], 60.0)), Failed, "never");
-    assert_eq!(ruling(&gauge(&[(22.0, 9.0), (30.0, 0.0), (30.2, 4.0)], 60.0)), Failed, "a dip is no drain");
-    assert_eq!(ruling(&gauge(&[], 60.0)), Inconclusive, "nothing ever waited");
-    let mut frozen = Script::new(check);
-    sample(&mut frozen, 1.0, "queue.depth", 0.0);
-    frozen.fault();
-    let job = frozen.accepted(22.0);
-    frozen.ends(job, 28.0, view(JobState::Completed)).end(60.0);
-    assert_eq!(ruling(&frozen), Inconclusive, "the gauge stood still while a job waited");
-    let mut derived = Script::new(check);
-    derived.fault();
-    let job = derived.accepted(22.0);
-    derived.at(27.0, Event::Progress { job, view: view(JobState::Running) });
-    derived.ends(job, 28.0, view(JobState::Completed)).end(60.0);
-    assert_eq!(ruling(&derived), Passed, "without a gauge the ledger tells: {:?}", derived.verdict());
-    // Two users at a server for one: somebody waits all the time, with and without a fault. Nine who still wait are more.
-    let busy = |after: f64| {
-        let mut script = Script::new(check);
-        (0..40).for_each(|i| sample(&mut script, f64::from(i) / 2.0, "queue.depth", 1.0 + f64::from(i % 2)));
-        script.fault();
-        [(22.0, 9.0), (30.0, after), (30.5, 1.0_f64.max(after - 1.0))]
-            .iter()
-            .for_each(|(t, v)| sample(&mut script, *t, "queue.depth", *v));
-        script.end(60.0);
-        script
-    };
-    assert_eq!(ruling(&busy(2.0)), Inconclusive, "{:?}", busy(2.0).verdict());
-    assert!(busy(2.0).verdict().observed.contains("the load itself keeps the queue"), "{:?}", busy(2.0).verdict());
-    assert_eq!(ruling(&busy(9.0)), Failed, "{:?}", busy(9.0).verdict());
 }
 
 #[test]

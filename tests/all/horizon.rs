@@ -18,10 +18,6 @@ fn script(fault: &str, check: &str) -> Script {
     ))
 }
 
-fn sample(script: &mut Script, t: f64, name: &str, value: f64) {
-    script.at(t, Event::Sample { values: [(name.to_owned(), value)].into() });
-}
-
 /// A listener is taken away at 21 s, free at 22 s and back at `back_t`; its job ends at 25 s, and it is told nothing. The
 /// load ends at `stopped_t`, chaos closes the listener at `closed_t`, and the run goes on to 60 s.
 fn hung_up(back_t: Option<f64>, stopped_t: f64, closed_t: Option<f64>) -> Verdict {
@@ -99,9 +95,9 @@ fn a_job_that_chaos_stopped_following_is_not_lost() {
 fn a_queue_that_was_not_watched_for_its_time_is_not_decided() {
     let with = |end: f64| {
         let mut s = Script::new("queue_drains: { within: 60s }");
-        sample(&mut s, 1.0, "queue.depth", 0.0);
+        s.sample(1.0, "queue.depth", 0.0);
         s.fault();
-        sample(&mut s, 22.0, "queue.depth", 9.0);
+        s.sample(22.0, "queue.depth", 9.0);
         s.at(end, Event::LoadStopped {});
         s.at(150.0, Event::Phase { phase: Phase::Revert });
         s.at(200.0, Event::RunEnded {});
@@ -118,9 +114,7 @@ fn canaries_that_were_not_sent_decide_nothing() {
         s.fault();
         let mut t = 26.0;
         while t < stopped_t {
-            let job = s.record.jobs.len() as u32;
-            let (load, shape, mark) = ("canary".to_owned(), chaos::experiment::JobShape::default(), format!("chaos-{job:016x}"));
-            s.at(t, Event::Submitting { job, load, client: 0, shape, mark, intended_t: t });
+            let job = s.submitting(t, "canary", chaos::experiment::JobShape::default());
             s.at(t, Event::Answered { job, answer: Answer::Accepted { id: format!("c-{job}") } });
             let state = if t >= fine_from { JobState::Completed } else { JobState::Failed };
             s.ends(job, t + 1.0, view(state));

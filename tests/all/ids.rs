@@ -5,7 +5,7 @@ use chaos::check::Verdict;
 use chaos::journal::event::{Answer, Event, JobState, ProcessEvent, ResultLook};
 use chaos::load::ledger::{self, Class};
 
-use crate::common::script::{Script, view};
+use crate::common::script::{Script, submitting, view};
 use crate::common::{Run, free_port, real, run};
 
 const CHECK: &str = "all_jobs_complete: { within: 60s }";
@@ -177,10 +177,7 @@ fn answers_that_overtake_one_another_give_the_id_to_the_later_submission() {
     let mut script = Script::new(CHECK);
     script.completed(1.0, 1.0);
     let (first, second) = (1, 2);
-    let submitting = |job: u32, t: f64| {
-        let (load, shape) = ("users".to_owned(), chaos::experiment::JobShape::default());
-        Event::Submitting { job, load, client: 0, shape, mark: format!("chaos-{job:016x}"), intended_t: t }
-    };
+    let submitting = |job: u32, t: f64| submitting(job, t, "users", chaos::experiment::JobShape::default());
     let answered = |job: u32| Event::Answered { job, answer: Answer::Accepted { id: "1".to_owned() } };
     script.at(10.0, submitting(first, 10.0)).at(10.8, submitting(second, 10.8));
     script.at(10.9, answered(second)).at(12.0, answered(first));
@@ -242,9 +239,7 @@ fn a_job_that_was_given_up_is_not_worked_on_because_its_number_is() {
 /// A job whose id is given to another, which ends well; nobody is told what became of the first.
 fn again(script: &mut Script, load: &str, t: f64, given_t: f64) {
     let submit = |script: &mut Script, t: f64| {
-        let job = script.record.jobs.len() as u32;
-        let (load, shape, mark) = (load.to_owned(), chaos::experiment::JobShape::default(), format!("chaos-{job:016x}"));
-        script.at(t, Event::Submitting { job, load, client: 0, shape, mark, intended_t: t });
+        let job = script.submitting(t, load, chaos::experiment::JobShape::default());
         script.at(t, Event::Answered { job, answer: Answer::Accepted { id: format!("again-{given_t}") } });
         job
     };

@@ -22,10 +22,8 @@ struct Work {
 
 impl Work {
     fn carry_out(&self, s: &mut Script, from: f64, to: f64) {
-        let job = s.record.jobs.len() as u32;
         let shape = chaos::experiment::JobShape { width: self.size, height: self.size, ..Default::default() };
-        let mark = format!("chaos-{job:016x}");
-        s.at(from, Event::Submitting { job, load: self.load.into(), client: 0, shape, mark, intended_t: from });
+        let job = s.submitting(from, self.load, shape);
         s.at(from, Event::Answered { job, answer: chaos::journal::event::Answer::Accepted { id: format!("job-{job}") } });
         sample(s, from, &[("queue.running", 0.0), ("gpu.memory_used_bytes", self.gauge[0] * GIB)]);
         s.at(from + 0.1, Event::Progress { job, view: view(JobState::Running) });

@@ -8,10 +8,6 @@ use chaos::check::Verdict;
 use chaos::experiment::JobShape;
 use chaos::journal::event::{Answer, Event, JobState, ProcessEvent};
 
-fn sample(script: &mut Script, t: f64, name: &str, value: f64) {
-    script.at(t, Event::Sample { values: [(name.to_owned(), value)].into() });
-}
-
 fn script(fault: &str, check: &str) -> Script {
     Script::from(&format!(
         "version: 1\nname: script\ntarget: {{ url: embedded }}\nload: [{{ name: users, users: 1 }}]\ncanary: {{ every: 5s }}\nfaults: [{{ {fault} }}]\nchecks: [{check}]\n"
@@ -28,10 +24,10 @@ fn process(script: &mut Script, t: f64, event: ProcessEvent) {
 fn restart(script: &mut Script, first_s: f64, ready_t: f64) {
     process(script, first_s, ProcessEvent::Ready { generation: 1, after_s: first_s });
     script.at(20.0, Event::FaultInjecting { fault: "restart".into(), planned_t: 20.0 });
-    sample(script, 21.0, "health.port_open", 0.0);
+    script.sample(21.0, "health.port_open", 0.0);
     process(script, 21.0, ProcessEvent::Exited { generation: 1, status: "signal: 9".into(), asked: true, elsewhere: false });
     process(script, 22.0, ProcessEvent::Started { pid: 8, generation: 2 });
-    sample(script, 22.1, "health.port_open", 1.0);
+    script.sample(22.1, "health.port_open", 1.0);
     process(script, ready_t, ProcessEvent::Ready { generation: 2, after_s: ready_t - 22.0 });
     script.at(ready_t, Event::FaultInjected { fault: "restart".into(), error: None });
     script.at(ready_t, Event::FaultOver { fault: "restart".into() });
@@ -40,14 +36,14 @@ fn restart(script: &mut Script, first_s: f64, ready_t: f64) {
 /// A baseline of good jobs, the restart, and good jobs from the moment that the target is ready again.
 fn back_at(fault: &str, check: &str, first_s: f64, ready_t: f64) -> Verdict {
     let mut s = script(fault, check);
-    sample(&mut s, 0.0, "health.port_open", 1.0);
-    sample(&mut s, 0.5, "queue.depth", 0.0);
+    s.sample(0.0, "health.port_open", 1.0);
+    s.sample(0.5, "queue.depth", 0.0);
     (0..100).for_each(|i| {
         s.completed(0.1 + f64::from(i) * 0.19, 0.1);
     });
     restart(&mut s, first_s, ready_t);
-    sample(&mut s, ready_t, "queue.depth", 3.0);
-    sample(&mut s, ready_t + 1.0, "queue.depth", 0.0);
+    s.sample(ready_t, "queue.depth", 3.0);
+    s.sample(ready_t + 1.0, "queue.depth", 0.0);
     let cold = s.accepted(ready_t + 0.1);
     let mut done = view(JobState::Completed);
     done.cold = Some(true);
@@ -61,10 +57,7 @@ fn back_at(fault: &str, check: &str, first_s: f64, ready_t: f64) -> Verdict {
 }
 
 fn canary(s: &mut Script, t: f64) {
-    let job = s.record.jobs.len() as u32;
-    let mark = format!("chaos-{job:016x}");
-    let (load, shape) = ("canary".to_owned(), JobShape::default());
-    s.at(t, Event::Submitting { job, load, client: 0, shape, mark, intended_t: t });
+    let job = s.submitting(t, "canary", JobShape::default());
     s.at(t, Event::Answered { job, answer: Answer::Accepted { id: format!("c-{job}") } });
     s.ends(job, t + 1.0, view(JobState::Completed)).result(job, t + 1.0, 10_000, Some(job));
 }
@@ -209,14 +202,14 @@ async fn a_target_that_is_ready_too_late_is_not_called_never_ready() {
 #[test]
 fn a_port_that_was_not_seen_closed_was_not_down() {
     let mut s = script(RESTART, "restarts_cleanly: { down_at_most: 10s }");
-    sample(&mut s, 0.0, "health.port_open", 1.0);
+    s.sample(0.0, "health.port_open", 1.0);
     process(&mut s, 8.0, ProcessEvent::Ready { generation: 1, after_s: 8.0 });
     s.at(20.0, Event::FaultInjecting { fault: "restart".into(), planned_t: 20.0 });
     process(&mut s, 21.0, ProcessEvent::Exited { generation: 1, status: "signal: 9".into(), asked: true, elsewhere: false });
     process(&mut s, 21.01, ProcessEvent::Started { pid: 8, generation: 2 });
     process(&mut s, 29.0, ProcessEvent::Ready { generation: 2, after_s: 7.99 });
     s.at(29.0, Event::FaultOver { fault: "restart".into() });
-    sample(&mut s, 50.0, "health.port_open", 1.0);
+    s.sample(50.0, "health.port_open", 1.0);
     s.end(60.0);
     assert_eq!(s.verdict().ruling, Passed, "{:?}", s.verdict());
     assert_eq!(s.verdict().measured.as_deref(), Some("no downtime was seen"));

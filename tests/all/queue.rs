@@ -8,44 +8,58 @@ use chaos::driver::AnswerIs;
 use chaos::experiment::JobShape;
 use chaos::journal::event::{Answer, Event, JobState};
 
-use crate::common::script::{Script, view};
+use crate::common::script::{Script, submitting, view};
 
-/// What happens, in any order; a script takes it in the order of time. How many jobs; when the fault is over; whether the run goes on.
-#[derive(Default)]
-struct Story(Vec<(f64, Event)>, u32, Option<f64>, bool);
+/// What happens, in any order; a script takes it in the order of time.
+#[derive(Default, Clone)]
+struct Story {
+    events: Vec<(f64, Event)>,
+    jobs: u32,
+    /// 25 s, where nothing else is said.
+    fault_over_t: Option<f64>,
+    goes_on: bool,
+}
 
 impl Story {
     fn job(&mut self, sent_t: f64) -> u32 {
-        let job = self.1;
-        self.1 += 1;
-        let (load, shape, mark) = ("users".to_owned(), JobShape::default(), format!("chaos-{job:016x}"));
-        self.0.push((sent_t, Event::Submitting { job, load, client: 0, shape, mark, intended_t: sent_t }));
+        self.job_of("users", JobShape::default(), sent_t)
+    }
+
+    fn job_of(&mut self, load: &str, shape: JobShape, sent_t: f64) -> u32 {
+        self.jobs += 1;
+        let job = self.jobs - 1;
+        self.events.push((sent_t, submitting(job, sent_t, load, shape)));
         job
     }
 
     /// Sent, and answered with the result.
     fn synchronous(&mut self, sent_t: f64, answered_t: Option<f64>) {
         let job = self.job(sent_t);
-        let Some(t) = answered_t else { return };
-        self.0.push((t, Event::Answered { job, answer: Answer::Accepted { id: format!("j{job}") } }));
+        if let Some(t) = answered_t {
+            self.answered(job, t);
+        }
+    }
+
+    fn answered(&mut self, job: u32, t: f64) {
+        self.events.push((t, Event::Answered { job, answer: Answer::Accepted { id: format!("j{job}") } }));
         self.ends(job, t);
     }
 
     fn ends(&mut self, job: u32, t: f64) {
-        self.0.push((t, Event::Ended { job, view: view(JobState::Completed), via: chaos::journal::event::Via::Poll }));
+        self.events.push((t, Event::Ended { job, view: view(JobState::Completed), via: chaos::journal::event::Via::Poll }));
     }
 
     /// Accepted, seen waiting, seen running, and ended a second later.
     fn asynchronous(&mut self, sent_t: f64, running_t: f64) {
         let job = self.job(sent_t);
-        self.0.push((sent_t, Event::Answered { job, answer: Answer::Accepted { id: format!("j{job}") } }));
-        self.0.push((sent_t + 0.1, Event::Progress { job, view: view(JobState::Queued) }));
-        self.0.push((running_t, Event::Progress { job, view: view(JobState::Running) }));
+        self.events.push((sent_t, Event::Answered { job, answer: Answer::Accepted { id: format!("j{job}") } }));
+        self.events.push((sent_t + 0.1, Event::Progress { job, view: view(JobState::Queued) }));
+        self.events.push((running_t, Event::Progress { job, view: view(JobState::Running) }));
         self.ends(job, running_t + 1.0);
     }
 
     fn gauge(&mut self, t: f64, depth: f64) {
-        self.0.push((t, Event::Sample { values: [("queue.depth".to_owned(), depth)].into() }));
+        self.events.push((t, Event::Sample { values: [("queue.depth".to_owned(), depth)].into() }));
     }
 
     fn told(self, check: &str, answer: AnswerIs, end: f64) -> Script {
@@ -63,15 +77,15 @@ impl Story {
 
     fn take_place(mut self, mut script: Script, end: f64) -> Script {
         let fault = || "flood".to_owned();
-        self.0.push((20.0, Event::FaultInjecting { fault: fault(), planned_t: 20.0 }));
-        let over_t = self.2.unwrap_or(25.0);
-        self.0.push((over_t, Event::FaultInjected { fault: fault(), error: None }));
-        self.0.push((over_t, Event::FaultOver { fault: fault() }));
-        self.0.retain(|(t, _)| *t <= end);
-        self.0.sort_by(|a, b| a.0.total_cmp(&b.0));
+        self.events.push((20.0, Event::FaultInjecting { fault: fault(), planned_t: 20.0 }));
+        let over_t = self.fault_over_t.unwrap_or(25.0);
+        self.events.push((over_t, Event::FaultInjected { fault: fault(), error: None }));
+        self.events.push((over_t, Event::FaultOver { fault: fault() }));
+        self.events.retain(|(t, _)| *t <= end);
+        self.events.sort_by(|a, b| a.0.total_cmp(&b.0));
         // Jobs are numbered as they are sent.
         let mut numbers = std::collections::HashMap::new();
-        for (_, event) in &mut self.0 {
+        for (_, event) in &mut self.events {
             if let Event::Submitting { job, .. } = event {
                 let next = numbers.len() as u32;
                 numbers.insert(*job, next);
@@ -84,10 +98,10 @@ impl Story {
                 _ => {}
             }
         }
-        for (t, event) in self.0 {
+        for (t, event) in self.events {
             script.at(t, event);
         }
-        if !self.3 {
+        if !self.goes_on {
             script.end(end);
         }
         script
@@ -131,6 +145,44 @@ fn a_queue_of_whoever_answers_with_the_result_is_who_waits_longer_than_a_job_tak
     assert!(calm.ruling == Inconclusive && calm.observed.contains("nothing to drain"), "{calm:?}");
 }
 
+/// What only warms up or watches takes its own time, and so does whatever the baseline began with, when it began late.
+#[test]
+fn the_measure_is_of_the_second_half_of_the_baseline_and_of_its_load() {
+    let slow = |load: &str, sent_t: f64, begins_t: f64| {
+        let mut story = flooded(0, 0.0, 90.0);
+        let job = story.job_of(load, JobShape::default(), sent_t);
+        story.answered(job, sent_t + 4.0);
+        (0..12).for_each(|_| story.synchronous(20.1, Some(24.5)));
+        story.fault_over_t = Some(20.3);
+        let mut script = story.told("queue_drains: { within: 2s }", AnswerIs::Result, 90.0);
+        script.record.phases[0].0 = begins_t;
+        script.verdict()
+    };
+    for (load, sent_t, begins_t) in [("users", 10.5, 10.0), ("canary", 14.0, 0.0), ("warm-up", 12.0, 0.0)] {
+        let verdict = slow(load, sent_t, begins_t);
+        assert!(verdict.ruling == Failed && verdict.observed.contains("drained only 3.24 s"), "{load}: {verdict:?}");
+    }
+    let usual = slow("users", 14.0, 0.0);
+    assert_eq!(usual.ruling, Inconclusive, "four seconds are usual there: {usual:?}");
+}
+
+/// To read ten times the words and to write ten times the words takes ten times as long, not a hundred.
+#[test]
+fn a_long_prompt_and_a_long_answer_are_one_after_the_other() {
+    let of = |words: u32| JobShape { tokens: words, prompt: words, ..JobShape::default() };
+    let mut story = Story { fault_over_t: Some(20.3), ..Story::default() };
+    for i in 0..90 {
+        let job = story.job_of("users", of(10), f64::from(i));
+        story.answered(job, f64::from(i) + 0.9);
+    }
+    for _ in 0..12 {
+        let job = story.job_of("flood", of(100), 20.1);
+        story.answered(job, 60.0);
+    }
+    let verdict = story.told(DRAINS, AnswerIs::Result, 90.0).verdict();
+    assert_eq!(verdict.ruling, Failed, "{verdict:?}");
+}
+
 /// More users than in the baseline, each of them served at once: nobody waits.
 #[test]
 fn more_at_once_than_before_is_no_queue_by_itself() {
@@ -139,7 +191,7 @@ fn more_at_once_than_before_is_no_queue_by_itself() {
         (0..18).for_each(|_| ramp.synchronous(f64::from(i) + 0.01, Some(f64::from(i) + 0.97)));
     }
     for check in [DRAINS, "backpressure_is_honest: {}"] {
-        let ramp = Story(ramp.0.clone(), ramp.1, None, false).told(check, AnswerIs::Result, 90.0);
+        let ramp = ramp.clone().told(check, AnswerIs::Result, 90.0);
         assert_eq!(ramp.verdict().ruling, Inconclusive, "{check}: {:?}", ramp.verdict());
     }
 }
@@ -152,7 +204,7 @@ fn whoever_answers_nobody_any_more_has_not_drained() {
         let t = if i < 12 { 20.1 } else { 13.0 + f64::from(i) };
         let job = dead.job(t);
         let answer = Answer::NoAnswer { reason: "connection reset".into() };
-        dead.0.push((if i < 12 { 24.0 } else { t + 0.01 }, Event::Answered { job, answer }));
+        dead.events.push((if i < 12 { 24.0 } else { t + 0.01 }, Event::Answered { job, answer }));
     }
     let verdict = dead.told(DRAINS, AnswerIs::Result, 90.0).verdict();
     assert!(verdict.ruling == Inconclusive && verdict.observed.contains("is anybody there"), "{verdict:?}");
@@ -162,9 +214,9 @@ fn whoever_answers_nobody_any_more_has_not_drained() {
     for i in 0..40 {
         let (sent_t, ended_t) = if i < 12 { (20.1, 28.0) } else { (20.0 + f64::from(i), 20.01 + f64::from(i)) };
         let job = killed.job(sent_t);
-        killed.0.push((ended_t, Event::Answered { job, answer: Answer::Accepted { id: format!("j{job}") } }));
+        killed.events.push((ended_t, Event::Answered { job, answer: Answer::Accepted { id: format!("j{job}") } }));
         let via = chaos::journal::event::Via::Answer;
-        killed.0.push((ended_t, Event::Ended { job, view: view(JobState::Failed), via }));
+        killed.events.push((ended_t, Event::Ended { job, view: view(JobState::Failed), via }));
     }
     let verdict = killed.told(DRAINS, AnswerIs::Result, 90.0).verdict();
     assert!(verdict.ruling == Inconclusive && verdict.observed.contains("is anybody there"), "{verdict:?}");
@@ -199,8 +251,8 @@ fn a_stream_that_has_begun_does_not_wait() {
         let mut story = Story::default();
         let mut streamed = |sent_t: f64, begun_t: f64| {
             let job = story.job(sent_t);
-            story.0.push((begun_t, Event::Answered { job, answer: Answer::Accepted { id: format!("j{job}") } }));
-            story.0.push((begun_t, Event::Progress { job, view: view(JobState::Running) }));
+            story.events.push((begun_t, Event::Answered { job, answer: Answer::Accepted { id: format!("j{job}") } }));
+            story.events.push((begun_t, Event::Progress { job, view: view(JobState::Running) }));
             story.ends(job, begun_t + 3.0);
         };
         (0..85).for_each(|i| streamed(f64::from(i), f64::from(i) + 0.9));
@@ -218,8 +270,8 @@ fn jobs_that_never_say_that_they_run_wait_when_they_take_longer_than_before() {
         let mut story = Story::default();
         let mut pending = |sent_t: f64, ended_t: f64| {
             let job = story.job(sent_t);
-            story.0.push((sent_t, Event::Answered { job, answer: Answer::Accepted { id: format!("j{job}") } }));
-            story.0.push((sent_t + 0.1, Event::Progress { job, view: view(JobState::Queued) }));
+            story.events.push((sent_t, Event::Answered { job, answer: Answer::Accepted { id: format!("j{job}") } }));
+            story.events.push((sent_t + 0.1, Event::Progress { job, view: view(JobState::Queued) }));
             story.ends(job, ended_t);
         };
         for i in 0..85 {
@@ -240,7 +292,7 @@ fn jobs_that_never_say_that_they_run_wait_when_they_take_longer_than_before() {
 #[test]
 fn a_queue_is_not_empty_because_its_jobs_are_young() {
     let burst = |worked_off: bool, goes_on: bool, end: f64| {
-        let mut story = Story(Vec::new(), 0, Some(20.3), goes_on);
+        let mut story = Story { fault_over_t: Some(20.3), goes_on, ..Story::default() };
         (5..7).for_each(|t| story.synchronous(f64::from(t), Some(f64::from(t) + 9.0)));
         (0..8).for_each(|i| story.synchronous(20.1, worked_off.then(|| 25.0 + 2.0 * f64::from(i))));
         (0..30).for_each(|i| story.synchronous(45.0 + f64::from(i), Some(54.0 + f64::from(i))));
@@ -318,8 +370,8 @@ fn what_time_or_a_few_that_were_taken_in_advance_explain_is_no_contradiction() {
     let mut story = Story::default();
     (0..60).for_each(|_| {
         let job = story.job(21.0);
-        story.0.push((21.0, Event::Answered { job, answer: Answer::Accepted { id: format!("j{job}") } }));
-        story.0.push((21.1, Event::Progress { job, view: view(JobState::Queued) }));
+        story.events.push((21.0, Event::Answered { job, answer: Answer::Accepted { id: format!("j{job}") } }));
+        story.events.push((21.1, Event::Progress { job, view: view(JobState::Queued) }));
         story.ends(job, 80.0);
     });
     [(0.5, 0.0), (22.0, 1.0), (90.0, 0.0)].iter().for_each(|(t, depth)| story.gauge(*t, *depth));
@@ -331,8 +383,8 @@ fn what_time_or_a_few_that_were_taken_in_advance_explain_is_no_contradiction() {
     quiet.asynchronous(11.0, 11.5);
     for i in 0..40 {
         let job = quiet.job(21.0);
-        quiet.0.push((21.0, Event::Answered { job, answer: Answer::Accepted { id: format!("j{job}") } }));
-        quiet.0.push((21.1, Event::Progress { job, view: view(JobState::Queued) }));
+        quiet.events.push((21.0, Event::Answered { job, answer: Answer::Accepted { id: format!("j{job}") } }));
+        quiet.events.push((21.1, Event::Progress { job, view: view(JobState::Queued) }));
         quiet.ends(job, 60.0 + f64::from(i));
     }
     assert!(!contradicts(&quiet.told("queue_depth: { below: 70 }", AnswerIs::Acceptance, 200.0)));
@@ -342,6 +394,54 @@ fn what_time_or_a_few_that_were_taken_in_advance_explain_is_no_contradiction() {
     (0..60).for_each(|i| dark.asynchronous(21.0, 30.0 + f64::from(i)));
     dark.gauge(0.5, 0.0);
     dark.gauge(10.0, 1.0);
-    dark.0.push((20.5, Event::Sample { values: [("unread:queue.depth".to_owned(), 1.0)].into() }));
+    dark.events.push((20.5, Event::Sample { values: [("unread:queue.depth".to_owned(), 1.0)].into() }));
     assert!(!contradicts(&dark.told("queue_depth: { below: 70 }", AnswerIs::Acceptance, 200.0)));
+}
+
+fn ruling_of(script: &Script) -> Ruling {
+    script.verdict().ruling
+}
+
+#[test]
+fn a_gauge_says_when_the_queue_has_drained() {
+    let check = "queue_drains: { within: 10s }";
+    let gauge = |points: &[(f64, f64)], end: f64| {
+        let mut script = Script::new(check);
+        script.sample(1.0, "queue.depth", 0.0);
+        script.fault();
+        points.iter().for_each(|(t, v)| script.sample(*t, "queue.depth", *v));
+        script.end(end);
+        script
+    };
+    assert_eq!(ruling_of(&gauge(&[(22.0, 9.0), (30.0, 0.0)], 40.0)), Passed);
+    assert_eq!(ruling_of(&gauge(&[(22.0, 9.0), (38.0, 0.0)], 60.0)), Failed, "too late");
+    assert_eq!(ruling_of(&gauge(&[(22.0, 9.0)], 60.0)), Failed, "never");
+    assert_eq!(ruling_of(&gauge(&[(22.0, 9.0), (30.0, 0.0), (30.2, 4.0)], 60.0)), Failed, "a dip is no drain");
+    assert_eq!(ruling_of(&gauge(&[], 60.0)), Inconclusive, "nothing ever waited");
+    let mut frozen = Script::new(check);
+    frozen.sample(1.0, "queue.depth", 0.0);
+    frozen.fault();
+    let job = frozen.accepted(22.0);
+    frozen.ends(job, 28.0, view(JobState::Completed)).end(60.0);
+    assert_eq!(ruling_of(&frozen), Inconclusive, "the gauge stood still while a job waited");
+    let mut derived = Script::new(check);
+    derived.fault();
+    let job = derived.accepted(22.0);
+    derived.at(27.0, Event::Progress { job, view: view(JobState::Running) });
+    derived.ends(job, 28.0, view(JobState::Completed)).end(60.0);
+    assert_eq!(ruling_of(&derived), Passed, "without a gauge the ledger tells: {:?}", derived.verdict());
+    // Two users at a server for one: somebody waits all the time, with and without a fault. Nine who still wait are more.
+    let busy = |after: f64| {
+        let mut script = Script::new(check);
+        (0..40).for_each(|i| script.sample(f64::from(i) / 2.0, "queue.depth", 1.0 + f64::from(i % 2)));
+        script.fault();
+        [(22.0, 9.0), (30.0, after), (30.5, 1.0_f64.max(after - 1.0))]
+            .iter()
+            .for_each(|(t, v)| script.sample(*t, "queue.depth", *v));
+        script.end(60.0);
+        script
+    };
+    assert_eq!(ruling_of(&busy(2.0)), Inconclusive, "{:?}", busy(2.0).verdict());
+    assert!(busy(2.0).verdict().observed.contains("the load itself keeps the queue"), "{:?}", busy(2.0).verdict());
+    assert_eq!(ruling_of(&busy(9.0)), Failed, "{:?}", busy(9.0).verdict());
 }

@@ -160,19 +160,7 @@ fn canaries(fine: impl Fn(u32) -> bool, count: u32) -> Verdict {
     s.fault();
     for i in 0..count {
         let t = 26.0 + f64::from(i) * 5.0;
-        let job = s.record.jobs.len() as u32;
-        let mark = format!("chaos-{job:016x}");
-        s.at(
-            t,
-            Event::Submitting {
-                job,
-                load: "canary".into(),
-                client: 0,
-                shape: chaos::experiment::JobShape::default(),
-                mark,
-                intended_t: t,
-            },
-        );
+        let job = s.submitting(t, "canary", chaos::experiment::JobShape::default());
         s.at(t, Event::Answered { job, answer: Answer::Accepted { id: format!("c-{job}") } });
         if fine(i) {
             s.ends(job, t + 1.0, view(JobState::Completed)).result(job, t + 1.0, 10_000, Some(job));

@@ -19,6 +19,11 @@ pub fn view(state: JobState) -> JobView {
     JobView { attempts: Some(1), batch: Some(4), ..JobView::of(state) }
 }
 
+pub fn submitting(job: u32, t: f64, load: &str, shape: JobShape) -> Event {
+    let mark = format!("chaos-{job:016x}");
+    Event::Submitting { job, load: load.to_owned(), client: 0, shape, mark, intended_t: t }
+}
+
 impl Script {
     /// A run with one check, a flood at second 20, and a load called `users`.
     pub fn new(check: &str) -> Self {
@@ -64,12 +69,22 @@ impl Script {
         self.at(25.0, Event::FaultOver { fault: "flood".into() })
     }
 
-    pub fn submitted(&mut self, t: f64, answer: Answer) -> u32 {
+    /// A job that is sent; nothing is answered yet.
+    pub fn submitting(&mut self, t: f64, load: &str, shape: JobShape) -> u32 {
         let job = self.record.jobs.len() as u32;
-        let mark = format!("chaos-{job:016x}");
-        self.at(t, Event::Submitting { job, load: "users".into(), client: 0, shape: JobShape::default(), mark, intended_t: t });
+        self.at(t, submitting(job, t, load, shape));
+        job
+    }
+
+    pub fn submitted(&mut self, t: f64, answer: Answer) -> u32 {
+        let job = self.submitting(t, "users", JobShape::default());
         self.at(t, Event::Answered { job, answer });
         job
+    }
+
+    /// What is read of the target.
+    pub fn sample(&mut self, t: f64, name: &str, value: f64) {
+        self.at(t, Event::Sample { values: [(name.to_owned(), value)].into() });
     }
 
     pub fn accepted(&mut self, t: f64) -> u32 {
