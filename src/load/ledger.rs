@@ -85,10 +85,20 @@ pub fn of(record: &Record) -> Ledger<'_> {
     let mut ledger = Ledger { record, scale, classes: Vec::with_capacity(record.jobs.len()), counts: Counts::default() };
     for job in &record.jobs {
         let class = ledger.classify(job).0;
-        ledger.counts.add(job, class);
+        let refused = ledger.refused_wrongly(job);
+        ledger.counts.add(job, class, refused);
         ledger.classes.push(class);
     }
     ledger
+}
+
+/// How a refusal is not the fault of whom its status names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wrongly {
+    /// As invalid, by a target that takes such requests at other times: its error.
+    ByTheTarget,
+    /// There is nothing to send jobs to, or we may not: the driver's fault.
+    SentAstray,
 }
 
 /// Why a job is in its class.
@@ -105,12 +115,11 @@ impl std::fmt::Display for Why<'_> {
 }
 
 impl Counts {
-    fn add(&mut self, job: &JobFacts, class: Class) {
+    fn add(&mut self, job: &JobFacts, class: Class, refused: Option<Wrongly>) {
         self.submitted += 1;
         self.accepted += u64::from(job.accepted());
         let error = matches!(job.answer, Some((_, Answer::Error { .. } | Answer::Unreachable { .. } | Answer::NoAnswer { .. })));
-        let not_ours = class == Class::Rejected && matches!(job.answer, Some((_, Answer::Invalid { .. })));
-        self.errors += u64::from((error && class != Class::Invalid) || not_ours);
+        self.errors += u64::from(refused.map_or(error, |wrongly| wrongly == Wrongly::ByTheTarget));
         match class {
             Class::Open => {}
             Class::Rejected => self.rejected += 1,
@@ -130,6 +139,12 @@ impl Ledger<'_> {
     /// The class of a job.
     pub fn class(&self, job: &JobFacts) -> Class {
         self.classes.get(job.number as usize).copied().unwrap_or(Class::Open)
+    }
+
+    /// Whose fault a refusal is, where it is not that of whom its status names.
+    pub fn refused_wrongly(&self, job: &JobFacts) -> Option<Wrongly> {
+        let (_, answer) = job.answer.as_ref().filter(|_| self.scale.misnamed.contains(&job.number))?;
+        Some(if matches!(answer, Answer::Invalid { .. }) { Wrongly::ByTheTarget } else { Wrongly::SentAstray })
     }
 
     /// Jobs whose id the target gave to another before they were seen to end.
@@ -160,7 +175,7 @@ impl Ledger<'_> {
             }
             None => (Class::Open, Box::new(|| "being submitted".to_owned())),
             Some((_, Answer::Accepted { .. })) => self.accepted(job),
-            Some((_, answer)) => not_accepted(answer, self.scale.misnamed.contains(&job.number)),
+            Some((_, answer)) => not_accepted(answer, self.refused_wrongly(job)),
         }
     }
 
@@ -273,17 +288,18 @@ impl Ledger<'_> {
     }
 }
 
-fn not_accepted(answer: &Answer, misnamed: bool) -> (Class, Reason<'_>) {
+fn not_accepted(answer: &Answer, wrongly: Option<Wrongly>) -> (Class, Reason<'_>) {
     match answer {
-        Answer::Error { status, reason, .. } if misnamed => (
+        Answer::Error { status, reason, .. } if wrongly == Some(Wrongly::SentAstray) => (
             Class::Invalid,
-            Box::new(move || {
-                format!(
+            Box::new(move || match status {
+                200..300 => format!("nothing can be made of its answers ({status}): {reason}"),
+                _ => format!(
                     "refused with {status}, and no job was ever taken there: are the path and the credentials right? {reason}"
-                )
+                ),
             }),
         ),
-        Answer::Invalid { status, reason } if misnamed => {
+        Answer::Invalid { status, reason } if wrongly == Some(Wrongly::ByTheTarget) => {
             let told =
                 move || format!("refused as invalid with {status}, though it takes such requests at other times: {reason}");
             (Class::Rejected, Box::new(told))

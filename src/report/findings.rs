@@ -5,7 +5,7 @@ use crate::check::{View, blind, queue};
 use crate::journal::event::{Answer, Via};
 use crate::journal::facts::{FaultFacts, Generation, JobFacts, Loss};
 use crate::journal::record::Record;
-use crate::load::ledger::Class;
+use crate::load::ledger::{Class, Wrongly};
 use crate::observe::prometheus::canonical_name;
 use crate::text::jobs;
 
@@ -92,20 +92,7 @@ fn oddities(view: &View<'_>, findings: &mut Vec<String>) {
     if early > 0 {
         findings.push(format!("{early} jobs were unknown for a moment after they were accepted"));
     }
-    if view.ledger.counts.invalid > 0 {
-        let example = view
-            .jobs(None)
-            .find(|(_, class, _)| *class == Class::Invalid)
-            .map_or_else(String::new, |(_, _, why)| why.to_string());
-        findings.push(format!("{} jobs were refused as invalid: the load's own fault ({example})", view.ledger.counts.invalid));
-    }
-    let not_ours = view
-        .jobs(None)
-        .filter(|(job, class, _)| *class == Class::Rejected && matches!(job.answer, Some((_, Answer::Invalid { .. }))));
-    let not_ours: Vec<_> = not_ours.collect();
-    if let Some((_, _, why)) = not_ours.first() {
-        findings.push(format!("{} were {why}: they count as errors of the target", jobs(not_ours.len() as u64)));
-    }
+    refusals(view, findings);
     let silent =
         record.jobs.iter().filter(|j| matches!(j.answer, Some((_, Answer::Refused { retry_after_s: None, .. })))).count();
     if silent > 0 {
@@ -115,6 +102,26 @@ fn oddities(view: &View<'_>, findings: &mut Vec<String>) {
     if proxied > 0 {
         findings.push(format!("{proxied} answers came from a proxy in front of the backend, not from it"));
     }
+}
+
+/// Refusals that are nobody's word on how full the target is: whose fault they are, with an example.
+fn refusals(view: &View<'_>, findings: &mut Vec<String>) {
+    let mut tell = |is_one: &dyn Fn(&JobFacts, Class) -> bool, text: &dyn Fn(&str, &str) -> String| {
+        let mut found = view.jobs(None).filter(|(job, class, _)| is_one(job, *class));
+        if let Some((_, _, why)) = found.next() {
+            findings.push(text(&jobs(1 + found.count() as u64), &why.to_string()));
+        }
+    };
+    let wrongly = |job: &JobFacts| view.ledger.refused_wrongly(job);
+    tell(&|job, class| class == Class::Invalid && wrongly(job).is_none(), &|jobs, why| {
+        format!("{jobs} were refused as invalid: the load's own fault ({why})")
+    });
+    tell(&|job, _| wrongly(job) == Some(Wrongly::SentAstray), &|jobs, why| {
+        format!("{jobs} came to nothing by the driver's own fault ({why})")
+    });
+    tell(&|job, _| wrongly(job) == Some(Wrongly::ByTheTarget), &|jobs, why| {
+        format!("{jobs} were {why}: they count as errors of the target")
+    });
 }
 
 /// The target's own account against the ledger.

@@ -64,11 +64,9 @@ fn a_request_that_is_wrong_is_the_loads_own_fault() {
     let mut large = Script::new(CHECK);
     (0..100).for_each(|t| _ = large.completed(f64::from(t), 0.5));
     for t in 100..120 {
-        let job = large.record.jobs.len() as u32;
         let shape = chaos::experiment::JobShape { width: 4096, ..Default::default() };
-        let (load, mark, t) = ("users".to_owned(), format!("chaos-{job:016x}"), f64::from(t));
-        large.at(t, Event::Submitting { job, load, client: 0, shape, mark, intended_t: t });
-        large.at(t, Event::Answered { job, answer: Answer::Invalid { status: 422, reason: "too wide".into() } });
+        let job = large.submitting(f64::from(t), "users", shape);
+        large.at(f64::from(t), Event::Answered { job, answer: Answer::Invalid { status: 422, reason: "too wide".into() } });
     }
     large.end(130.0);
     assert_eq!((classes(&large), large.verdict().ruling), (vec![Class::Invalid; 20], Passed), "{:?}", large.verdict());
@@ -115,7 +113,10 @@ fn a_path_that_never_took_a_job_is_the_drivers_fault() {
     }
     let never = answered(CHECK, 404, false);
     let findings = chaos::report::findings::of(&chaos::check::View::of(&never.record)).join("\n");
-    assert!(findings.contains("50 jobs were refused as invalid") && findings.contains("are the path"), "{findings}");
+    assert!(
+        findings.contains("50 jobs came to nothing by the driver's own fault") && findings.contains("are the path"),
+        "{findings}"
+    );
     // One that took jobs and does no more, and errors of another kind, are the server's.
     assert_eq!(answered(CHECK, 404, true).verdict().ruling, Failed);
     assert_eq!(answered(CHECK, 500, false).verdict().ruling, Failed);
