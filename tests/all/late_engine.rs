@@ -66,7 +66,9 @@ fn copy_late(mut from: UnixStream, mut to: UnixStream, late: Duration) {
 
 /// A run of faults on a container of its own.
 fn with_an_engine_that_is(late: Option<Duration>, fault: &str) -> Run {
-    let backend = Backend::allowed(&["--speed", "400"]);
+    let compose = ["com.docker.compose.project=late", "com.docker.compose.service=s"].map(|label| ["--label", label]);
+    let labels = [&["--label", "chaos.allow=true"], compose.as_flattened()].concat();
+    let backend = Backend::start(&labels, &["--speed", "400"]);
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("engine.sock");
     behind(&socket, late);
@@ -96,6 +98,18 @@ fn what_the_engine_tells_late_is_waited_for() {
         let (held_s, told_s) = (moment("reverted_at_s") - moment("injected_at_s"), moment("over_at_s") - moment("injected_at_s"));
         assert!(held_s < LATE.as_secs_f64() - 1.0 && told_s >= LATE.as_secs_f64(), "{fault}: {held_s} s, over after {told_s} s");
     }
+}
+
+/// A run may be over before the engine has told all that happened in it. Who took a removed container's place is told last.
+#[test]
+fn what_the_engine_tells_after_the_end_is_part_of_the_run() {
+    if !engine("an engine that tells late") {
+        return;
+    }
+    let done = with_an_engine_that_is(Some(LATE), "{ remove: { at: 1s, for: 2500ms } }");
+    assert_eq!(done.verdict("fault remove"), "passed", "{}", done.trouble());
+    let journal = std::fs::read_to_string(done.folder.join("events.jsonl")).unwrap();
+    assert!(journal.contains("was removed, and is followed"), "{}", done.trouble());
 }
 
 #[test]

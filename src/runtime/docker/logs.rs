@@ -15,6 +15,8 @@ use crate::journal::event::Event;
 use crate::runtime::output::LONGEST_LINE;
 use crate::secret::lines::Lines;
 
+/// For so long the rest is read when the run has ended.
+const READ_WITHIN: Duration = Duration::from_secs(5);
 /// Between two looks whether a container that has ended says something again.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
@@ -47,29 +49,40 @@ impl Mark {
     }
 }
 
-/// Follows one container's log, from a moment on, until stopped or until it is removed.
+/// Follows one container's log, from a moment on, until it is removed or the run ends: what it said until then is read first.
 pub(super) async fn follow(shared: Arc<Shared>, engine: Engine, id: String, began: jiff::Timestamp, stop: CancellationToken) {
     let mut mark = Mark { time: format!("{began:.9}"), ..Mark::default() };
     let mut told = false;
     loop {
         mark.again = 0;
+        let is_over = stop.is_cancelled();
         let read_to = mark.time.parse::<jiff::Timestamp>().unwrap_or(began);
         let since = i32::try_from(read_to.as_second()).unwrap_or(i32::MAX);
-        let options = LogsOptionsBuilder::default().follow(true).stdout(true).stderr(true).timestamps(true).since(since).build();
+        let options =
+            LogsOptionsBuilder::default().follow(!is_over).stdout(true).stderr(true).timestamps(true).since(since).build();
         let mut chunks = std::pin::pin!(engine.docker.logs(&id, Some(options)));
         let mut lines = Streams::default();
+        let mut end = std::pin::pin!(async {
+            match is_over {
+                true => tokio::time::sleep(READ_WITHIN).await,
+                false => stop.cancelled().await,
+            }
+        });
+        let mut told_line = |line: &str| {
+            let (time, text) = line.split_once(' ').unwrap_or((line, ""));
+            if mark.is_new(time) {
+                // As a terminal shows it: what stands before a carriage return is a line as well.
+                let shown = text.split('\r').filter(|piece| !piece.is_empty() || text.is_empty());
+                shown.for_each(|piece| shared.output.take(piece, shared.members.generation(&id)));
+            }
+        };
         loop {
             let chunk = tokio::select! {
                 chunk = chunks.next() => chunk,
-                () = stop.cancelled() => return,
+                () = &mut end => break,
             };
             match chunk {
-                Some(Ok(chunk)) => lines.take(chunk, |line| {
-                    let (time, text) = line.split_once(' ').unwrap_or((line, ""));
-                    if mark.is_new(time) {
-                        shared.output.take(text, shared.members.generation(&id));
-                    }
-                }),
+                Some(Ok(chunk)) => lines.take(chunk, &mut told_line),
                 // It was removed; the engine's events say so.
                 Some(Err(EngineError::DockerResponseServerError { status_code: 404, .. })) => return,
                 Some(Err(error)) => {
@@ -78,13 +91,20 @@ pub(super) async fn follow(shared: Arc<Shared>, engine: Engine, id: String, bega
                     }
                     break;
                 }
-                None => break,
+                None => {
+                    lines.finish(&mut told_line);
+                    break;
+                }
             }
         }
-        let ours = shared.members.all().iter().any(|m| m.id == id && !m.removed);
-        if !ours || tokio::time::timeout(ASK_AGAIN, stop.cancelled()).await.is_ok() {
+        if is_over {
             return;
         }
+        let ours = shared.members.all().iter().any(|m| m.id == id && !m.removed);
+        if !ours {
+            return;
+        }
+        _ = tokio::time::timeout(ASK_AGAIN, stop.cancelled()).await;
     }
 }
 
@@ -101,6 +121,12 @@ impl Default for Streams {
 }
 
 impl Streams {
+    /// Last words without an end.
+    fn finish(&mut self, mut each: impl FnMut(&str)) {
+        self.out.finish(&mut each);
+        self.error.finish(each);
+    }
+
     fn take(&mut self, chunk: LogOutput, each: impl FnMut(&str)) {
         match chunk {
             LogOutput::StdErr { message } => self.error.take(&message, each),
@@ -139,5 +165,7 @@ mod tests {
             lines.take(chunk, |line| seen.push(line.to_owned()));
         }
         assert_eq!(seen, ["E", "a bc", "d"]);
+        lines.finish(|line| seen.push(line.to_owned()));
+        assert_eq!(seen[3..], ["tail"]);
     }
 }

@@ -23,6 +23,9 @@ const ENDS: [&str; 4] = ["2", "3", "9", "15"];
 /// Between two tries to reach an engine that has gone.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
 
+/// For so long the events are waited for that were still to come when the run ended.
+const TOLD_WITHIN: Duration = Duration::from_secs(10);
+
 /// From when on events are wanted; the engine keeps the last ones, so that a connection that broke loses none.
 pub struct Events {
     since_ns: i128,
@@ -34,6 +37,14 @@ impl Events {
         Self { since_ns: now.as_nanos() as i128 }
     }
 
+    /// The one that was seen last is told again after a new connection.
+    fn is_new(&mut self, event: &EventMessage) -> bool {
+        let told_ns = i128::from(event.time_nano.unwrap_or(0));
+        let is_new = told_ns > self.since_ns;
+        self.since_ns = told_ns.max(self.since_ns);
+        is_new
+    }
+
     fn since(&self) -> String {
         format!("{}.{:09}", self.since_ns / 1_000_000_000, self.since_ns % 1_000_000_000)
     }
@@ -43,20 +54,18 @@ impl Events {
 pub(super) async fn follow(shared: Arc<Shared>, engine: Engine, mut events: Events, tasks: TaskTracker, stop: CancellationToken) {
     let mut reachable = true;
     loop {
-        let filters = HashMap::from([("type".to_owned(), vec!["container".to_owned(), "network".to_owned()])]);
-        let options = EventsOptionsBuilder::default().since(&events.since()).filters(&filters).build();
+        let options = wanted().since(&events.since()).build();
         let mut stream = std::pin::pin!(engine.docker.events(Some(options)));
         loop {
             let next = tokio::select! {
                 next = stream.next() => next,
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => {
+                    return drop(tokio::time::timeout(TOLD_WITHIN, rest(&shared, &engine, &mut events, &tasks, &stop)).await);
+                }
             };
             let Some(Ok(event)) = next else { break };
             reachable = true;
-            // The one that was seen last is told again after a new connection.
-            let told_ns = i128::from(event.time_nano.unwrap_or(0));
-            if told_ns > events.since_ns {
-                events.since_ns = told_ns;
+            if events.is_new(&event) {
                 happened(&shared, &engine, &event, &tasks, &stop).await;
             }
         }
@@ -69,6 +78,23 @@ pub(super) async fn follow(shared: Arc<Shared>, engine: Engine, mut events: Even
         }
         look_at_all(&shared, &engine).await;
     }
+}
+
+/// What the engine has not told yet when the run ends: it keeps its last events, and tells all of them that are over.
+async fn rest(shared: &Arc<Shared>, engine: &Engine, events: &mut Events, tasks: &TaskTracker, stop: &CancellationToken) {
+    let options = wanted().since(&events.since()).until(&Events::since_now().since()).build();
+    let mut stream = std::pin::pin!(engine.docker.events(Some(options)));
+    while let Some(Ok(event)) = stream.next().await {
+        if events.is_new(&event) {
+            happened(shared, engine, &event, tasks, stop).await;
+        }
+    }
+}
+
+/// Of containers and their networks.
+fn wanted() -> EventsOptionsBuilder {
+    let filters = HashMap::from([("type".to_owned(), vec!["container".to_owned(), "network".to_owned()])]);
+    EventsOptionsBuilder::default().filters(&filters)
 }
 
 /// Looks at every container of the target as it is now: what the engine did not tell is seen then.
