@@ -25,7 +25,6 @@ use crate::journal::{FILE, SCHEMA};
 use crate::observe::kept::Kept;
 use crate::observe::logs::LogMatcher;
 use crate::observe::nvml::Gpus;
-use crate::observe::process::Meter;
 use crate::observe::sampler::Sampler;
 use crate::plan::{Plan, RuntimePlan};
 use crate::private;
@@ -278,7 +277,7 @@ fn sampler(world: &World) -> Sampler {
         driver: world.plan.driver.clone(),
         every: std::time::Duration::from_secs_f64(world.plan.sample_every_s),
         gpus,
-        meter: Meter::default(),
+        meter: None,
         last: Default::default(),
         types: Default::default(),
         kept: Kept::of(world.plan.judged_metrics()),

@@ -23,7 +23,8 @@ pub struct Sampler {
     pub driver: Driver,
     pub every: Duration,
     pub gpus: Option<Gpus>,
-    pub meter: Meter,
+    /// `None` while it reads, and before it has.
+    pub meter: Option<Meter>,
     pub last: BTreeMap<String, f64>,
     pub types: BTreeMap<String, String>,
     pub kept: Kept,
@@ -123,10 +124,10 @@ impl Sampler {
     /// Of a process with much memory this takes its time: beside the runtime.
     async fn process(&mut self, values: &mut BTreeMap<String, f64>) {
         let Some(pid) = self.runtime.pid() else { return };
-        let mut meter = std::mem::take(&mut self.meter);
+        let mut meter = self.meter.take().unwrap_or_default();
         let read = tokio::task::spawn_blocking(move || (meter.read(pid), meter)).await;
         let Ok((usage, meter)) = read else { return };
-        self.meter = meter;
+        self.meter = Some(meter);
         if let Some(usage) = usage {
             values.insert("process.rss_bytes".to_owned(), usage.rss_bytes as f64);
             values.insert("process.cpu_percent".to_owned(), usage.cpu_percent);

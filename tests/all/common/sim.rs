@@ -20,7 +20,6 @@ use chaos::journal::record::Record;
 use chaos::journal::writer::Journal;
 use chaos::listen::How;
 use chaos::observe::kept::Kept;
-use chaos::observe::process::Meter;
 use chaos::observe::sampler::Sampler;
 use chaos::plan::{Plan, RuntimePlan, build};
 use chaos::report::result::{self, RunResult};
@@ -383,7 +382,7 @@ pub async fn run_plan(plan: Plan, seed: u64, sabotage: Sabotage, stop_after: Opt
         driver: world.plan.driver.clone(),
         every: Duration::from_secs_f64(world.plan.sample_every_s),
         gpus: None,
-        meter: Meter::default(),
+        meter: None,
         last: BTreeMap::new(),
         types: BTreeMap::new(),
         kept: Kept::default(),
