@@ -79,7 +79,8 @@ impl Check for AllJobsComplete {
             return Verdict::pending(&expected, format!("{open} of {accepted} accepted jobs are under way"));
         }
         if !untold.is_empty() {
-            let observed = format!("of {} of {accepted} accepted jobs nobody can tell what became of them: their ids were given to others", untold.len());
+            let taken = untold.iter().filter(|(job, ..)| !job.accepted()).count();
+            let observed = format!("of {} of {} jobs that were taken nobody can tell what became of them", untold.len(), accepted + taken);
             let examples = untold.iter().take(SHOWN).map(|(job, _, why)| format!("job {} ({}): {why}", job.number, job.load));
             return Verdict::inconclusive(&expected, observed).with(examples);
         }

@@ -68,7 +68,7 @@ impl<'a> Signs<'a> {
                 | Answer::Error { reason, .. }
                 | Answer::NoAnswer { reason },
             )) => reason,
-            Some((_, Answer::Accepted { .. } | Answer::Unreachable { .. })) | None => return false,
+            Some((_, Answer::Accepted { .. } | Answer::Taken { .. } | Answer::Unreachable { .. })) | None => return false,
         };
         let said = self.pattern.iter().flat_map(|re| re.find_iter(reason));
         said.map(|found| &reason[..found.start()]).any(|before| !is_conditional(before))

@@ -14,7 +14,7 @@ use crate::journal::series::Series;
 use crate::{record, words};
 
 /// Of a target that answers with the result.
-const NO_MEASURE: &str = "no job was answered in the second half of the baseline: nothing says how long one takes that does not wait";
+const NO_MEASURE: &str = "no job of the load was answered in the second half of the baseline: nothing says how long one takes that does not wait";
 
 words! {
     /// What goes on while the queue drains.

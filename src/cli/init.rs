@@ -8,7 +8,7 @@ use crate::exit::Exit;
 use crate::init;
 use crate::text::is_http_url;
 
-/// Look at a backend, and write a driver and a first experiment for it. Sends GET requests only.
+/// Look at a backend, and write a driver and a first experiment for it. Sends GET and OPTIONS requests only.
 #[derive(clap::Args)]
 #[command(after_help = "Example: chaos init http://127.0.0.1:8188")]
 pub struct Args {

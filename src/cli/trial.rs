@@ -136,6 +136,7 @@ fn runtime(record: &Record) -> Item {
 fn submission(job: &JobFacts, driver: &Driver) -> Item {
     let (state, answer, remedy) = match job.answer.as_ref().map(|(_, answer)| answer) {
         Some(Answer::Accepted { id }) => (State::Ok, format!("accepted as {id}"), ""),
+        Some(Answer::Taken { reason }) => (State::Failed, reason.clone(), "say in the driver how the job is followed"),
         Some(Answer::Refused { status, reason, .. }) => (
             State::Failed,
             format!("refused with {status}: {reason}"),

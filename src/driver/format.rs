@@ -156,7 +156,7 @@ record! {
         done: String = "[DONE]".into(),
     }
 
-    /// How a job's state is asked for. Fields are JSON pointers into the answer; `{{id}}` can stand in them.
+    /// How a job's state is asked for. Where a field is, is a place; `{{id}}` can stand in it.
     pub struct Status {
         /// The path; `{{id}}` stands for the job's id. Without it a job cannot be asked about.
         path: Option<String> = None,
@@ -185,10 +185,9 @@ record! {
         batch: Option<Place> = None,
         /// Where it says that the model had to be loaded.
         cold: Option<Place> = None,
-        /// Where the error is. Null, an empty text or list, 0 and false are none.
+        /// Where the error is. Null, an empty text or list, 0 and false are none. Beside a state that is true or false, which only
+        /// says that the job is over, it says that it failed.
         error: Option<Place> = None,
-        /// A job with an error has failed, though its state says that it is completed: for a state that only says that it is over.
-        fails_by_error: bool = false,
         /// Where it says how often the job was completed.
         completions: Option<Place> = None,
         /// Values that `result` fills in, by name.
@@ -368,7 +367,6 @@ impl Default for Status {
             batch: None,
             cold: None,
             error: None,
-            fails_by_error: false,
             completions: None,
             capture: BTreeMap::new(),
         }

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use rustls::ClientConfig;
 use serde_json::Value as Json;
 
+use super::acceptance::{self, NoResult};
 use super::format::{AnswerIs, Driver, Method, ResultRoute, Step};
 use super::inputs::{self, Ask, Vars};
 use super::jobs::JobsChannel;
@@ -14,7 +15,7 @@ use super::live::Live;
 use super::messages::Said;
 use super::request::{Failure, Reply, Requester, SMALL_TIMEOUT};
 use super::template::{self, bounded};
-use super::{Channel, Depth, Port, Probe, Seen, acceptance, reach, socket, socketio, stream, tls};
+use super::{Channel, Depth, Port, Probe, Seen, reach, socket, socketio, stream, tls};
 use crate::journal::event::{Answer, JobState, JobView, ResultLook};
 use crate::observe::prometheus;
 use crate::secret;
@@ -28,7 +29,7 @@ const REDIRECTS: u32 = 5;
 /// A job's id may be a signed token; one that is longer is refused, never cut.
 const LONGEST_ID: usize = 8 << 10;
 /// What a driver is to say where an answer is taken for the result.
-const FOLLOW: &str = "a job that is followed needs `submit.answer: acceptance`, `submit.id` and `status` in a driver of its own (`chaos init`); where this is all that there is, `result.inline: /id` takes it";
+const FOLLOW: &str = "a job that is followed needs `submit.answer: acceptance`, `submit.id` and `status` in a driver file (`chaos init` writes one); where this is the result, name its place with `inline`";
 /// What every mark of ours begins with; 16 hexadecimal digits follow.
 pub const MARK_PREFIX: &str = "chaos-";
 
@@ -63,7 +64,7 @@ impl HttpPort {
 
     async fn expect_ok(&self, route: Option<&super::Route>) -> Result<Reply, String> {
         let Some(route) = route else { return Err("the driver names no such route".to_owned()) };
-        let reply = self.requester.route(route, "").await.map_err(Failure::reason)?;
+        let reply = self.requester.route(route, &Vars::new()).await.map_err(Failure::reason)?;
         if (200..300).contains(&reply.status) { Ok(reply) } else { Err(format!("{} answered {}", route.path, reply.status)) }
     }
 
@@ -109,7 +110,8 @@ impl HttpPort {
         }
         let fill = |name: &str| vars.get(name).cloned().or_else(|| ask.value(name));
         let captured = reply.capture(&step.capture, &fill).map_err(|reason| self.unreadable(step, &reply, reason))?;
-        vars.extend(captured);
+        let cookies = reply.cookies(&format!("{}{}", self.requester.base(), step.path), vars);
+        vars.extend(captured.into_iter().chain(cookies));
         Ok(reply)
     }
 
@@ -166,8 +168,15 @@ impl HttpPort {
         }
         // Where nothing is said of where in the answer the result is, it may hold none.
         let takes_all = self.driver.result.as_ref().is_none_or(|route| route.inline.as_deref() == Some(""));
-        if let Some(why) = acceptance::told(&reply.json).filter(|_| takes_all) {
-            return self.unreadable(last, &reply, format!("{why}, so it is no result ({}): {FOLLOW}", reply.excerpt()));
+        let asked = || Some(template::json(last.json.as_ref()?, &|name| vars.get(name).cloned().or_else(|| ask.value(name))));
+        match takes_all.then(|| acceptance::told(&reply.json, asked)).flatten() {
+            Some(NoResult::Taken(why)) => {
+                let reason =
+                    format!("{} {}: {why}, so it is no result: {FOLLOW}. It was: {}", last.method, last.path, reply.excerpt());
+                return Answer::Taken { reason: bounded(&reason) };
+            }
+            Some(NoResult::Failed(why)) => return self.died(&ask.mark, why),
+            None => {}
         }
         let id = match self.id(&reply, ask, vars) {
             Ok(id) => id,
@@ -221,7 +230,7 @@ impl HttpPort {
         let vars = self.live.vars(id);
         let fill = |name: &str| vars.get(name).cloned();
         let path = template::target_path(path, self.requester.base(), &fill).map_err(Seen::Unclear)?;
-        let asked = self.requester.small(Method::Get, &path, None, SMALL_TIMEOUT).await;
+        let asked = self.requester.read((Method::Get, &path), None, &vars, SMALL_TIMEOUT, super::request::MOST_TEXT).await;
         let reply = asked.map_err(|failure| Seen::Unclear(failure.reason()))?;
         if self.driver.status.missing.contains(&reply.status) {
             return Err(Seen::Missing);
@@ -229,7 +238,7 @@ impl HttpPort {
         let view = match reply.status {
             done if self.driver.ends_with(done) => Ok(JobView::of(JobState::Completed)),
             // The state counts that the body tells, whichever success it comes with.
-            200..300 => template::view(&self.driver.status, &reply.json, &fill),
+            200..300 => reply.answered(|answered| template::view(&self.driver.status, answered, &fill)),
             other => return Err(Seen::Unclear(format!("status {other}"))),
         };
         match view {
@@ -264,7 +273,8 @@ impl HttpPort {
         let most = route.at_most.0 as usize;
         let mut follows = REDIRECTS;
         let reply = loop {
-            let reply = self.requester.read(Method::Get, &path, None, RESULT_TIMEOUT, most).await.map_err(Failure::reason)?;
+            let reply =
+                self.requester.read((Method::Get, &path), None, &vars, RESULT_TIMEOUT, most).await.map_err(Failure::reason)?;
             let Some(to) = reply.header("location").filter(|_| matches!(reply.status, 301 | 302 | 303 | 307 | 308)) else {
                 break reply;
             };
@@ -369,7 +379,7 @@ impl Port for HttpPort {
             return Err("the driver knows no way to cancel a job".to_owned());
         }
         for route in &self.driver.cancel {
-            let reply = self.requester.route(route, id).await.map_err(Failure::reason)?;
+            let reply = self.requester.route(route, &self.live.vars(id)).await.map_err(Failure::reason)?;
             if !(200..300).contains(&reply.status) && reply.status != 404 {
                 return Err(format!("cancelling at {} answered {}", route.path, reply.status));
             }

@@ -39,7 +39,7 @@ impl JobsChannel {
     async fn open(&mut self, sse: &Sse, id: &str) -> Result<(), Failure> {
         let vars = self.port.live.vars(id);
         let path = template::path(&sse.path, &|name| vars.get(name).cloned());
-        let request = self.port.requester.get(&path).await?;
+        let request = self.port.requester.get(&path, &vars).await?;
         let opened = wire::open(request, &self.port.tls()?, SMALL_TIMEOUT).await?;
         let kind =
             opened.headers.get("content-type").map_or_else(String::new, |k| String::from_utf8_lossy(k.as_bytes()).into_owned());

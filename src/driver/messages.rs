@@ -4,6 +4,7 @@ use serde_json::Value as Json;
 
 use super::format::{Driver, Rule};
 use super::inputs::Vars;
+use super::place::Answered;
 use super::template::{self, bounded};
 use crate::journal::event::JobView;
 
@@ -17,7 +18,7 @@ pub struct Said {
 /// state, which is no error.
 pub fn read(driver: &Driver, rules: &[Rule], message: &Json, data: &Json) -> Option<Said> {
     if rules.is_empty() {
-        let view = template::view(&driver.status, data, &|_| None).ok()?;
+        let view = template::view(&driver.status, &Answered::of(data), &|_| None).ok()?;
         return Some(Said { view, captured: Vars::new() });
     }
     let rule = rules.iter().find(|rule| rule.when.iter().all(|(pointer, wanted)| fits(message.pointer(pointer), wanted)))?;

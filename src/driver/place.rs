@@ -1,5 +1,6 @@
 //! Where in an answer a value stands: one text in a driver file.
 
+use std::borrow::Cow;
 use std::str::FromStr;
 
 use regex::Regex;
@@ -13,7 +14,7 @@ use crate::experiment::node::Node;
 
 /// Where a value stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(from = "String", into = "String")]
 pub enum Place {
     /// A JSON pointer into the body.
     Pointer(String),
@@ -60,10 +61,10 @@ impl FromStr for Place {
     }
 }
 
-impl TryFrom<String> for Place {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
+/// Of a journal, which may be older than the rules for places: what is none was never found, and is not now.
+impl From<String> for Place {
+    fn from(text: String) -> Self {
+        text.parse().unwrap_or(Self::Pointer(text))
     }
 }
 
@@ -98,8 +99,20 @@ impl Decode for Place {
 /// An answer, for looking values up in it.
 pub struct Answered<'a> {
     pub header: &'a dyn Fn(&str) -> Option<String>,
-    pub text: &'a str,
+    /// `None` of a message that is JSON alone: as it is written without spaces.
+    pub text: Option<&'a str>,
     pub json: &'a Json,
+}
+
+impl<'a> Answered<'a> {
+    /// A message, which has no headers.
+    pub fn of(json: &'a Json) -> Self {
+        Self { header: &|_| None, text: None, json }
+    }
+
+    pub fn text(&self) -> Cow<'a, str> {
+        self.text.map_or_else(|| Cow::Owned(self.json.to_string()), Cow::Borrowed)
+    }
 }
 
 impl Place {
@@ -112,10 +125,9 @@ impl Place {
         }
     }
 
-    /// The value in a JSON answer alone; a regular expression looks at it as it is written without spaces.
+    /// The value in a JSON message alone.
     pub fn find_in(&self, json: &Json, fill: Fill<'_>) -> Option<Json> {
-        let text = if matches!(self, Self::Pattern(_)) { json.to_string() } else { String::new() };
-        self.find(&Answered { header: &|_| None, text: &text, json }, fill)
+        self.find(&Answered::of(json), fill)
     }
 
     /// The value there; `None` where there is none, or an empty one.
@@ -125,7 +137,7 @@ impl Place {
             Self::Header(name) => (answered.header)(name).map(Json::from),
             Self::Pattern(pattern) => {
                 let made = Regex::new(pattern).ok()?;
-                made.captures(answered.text).and_then(|found| found.get(1)).map(|m| m.as_str().into())
+                made.captures(&answered.text()).and_then(|found| found.get(1)).map(|m| m.as_str().into())
             }
             Self::Template(text) => Some(template::plain(text, fill).into()),
             Self::FirstOf(all) => all.iter().find_map(|place| place.find(answered, fill)),
@@ -142,7 +154,7 @@ mod tests {
     fn each_kind_of_place_is_found_and_written_back_as_it_was() {
         let json = json!({ "job": { "id": 7 }, "a/b": "x", "none": null });
         let header = |name: &str| name.eq_ignore_ascii_case("x-job").then(|| "h-1".to_owned());
-        let answered = Answered { header: &header, text: "queued as job-42.", json: &json };
+        let answered = Answered { header: &header, text: Some("queued as job-42."), json: &json };
         let fill = |name: &str| (name == "id").then(|| json!("job"));
         let find = |text: &str| {
             let place: Place = text.parse().unwrap();
@@ -163,6 +175,9 @@ mod tests {
         assert_eq!(find("regex (queued or not|job)"), Some(json!("job")));
         assert_eq!(find("/none"), None);
         assert_eq!(find("header Y"), None);
+        // Of an older journal.
+        let none: Place = serde_json::from_value(json!("$.progress")).unwrap();
+        assert_eq!((none.find(&answered, &fill), serde_json::to_value(&none).unwrap()), (None, json!("$.progress")));
     }
 
     #[test]

@@ -62,6 +62,10 @@ mod tests {
         });
         assert!(is_open(&ends, READY_STAYS).await.unwrap_err().contains("ends them at once"));
         drop(listener);
+        // A port that is somebody's, who does not listen: nobody else can have it.
+        let taken = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        taken.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        let url = format!("http://{}", taken.local_addr().unwrap().as_socket().unwrap());
         assert!(is_open(&url, LOOK_STAYS).await.unwrap_err().contains("no connection to"));
         assert!(is_open("unix:/x", LOOK_STAYS).await.is_err());
     }

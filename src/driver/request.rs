@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use reqwest::cookie::{CookieStore, Jar};
 use reqwest::multipart::{Form, Part};
 use reqwest::{Client, RequestBuilder, Response, header};
 use serde_json::Value as Json;
@@ -21,6 +22,8 @@ pub const MOST_TEXT: usize = 4 << 20;
 /// How long a small question (status, queue, health, metrics) may take.
 pub const SMALL_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// The cookies of a job's client, among what was captured: no driver can call anything so.
+const COOKIES: &str = "its cookies}}";
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,9 +75,34 @@ impl Reply {
         bounded(&secret::head(&self.body, 4096))
     }
 
+    /// What a client of the job sends back with its later requests: a balancer knows by it which node has the job. Together with
+    /// what came before it, as one of what was captured.
+    pub fn cookies(&self, asked: &str, before: &Vars) -> Vars {
+        let Ok(url) = url::Url::parse(asked) else { return Vars::new() };
+        let mut set = self.headers.get_all(header::SET_COOKIE).iter().peekable();
+        if set.peek().is_none() {
+            return Vars::new();
+        }
+        let jar = Jar::default();
+        before
+            .get(COOKIES)
+            .and_then(Json::as_str)
+            .unwrap_or_default()
+            .split("; ")
+            .for_each(|pair| jar.add_cookie_str(pair, &url));
+        jar.set_cookies(&mut set, &url);
+        let sent = jar.cookies(&url).and_then(|value| Some(value.to_str().ok()?.to_owned()));
+        sent.into_iter().map(|cookies| (COOKIES.to_owned(), cookies.into())).collect()
+    }
+
     pub fn find(&self, place: &Place, fill: Fill<'_>) -> Option<Json> {
+        self.answered(|answered| place.find(answered, fill))
+    }
+
+    /// For looking up several values.
+    pub fn answered<T>(&self, look: impl FnOnce(&Answered<'_>) -> T) -> T {
         let text = String::from_utf8_lossy(&self.body);
-        place.find(&Answered { header: &|name| self.header(name), text: &text, json: &self.json }, fill)
+        look(&Answered { header: &|name| self.header(name), text: Some(&text), json: &self.json })
     }
 
     /// All captures of a step.
@@ -132,10 +160,15 @@ impl Requester {
         self.base.get().map_or("http://127.0.0.1:0", |url| url.trim_end_matches('/'))
     }
 
-    /// A request with all that every request carries.
-    async fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, Failure> {
+    /// A request with all that every request carries, and what the target gave the job's client.
+    async fn request(&self, method: Method, path: &str, vars: &Vars) -> Result<RequestBuilder, Failure> {
         let session = self.session().await?;
-        Ok(self.bare(method, path, &session))
+        let request = self.bare(method, path, &session);
+        // After a login all cookies are kept for all; who writes them into the driver has said which.
+        let are_ours =
+            self.driver.auth.login.is_none() && !self.driver.headers.keys().any(|name| name.eq_ignore_ascii_case("cookie"));
+        let cookies = vars.get(COOKIES).and_then(Json::as_str).filter(|_| are_ours);
+        Ok(cookies.into_iter().fold(request, |request, cookies| request.header(header::COOKIE, cookies)))
     }
 
     fn bare(&self, method: Method, path: &str, session: &Vars) -> RequestBuilder {
@@ -190,7 +223,7 @@ impl Requester {
     pub async fn make(&self, step: &Step, ask: &Ask, vars: &Vars) -> Result<RequestBuilder, Failure> {
         let fill = |name: &str| vars.get(name).cloned().or_else(|| ask.value(name));
         let path = template::path(&step.path, &fill);
-        let request = self.request(step.method, &path).await?;
+        let request = self.request(step.method, &path, vars).await?;
         let request = step.headers.iter().fold(request, |r, (name, value)| r.header(name, template::plain(value, &fill)));
         Ok(body(step, request, Some(ask), &fill)?.timeout(step.timeout.0))
     }
@@ -212,18 +245,19 @@ impl Requester {
 
     /// A small question.
     pub async fn small(&self, method: Method, path: &str, json: Option<&Json>, within: Duration) -> Result<Reply, Failure> {
-        self.read(method, path, json, within, MOST_TEXT).await
+        self.read((method, path), json, &Vars::new(), within, MOST_TEXT).await
     }
 
+    /// A question about a job, of which `vars` are known.
     pub async fn read(
         &self,
-        method: Method,
-        path: &str,
+        (method, path): (Method, &str),
         json: Option<&Json>,
+        vars: &Vars,
         within: Duration,
         most: usize,
     ) -> Result<Reply, Failure> {
-        let request = self.request(method, path).await?.timeout(within);
+        let request = self.request(method, path, vars).await?.timeout(within);
         let request = json.into_iter().fold(request, RequestBuilder::json);
         let reply = Reply::read(request.send().await.map_err(|e| Failure::of(&e))?, most).await?;
         self.forgotten_by(reply.status).await;
@@ -232,27 +266,27 @@ impl Requester {
 
     /// A text that is sent, and its answer.
     pub async fn text(&self, path: &str, text: String) -> Result<Reply, Failure> {
-        let request = self.request(Method::Post, path).await?.timeout(SMALL_TIMEOUT);
+        let request = self.request(Method::Post, path, &Vars::new()).await?.timeout(SMALL_TIMEOUT);
         let request = request.header(header::CONTENT_TYPE, "text/plain; charset=UTF-8").body(text);
         Reply::read(request.send().await.map_err(|e| Failure::of(&e))?, MOST_TEXT).await
     }
 
-    pub async fn route(&self, route: &Route, id: &str) -> Result<Reply, Failure> {
-        let fill = template::of_id(id);
+    pub async fn route(&self, route: &Route, vars: &Vars) -> Result<Reply, Failure> {
+        let fill = |name: &str| vars.get(name).cloned();
         let json = route.json.as_ref().map(|body| template::json(body, &fill));
         let path = template::target_path(&route.path, self.base(), &fill).map_err(Failure::Unusable)?;
-        self.small(route.method, &path, json.as_ref(), SMALL_TIMEOUT).await
+        self.read((route.method, &path), json.as_ref(), vars, SMALL_TIMEOUT, MOST_TEXT).await
     }
 
     /// A GET that is sent over a connection of its own.
-    pub async fn get(&self, path: &str) -> Result<reqwest::Request, Failure> {
-        let request = self.request(Method::Get, path).await?.header(header::ACCEPT, "text/event-stream");
+    pub async fn get(&self, path: &str, vars: &Vars) -> Result<reqwest::Request, Failure> {
+        let request = self.request(Method::Get, path, vars).await?.header(header::ACCEPT, "text/event-stream");
         request.build().map_err(|e| Failure::Unusable(sentence(&e)))
     }
 
     /// The headers of every request, for connections that are opened in another way.
     pub async fn headers(&self) -> Result<header::HeaderMap, Failure> {
-        let request = self.request(Method::Get, "/").await?.build().map_err(|e| Failure::Unusable(sentence(&e)))?;
+        let request = self.request(Method::Get, "/", &Vars::new()).await?.build().map_err(|e| Failure::Unusable(sentence(&e)))?;
         Ok(request.headers().clone())
     }
 }

@@ -3,7 +3,8 @@
 use serde_json::Value as Json;
 use url::{Host, Url};
 
-use super::place::Place;
+use super::place::{Answered, Place};
+use super::words;
 use super::{StateWord, Status};
 use crate::journal::event::{JobState, JobView};
 use crate::secret;
@@ -168,18 +169,21 @@ pub fn bounded(text: &str) -> String {
 ///
 /// # Errors
 /// When the state is not where the driver says.
-pub fn view(status: &Status, body: &Json, fill: Fill<'_>) -> Result<JobView, String> {
-    let word = status
-        .state
-        .find_in(body, fill)
-        .map(|word| as_text(&word))
-        .ok_or_else(|| format!("no state at {} in {}", plain(&status.state.to_string(), fill), bounded(&body.to_string())))?;
-    let at = |place: &Option<Place>| place.as_ref().and_then(|place| place.find_in(body, fill));
+pub fn view(status: &Status, answered: &Answered<'_>, fill: Fill<'_>) -> Result<JobView, String> {
+    let missing = || {
+        let place = plain(&status.state.to_string(), fill);
+        format!("no state at {place} in {}", bounded(&answered.text()))
+    };
+    let told = status.state.find(answered, fill).ok_or_else(missing)?;
+    let word = as_text(&told);
+    let at = |place: &Option<Place>| place.as_ref().and_then(|place| place.find(answered, fill));
     let number = |place: &Option<Place>| at(place).and_then(|v| v.as_f64().or_else(|| v.as_str()?.parse().ok()));
     let count = |place: &Option<Place>| number(place).filter(|n| *n >= 0.0).map(|n| n as u32);
     let error = at(&status.error).filter(says_something).map(|v| bounded(&as_text(&v)));
     let state = status.meaning(&word).map_or(JobState::Unknown, Into::into);
-    let has_failed = status.fails_by_error && state == JobState::Completed && error.is_some();
+    // It only says that the job is over.
+    let is_flag = told.is_boolean();
+    let has_failed = is_flag && state == JobState::Completed && error.is_some();
     Ok(JobView {
         state: if has_failed { JobState::Failed } else { state },
         word: bounded(&word),
@@ -194,22 +198,23 @@ pub fn view(status: &Status, body: &Json, fill: Fill<'_>) -> Result<JobView, Str
     })
 }
 
-/// Whoever has no error to tell writes one of these at its place.
-fn says_something(error: &Json) -> bool {
+/// Whoever has nothing to tell, of an error for one, writes null, an empty text or list, 0 or false.
+pub fn says_something(error: &Json) -> bool {
     match error {
         Json::Null => false,
         Json::Bool(said) => *said,
         Json::Number(code) => code.as_f64() != Some(0.0),
-        Json::String(text) => !text.trim().is_empty(),
+        Json::String(text) => !matches!(text.trim().to_lowercase().as_str(), "" | "none" | "null"),
         Json::Array(all) => !all.is_empty(),
         Json::Object(fields) => !fields.is_empty(),
     }
 }
 
 impl Status {
-    /// What a word of the target's means: as it is written, or else whatever its case.
+    /// What a word of the target's means: as it is written, or else whatever its case and signs.
     fn meaning(&self, word: &str) -> Option<StateWord> {
-        let in_any_case = || self.states.iter().find(|(theirs, _)| theirs.eq_ignore_ascii_case(word)).map(|(_, state)| state);
+        let wanted = words::plain(word);
+        let in_any_case = || self.states.iter().find(|(theirs, _)| words::plain(theirs) == wanted).map(|(_, state)| state);
         self.states.get(word).or_else(in_any_case).copied()
     }
 }

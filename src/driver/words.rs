@@ -3,7 +3,7 @@
 use super::StateWord;
 
 /// The states, in any case, and ours. The last two are of a field such as `done`.
-pub const STATES: [(&str, StateWord); 29] = [
+pub const STATES: [(&str, StateWord); 41] = [
     ("queued", StateWord::Queued),
     ("pending", StateWord::Queued),
     ("waiting", StateWord::Queued),
@@ -19,18 +19,30 @@ pub const STATES: [(&str, StateWord); 29] = [
     ("started", StateWord::Running),
     ("starting", StateWord::Running),
     ("working", StateWord::Running),
+    ("initializing", StateWord::Running),
+    ("loading", StateWord::Running),
+    ("retrying", StateWord::Running),
     ("completed", StateWord::Completed),
     ("complete", StateWord::Completed),
     ("done", StateWord::Completed),
     ("finished", StateWord::Completed),
     ("success", StateWord::Completed),
     ("succeeded", StateWord::Completed),
+    ("successful", StateWord::Completed),
+    ("processed", StateWord::Completed),
     ("ready", StateWord::Completed),
     ("failed", StateWord::Failed),
     ("failure", StateWord::Failed),
     ("error", StateWord::Failed),
+    ("timeout", StateWord::Failed),
+    ("timed_out", StateWord::Failed),
+    ("expired", StateWord::Failed),
+    ("rejected", StateWord::Failed),
+    ("dead", StateWord::Failed),
     ("cancelled", StateWord::Cancelled),
     ("canceled", StateWord::Cancelled),
+    ("aborted", StateWord::Cancelled),
+    ("revoked", StateWord::Cancelled),
     ("true", StateWord::Completed),
     ("false", StateWord::Running),
 ];

@@ -1,10 +1,11 @@
-//! Asks a backend the questions that tell what it is. Only GET requests, each bounded in size and time.
+//! Asks a backend the questions that tell what it is. Only GET and OPTIONS requests, each bounded in size and time.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 
+use super::routes;
 use crate::driver::request::{Reply, sentence};
 
 /// What is asked for.
@@ -38,6 +39,8 @@ const MOST: usize = 8 << 20;
 pub struct Found {
     pub url: String,
     answers: BTreeMap<String, (String, Json)>,
+    /// The routes that it says it has, of one of which nothing else is known.
+    pub routes: Map<String, Json>,
 }
 
 impl Found {
@@ -46,7 +49,7 @@ impl Found {
             let json = serde_json::from_str(&text).unwrap_or(Json::Null);
             (path, (text, json))
         };
-        Self { url: url.to_owned(), answers: answers.into_iter().map(parse).collect() }
+        Self { url: url.to_owned(), answers: answers.into_iter().map(parse).collect(), routes: Map::new() }
     }
 
     /// A JSON object that was answered there.
@@ -102,5 +105,9 @@ pub async fn look(url: &str) -> Result<Found, String> {
             Err(_) => {}
         }
     }
-    Ok(Found::of(base, answers))
+    let mut found = Found::of(base, answers);
+    if super::recognised(&found).is_none() {
+        found.routes = routes::ask(&client, base).await;
+    }
+    Ok(found)
 }

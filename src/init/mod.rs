@@ -5,6 +5,7 @@
 mod gradio;
 mod look;
 mod openapi;
+mod routes;
 mod write;
 
 use serde_json::{Value as Json, json};
@@ -33,11 +34,15 @@ pub struct Proposal {
 type Recognise = fn(&Found) -> Option<Proposal>;
 
 /// The most specific first.
-const KINDS: &[Recognise] = &[comfyui, gradio::recognise, orfeas, reference, openai, openapi::recognise];
+const KINDS: &[Recognise] = &[comfyui, gradio::recognise, orfeas, reference, openai, openapi::recognise, routes::recognise];
+
+fn recognised(found: &Found) -> Option<Proposal> {
+    KINDS.iter().find_map(|recognise| recognise(found))
+}
 
 /// Proposes something for whatever answered.
 pub fn propose(found: &Found) -> Proposal {
-    KINDS.iter().find_map(|recognise| recognise(found)).unwrap_or_else(|| Proposal {
+    recognised(found).unwrap_or_else(|| Proposal {
         kind: "HTTP server",
         because: "a guess: nothing about it is known; say in `with` where jobs are sent, and with which body".to_owned(),
         choice: Choice::BuiltIn { name: "http", with: with_health(found, json!({ "path": "/generate" })) },

@@ -9,7 +9,7 @@ use crate::driver::words::{HELD, IDS, STATE, STATES, plain};
 pub const DOCUMENTS: [&str; 6] =
     ["/openapi.json", "/docs.json", "/api/openapi.json", "/v1/openapi.json", "/swagger.json", "/apispec_1.json"];
 /// Words of a path that sends jobs, the likeliest first.
-const SENDS: [&str; 15] = [
+pub const SENDS: [&str; 18] = [
     "generate",
     "txt2img",
     "text-to-image",
@@ -25,6 +25,9 @@ const SENDS: [&str; 15] = [
     "create",
     "run",
     "job",
+    "task",
+    "generations",
+    "process",
 ];
 /// ... and of one that does something else: nothing is sent there by a guess.
 const DOES_NOT: [&str; 34] = [
@@ -67,19 +70,24 @@ const ANY_ID: &str = "/id or /job_id or /task_id or /request_id or /prompt_id or
 /// A field that only says that it is over.
 const FLAGS: [&str; 4] = ["done", "finished", "completed", "isdone"];
 const ERRORS: [&str; 2] = ["error", "errormessage"];
-/// An envelope has a state of its own, that of the request: what is inside is asked for first.
-const ANY_STATE: &str = "/data/status or /data/state or /job/status or /job/state or /task/status or /task/state or /status or /state or /job_status or /phase or /done or /finished or /completed";
-const ANY_ERROR: &str = "/data/error or /job/error or /task/error or /error or /error_message";
+/// Where a job's state may be, beside what holds it and in it.
+const ANY_STATE: [&str; 8] = ["status", "state", "job_status", "task_status", "phase", "done", "finished", "completed"];
+const ANY_ERROR: [&str; 2] = ["error", "error_message"];
 
 pub fn recognise(found: &Found) -> Option<Proposal> {
     let api = DOCUMENTS.iter().find_map(|path| found.json(path).filter(|api| api.get("paths").is_some()))?;
-    let paths = api.get("paths")?.as_object()?;
+    driver(found, api, api.get("paths")?.as_object()?, "its OpenAPI document has")
+}
+
+/// A driver by the paths that there are.
+pub fn driver(found: &Found, api: &Json, paths: &Map<String, Json>, known_by: &str) -> Option<Proposal> {
     let (path, post) = sends(paths)?;
     let mut guessed: Vec<&str> = Vec::new();
     let mut submit = Map::new();
     submit.insert("steps".into(), json!([step(api, path, post, &mut guessed)]));
-    let mut driver = json!({ "version": 1, "name": "mine", "description": format!("Made by `chaos init` from the OpenAPI document of {}.", found.url) });
-    let status = one_of(paths, &["status", "job", "task", "progress", "queue", "history", "generation"]);
+    let mut driver = json!({ "version": 1, "name": "mine", "description": format!("Made by `chaos init` for {}.", found.url) });
+    let by_word = one_of(paths, &["status", "job", "task", "progress", "queue", "history", "generation"]);
+    let status = by_word.or_else(|| below(paths, path));
     match status {
         Some(status) => {
             let answered = properties(api, post.get("responses"));
@@ -104,8 +112,8 @@ pub fn recognise(found: &Found) -> Option<Proposal> {
         driver["metrics"] = json!({ "path": "/metrics" });
     }
     let text = serde_yaml::to_string(&driver).ok()?;
-    let head: String = guessed.iter().map(|what| format!("# A guess, for the document does not say it: {what}.\n")).collect();
-    let because = format!("its OpenAPI document has POST {path}");
+    let head: String = guessed.iter().map(|what| format!("# A guess, for no document says it: {what}.\n")).collect();
+    let because = format!("{known_by} POST {path}");
     Some(Proposal { kind: "HTTP API", because, choice: Choice::File(head + &text) })
 }
 
@@ -187,28 +195,32 @@ fn id(api: &Json, answered: &Map<String, Json>, status: &str, guessed: &mut Vec<
 /// How a job's state is asked for.
 fn following(api: &Json, paths: &Map<String, Json>, status: &str, guessed: &mut Vec<&str>) -> Json {
     let told = properties(api, paths.get(status).and_then(|item| item.pointer("/get/responses")));
-    // An envelope has a state of its own, that of the request.
+    // An envelope has a state of its own, that of the request: what is inside comes first.
     let place = |names: &[&str]| inside(api, &told, names).or_else(|| place_of(&told, names));
-    let state = place(&STATE).or_else(|| place(&FLAGS));
+    let within = || inside(api, &told, &STATE).or_else(|| inside(api, &told, &FLAGS));
+    let state = within().or_else(|| place_of(&told, &STATE)).or_else(|| place_of(&told, &FLAGS));
     let is_guess = state.is_none();
-    let only_says_that_it_is_over = is_guess || place(&STATE).is_none();
     if is_guess {
         guessed.push("where the state of a job is");
     }
     guessed.push("what the states mean (`chaos doctor` names one that is missing)");
     let states: Map<String, Json> = STATES.iter().map(|(theirs, ours)| ((*theirs).to_owned(), json!(ours.word()))).collect();
-    let state = state.unwrap_or_else(|| ANY_STATE.to_owned());
+    let state = state.unwrap_or_else(|| anywhere(&ANY_STATE));
     let mut following = json!({ "path": with_id(status), "state": state, "states": states });
     if let Some(progress) = place(&["progress"]) {
         following["progress"] = progress.into();
     }
-    if let Some(error) = place(&ERRORS).or_else(|| is_guess.then(|| ANY_ERROR.to_owned())) {
+    if let Some(error) = place(&ERRORS).or_else(|| is_guess.then(|| anywhere(&ANY_ERROR))) {
         following["error"] = error.into();
-        if only_says_that_it_is_over {
-            following["fails_by_error"] = true.into();
-        }
     }
     following
+}
+
+/// Fields of these names in whatever may hold a job, and beside it.
+fn anywhere(names: &[&str]) -> String {
+    let inside = HELD.iter().flat_map(|held| names.iter().map(move |name| format!("/{held}/{name}")));
+    let all: Vec<String> = inside.chain(names.iter().map(|name| format!("/{name}"))).collect();
+    all.join(" or ")
 }
 
 /// Where a job's result is: by the same variable as its state, since another one names something else. Where nothing says what
@@ -216,7 +228,7 @@ fn following(api: &Json, paths: &Map<String, Json>, status: &str, guessed: &mut 
 fn result_of(paths: &Map<String, Json>, status: &str) -> Option<String> {
     let is_of_the_job = |path: &str| {
         let says_of_what = variable(status).is_some_and(|name| plain(name) != "id");
-        let below = path.starts_with(status) || path.contains("result");
+        let below = path.starts_with(status) || ["result", "download", "output"].iter().any(|word| path.contains(word));
         path != status && variable(path) == variable(status) && (says_of_what || below)
     };
     let words = ["result", "download", "image", "output", "file"];
@@ -226,6 +238,17 @@ fn result_of(paths: &Map<String, Json>, status: &str) -> Option<String> {
 /// A path with one variable in it that can be asked for.
 fn one_of(paths: &Map<String, Json>, words: &[&str]) -> Option<String> {
     words.iter().find_map(|word| all_of(paths, word).into_iter().next())
+}
+
+/// What is asked for directly below the path that jobs are sent to, where that is not a picture's.
+fn below(paths: &Map<String, Json>, sent_to: &str) -> Option<String> {
+    let is_below = |path: &&String| path.strip_prefix(sent_to).is_some_and(|rest| rest.starts_with("/{") && rest.ends_with('}'));
+    let is_a_file = ["image", "file"].iter().any(|word| sent_to.contains(word));
+    paths
+        .keys()
+        .filter(|path| !is_a_file && is_below(path) && paths[path.as_str()].get("get").is_some())
+        .min_by_key(|path| path.len())
+        .cloned()
 }
 
 /// All of them with that word, the shortest first.
@@ -334,6 +357,7 @@ fn of_type(field: &Json) -> Json {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::driver::place::Answered;
     use crate::journal::event::{JobState, JobView};
 
     /// The driver that is made of a document with these paths, as JSON.
@@ -353,7 +377,7 @@ mod tests {
     fn view(driver: &Json, body: Json) -> JobView {
         let text = serde_yaml::to_string(driver).unwrap();
         let read = crate::driver::alone(std::path::Path::new("d.yaml"), &text).unwrap_or_else(|d| panic!("{}", d.render(false)));
-        crate::driver::template::view(&read.status, &body, &|_| None).unwrap()
+        crate::driver::template::view(&read.status, &Answered::of(&body), &|_| None).unwrap()
     }
 
     #[test]
@@ -374,6 +398,13 @@ mod tests {
             assert_eq!(state("done", json!("")), JobState::Completed, "{driver}");
         }
         assert_eq!(told["status"]["error"], "/data/error");
+        // A job that has only a flag, in an envelope with a state.
+        let flag = json!({ "properties": { "status": {}, "data": { "properties": { "done": {} } } } });
+        let flag = driver_of(json!({ "/jobs": { "post": {} }, "/jobs/{id}": { "get": answering(flag) } }));
+        for driver in [&flag, &untold] {
+            let state = |done: bool| view(driver, json!({ "status": "success", "data": { "done": done } })).state;
+            assert_eq!((state(false), state(true)), (JobState::Running, JobState::Completed), "{driver}");
+        }
     }
 
     #[test]
@@ -399,8 +430,12 @@ mod tests {
         let states = driver_of(json!({
             "/jobs": { "post": {} },
             "/jobs/{id}": { "get": answering(json!({ "properties": { "status": {}, "error": {} } })) } }));
-        let seen = view(&states, json!({ "status": "completed", "error": "a step was slow" }));
-        assert_eq!(seen.state, JobState::Completed);
+        for driver in [&states, &untold] {
+            let seen = view(driver, json!({ "status": "completed", "error": "a step was slow" }));
+            assert_eq!(seen.state, JobState::Completed, "{driver}");
+        }
+        assert_eq!(view(&flag, json!({ "done": true, "error": "None" })).state, JobState::Completed);
+        assert_eq!(view(&states, json!({ "status": "In-Progress" })).state, JobState::Running);
     }
 
     #[test]
@@ -415,9 +450,12 @@ mod tests {
         };
         assert_eq!(result("/status/{job_id}", &["/images/{filename}"]), None);
         assert_eq!(result("/jobs/{id}", &["/files/{id}"]), None, "a file's own id");
+        assert_eq!(result("/jobs/{id}", &["/download/{id}"]).as_deref(), Some("/download/{{id}}"));
         assert_eq!(result("/jobs/{id}", &["/jobs/{id}/image"]).as_deref(), Some("/jobs/{{id}}/image"));
         assert_eq!(result("/jobs/{id}", &["/results/{id}"]).as_deref(), Some("/results/{{id}}"));
         assert_eq!(result("/status/{job_id}", &["/a/{name}/result", "/download/{job_id}"]).as_deref(), Some("/download/{{id}}"));
+        let driver = driver_of(json!({ "/predictions": { "post": {} }, "/predictions/{id}": { "get": {} } }));
+        assert_eq!(driver["status"]["path"], "/predictions/{{id}}");
         // Nor is somebody's list of jobs the state of one.
         let driver = driver_of(json!({ "/generate": { "post": {} },
             "/users/{user_id}/jobs": { "get": {} }, "/v1/generations/{id}": { "get": {} } }));

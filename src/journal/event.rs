@@ -79,6 +79,10 @@ pub enum Answer {
         retry_after_s: Option<f64>,
         reason: String,
     },
+    /// The driver takes the answer for the result, and it only says that a job was taken, of which nobody can ask.
+    Taken {
+        reason: String,
+    },
     /// The target says that our input is wrong.
     Invalid {
         status: u16,

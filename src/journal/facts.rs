@@ -255,7 +255,7 @@ impl JobFacts {
         let (answered, answer) = self.answer.as_ref()?;
         match answer {
             Answer::Error { .. } | Answer::Unreachable { .. } | Answer::NoAnswer { .. } => Some((*answered, true)),
-            Answer::Refused { .. } | Answer::Invalid { .. } => None,
+            Answer::Refused { .. } | Answer::Invalid { .. } | Answer::Taken { .. } => None,
             Answer::Accepted { .. } => match (&self.ended, self.vanished_t()) {
                 (Some((t, view, _)), _) => Some((*t, view.state != JobState::Completed)),
                 (None, vanished_t) => vanished_t.map(|t| (t, true)),

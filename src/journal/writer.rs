@@ -43,6 +43,7 @@ struct Inner {
     error: Option<String>,
     /// Of the two files, whether the last line may be there by half: the next one must not become a part of it.
     is_cut: [bool; 2],
+    is_closed: bool,
 }
 
 impl Journal {
@@ -100,12 +101,25 @@ impl Journal {
     }
 
     fn over(file: Option<File>, clock: Clock) -> Self {
-        let inner = Inner { file, copy: None, record: Record::default(), watchers: Vec::new(), error: None, is_cut: [false; 2] };
+        let inner = Inner {
+            file,
+            copy: None,
+            record: Record::default(),
+            watchers: Vec::new(),
+            error: None,
+            is_cut: [false; 2],
+            is_closed: false,
+        };
         Self { inner: Arc::new(Mutex::new(inner)), clock, broken: CancellationToken::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The run is over: nothing more belongs to it.
+    pub fn close(&self) {
+        self.lock().is_closed = true;
     }
 
     /// Appends an event and returns when the kernel has it. A journal that cannot be written cancels `broken`.
@@ -127,6 +141,10 @@ impl Journal {
         // Taken before the lock: a reader who holds it must not make a job look slower than it was.
         let t = self.clock.now_s();
         let mut inner = self.lock();
+        // What somebody still does who was not waited for is no part of the run: its reports are made.
+        if inner.is_closed {
+            return;
+        }
         let event = event(&inner.record);
         let line = Line { t, event };
         let line = inner.write(line);

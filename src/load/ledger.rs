@@ -152,9 +152,22 @@ impl Ledger<'_> {
         self.record.jobs.iter().filter_map(|job| ids::given_twice(job, self.record))
     }
 
-    /// Of such a one, where nothing else says so, nobody can tell what became of it.
+    /// Nobody can tell what became of it: its id was given to another, where nothing else says so; the driver knows no way to ask,
+    /// or does not know the last word that was said.
     pub fn is_untold(&self, job: &JobFacts) -> bool {
-        job.cancelled().is_none() && ids::given_twice(job, self.record).is_some_and(|twice| twice.restarted_t.is_none())
+        let is_of_another = || ids::given_twice(job, self.record).is_some_and(|twice| twice.restarted_t.is_none());
+        let is_taken = matches!(job.answer, Some((_, Answer::Taken { .. })));
+        is_taken || (job.cancelled().is_none() && (is_of_another() || self.is_in_an_unknown_state(job)))
+    }
+
+    /// It was asked about to the end, and is in a state that the driver does not know: it may have ended.
+    fn is_in_an_unknown_state(&self, job: &JobFacts) -> bool {
+        let is_unknown = || job.last_view.as_ref().is_some_and(|view| view.state == JobState::Unknown);
+        job.accepted()
+            && job.ended.is_none()
+            && job.vanished_t().is_none()
+            && (self.record.ended || job.gave_up().is_some())
+            && is_unknown()
     }
 
     /// How many results are of jobs whose input another job had, too: of them it cannot be told whose is whose.
@@ -175,6 +188,7 @@ impl Ledger<'_> {
             }
             None => (Class::Open, Box::new(|| "being submitted".to_owned())),
             Some((_, Answer::Accepted { .. })) => self.accepted(job),
+            Some((_, Answer::Taken { reason })) => (Class::Open, Box::new(move || reason.clone())),
             Some((_, answer)) => not_accepted(answer, self.refused_wrongly(job)),
         }
     }
@@ -209,6 +223,10 @@ impl Ledger<'_> {
 
     /// A job that nobody follows any more, and that has not ended: lost, or not looked at for long enough.
     fn unended<'a>(&'a self, job: &'a JobFacts, last: impl Fn() -> String + 'a) -> (Class, Reason<'a>) {
+        if self.is_in_an_unknown_state(job) {
+            let told = || format!("{}, a state that the driver does not know (`status.states`)", last_seen(job));
+            return (Class::Open, Box::new(told));
+        }
         let lost = patience::is_lost(job, self.record, self.scale.longest);
         let class = if lost { Class::Lost } else { Class::Open };
         (class, Box::new(move || patience::told(job, self.record, lost, &last())))
@@ -292,11 +310,10 @@ fn not_accepted(answer: &Answer, wrongly: Option<Wrongly>) -> (Class, Reason<'_>
     match answer {
         Answer::Error { status, reason, .. } if wrongly == Some(Wrongly::SentAstray) => (
             Class::Invalid,
-            Box::new(move || match status {
-                200..300 => format!("nothing can be made of its answers ({status}): {reason}"),
-                _ => format!(
+            Box::new(move || {
+                format!(
                     "refused with {status}, and no job was ever taken there: are the path and the credentials right? {reason}"
-                ),
+                )
             }),
         ),
         Answer::Invalid { status, reason } if wrongly == Some(Wrongly::ByTheTarget) => {
@@ -320,7 +337,7 @@ fn not_accepted(answer: &Answer, wrongly: Option<Wrongly>) -> (Class, Reason<'_>
         Answer::NoAnswer { reason } => {
             (Class::Rejected, Box::new(move || format!("no answer, so it is unknown whether it was taken: {reason}")))
         }
-        Answer::Accepted { .. } => (Class::Open, Box::new(|| "accepted".to_owned())),
+        Answer::Accepted { .. } | Answer::Taken { .. } => (Class::Open, Box::new(|| "taken".to_owned())),
     }
 }
 

@@ -116,6 +116,8 @@ fn refusals(view: &View<'_>, findings: &mut Vec<String>) {
     tell(&|job, class| class == Class::Invalid && wrongly(job).is_none(), &|jobs, why| {
         format!("{jobs} were refused as invalid: the load's own fault ({why})")
     });
+    let is_taken = |job: &JobFacts| matches!(job.answer, Some((_, Answer::Taken { .. })));
+    tell(&|job, _| is_taken(job), &|jobs, why| format!("{jobs} were taken, and what became of them nobody asked ({why})"));
     tell(&|job, _| wrongly(job) == Some(Wrongly::SentAstray), &|jobs, why| {
         format!("{jobs} came to nothing by the driver's own fault ({why})")
     });

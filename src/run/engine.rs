@@ -84,6 +84,7 @@ pub async fn run(world: &World, sampler: Sampler, interrupt: &Interrupt) {
         emit(Event::Note { text: "some of chaos' own tasks did not end in time".into() });
     }
     emit(Event::RunEnded {});
+    world.journal.close();
     world.unclaim();
 }
 

@@ -2,10 +2,10 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
-use crate::common::{chaos, stretched};
+use crate::common::{Ending, chaos, stretched};
 use futures_util::future::join_all;
 use futures_util::{SinkExt, StreamExt};
 use nix::sys::signal::{Signal, kill};
@@ -25,7 +25,7 @@ async fn in_time<T>(what: &str, comes: impl Future<Output = T>) -> T {
 
 /// A running backend; ended when dropped.
 struct Backend {
-    child: Child,
+    child: Ending,
     url: String,
     client: reqwest::Client,
 }
@@ -40,7 +40,7 @@ impl Backend {
         std::thread::spawn(move || lines.for_each(drop));
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { child, url, client }
+        Self { child: Ending(child), url, client }
     }
 
     fn with_data(data: &Path, speed: &str) -> Self {
@@ -48,8 +48,8 @@ impl Backend {
     }
 
     fn signal(&mut self, signal: Signal) -> Option<i32> {
-        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
-        self.child.wait().unwrap().code()
+        kill(Pid::from_raw(self.child.0.id() as i32), signal).unwrap();
+        self.child.0.wait().unwrap().code()
     }
 
     async fn submit(&self, body: Json) -> reqwest::Response {
@@ -81,13 +81,6 @@ impl Backend {
             }
         };
         in_time("the end of the job", ended).await
-    }
-}
-
-impl Drop for Backend {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -222,11 +215,11 @@ async fn sigterm_ends_it_in_good_order_unless_it_is_planted_not_to() {
     backend.accepted(job(512)).await;
     assert_eq!(backend.signal(Signal::SIGTERM), Some(0));
     let mut deaf = Backend::start(&["--speed", "1000", "--defect", "ignores-sigterm"]);
-    kill(Pid::from_raw(deaf.child.id() as i32), Signal::SIGTERM).unwrap();
+    kill(Pid::from_raw(deaf.child.0.id() as i32), Signal::SIGTERM).unwrap();
     for _ in 0..20 {
         assert!(deaf.get("/health").await.status().is_success());
     }
-    assert!(deaf.child.try_wait().unwrap().is_none());
+    assert!(deaf.child.0.try_wait().unwrap().is_none());
 }
 
 #[tokio::test]

@@ -1,24 +1,18 @@
 //! A newcomer's first run: a service that somebody wrote in ten lines, and the files that `chaos init` writes for it.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::common::{Run, chaos, free_port, run, wait_for};
+use crate::common::{Ending, Run, chaos, free_port, run, wait_for};
 use crate::drivers::python;
 
-const STYLES: [&str; 10] =
-    ["plain", "numbers", "accepted", "fraction", "synchronous", "celery", "flag", "nested", "asked_in_the_query", "form"];
-
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended by itself, which the test has seen then.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+/// The services of a file in `tests/backends`, in its order.
+const FASTAPI: (&str, &[&str]) = (
+    "styles.py",
+    &["plain", "numbers", "accepted", "fraction", "synchronous", "celery", "flag", "nested", "asked_in_the_query", "form"],
+);
+const FLASK: (&str, &[&str]) = ("flask_styles.py", &["plain", "numbers", "flag", "synchronous"]);
 
 /// The run of what was written, in less time than a newcomer gives it.
 fn first_run(folder: &Path, url: &str) -> (Run, String) {
@@ -39,24 +33,23 @@ fn first_run(folder: &Path, url: &str) -> (Run, String) {
     (run(&[&[file.as_str()], &short[..]].concat()), driver)
 }
 
-#[test]
-fn a_healthy_service_of_ten_lines_is_never_red() {
-    let Some(python) = python("ten services made with FastAPI") else { return };
+fn none_is_red((file, styles): (&str, &[&str])) {
+    let Some(python) = python(&format!("the services in {file}")) else { return };
     // A port for each: a target takes one run at a time.
-    let ports = STYLES.map(|_| free_port());
+    let ports: Vec<u16> = styles.iter().map(|_| free_port()).collect();
     let server = Command::new(python)
-        .args(["tests/backends/styles.py", "--ports"])
-        .args(ports.map(|port| port.to_string()))
+        .args([&format!("tests/backends/{file}"), "--ports"])
+        .args(ports.iter().map(ToString::to_string))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let _server = Server(server);
+    let _server = Ending(server);
     let is_open = |port: &u16| std::net::TcpStream::connect(("127.0.0.1", *port)).is_ok();
-    wait_for("the ten services", Duration::from_secs(60), || ports.iter().all(is_open));
+    wait_for(file, Duration::from_secs(60), || ports.iter().all(is_open));
     let folder = tempfile::tempdir().unwrap();
     std::thread::scope(|scope| {
-        for (style, port) in STYLES.into_iter().zip(ports) {
+        for (style, port) in styles.iter().zip(ports) {
             let place = folder.path().join(style);
             scope.spawn(move || {
                 let (done, driver) = first_run(&place, &format!("http://127.0.0.1:{port}"));
@@ -64,9 +57,21 @@ fn a_healthy_service_of_ten_lines_is_never_red() {
                 assert_eq!(done.verdict("all_jobs_complete"), "passed", "{style}: {}\n{driver}", done.trouble());
                 let jobs = &done.result["jobs"];
                 assert!(jobs["completed"].as_u64() > Some(10), "{style}: {jobs}");
+                let is_followed = driver.contains("status:");
+                assert_eq!(is_followed, *style != "synchronous", "{style}: {driver}");
             });
         }
     });
+}
+
+#[test]
+fn a_healthy_service_of_ten_lines_is_never_red() {
+    none_is_red(FASTAPI);
+}
+
+#[test]
+fn nor_is_one_without_a_document() {
+    none_is_red(FLASK);
 }
 
 /// One that tells nothing of itself: what is written is a guess, says so, and blames nobody.
@@ -76,7 +81,7 @@ fn a_guess_that_is_wrong_is_no_fault_of_the_service() {
     let port = free_port();
     let server = "import http.server, sys\nclass H(http.server.BaseHTTPRequestHandler):\n    protocol_version = 'HTTP/1.1'\n    def do_GET(self):\n        self.rfile.read(int(self.headers.get('Content-Length') or 0))\n        self.send_response(404)\n        self.send_header('Content-Length', '0')\n        self.end_headers()\n    do_POST = do_GET\n    def log_message(self, *_):\n        pass\nhttp.server.ThreadingHTTPServer(('127.0.0.1', int(sys.argv[1])), H).serve_forever()\n";
     let server = Command::new(python).args(["-c", server, &port.to_string()]).stderr(Stdio::null()).spawn().unwrap();
-    let _server = Server(server);
+    let _server = Ending(server);
     wait_for("the service", Duration::from_secs(60), || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
     let folder = tempfile::tempdir().unwrap();
     let (done, _) = first_run(folder.path(), &format!("http://127.0.0.1:{port}"));

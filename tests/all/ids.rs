@@ -83,7 +83,7 @@ fn without_a_restart_nobody_can_tell_whose_end_was_seen() {
     assert_eq!(classes(&script), [Class::Open, Class::Completed]);
     let verdict = script.verdict();
     assert_eq!(verdict.ruling, Inconclusive, "{verdict:?}");
-    assert!(verdict.observed.starts_with("of 1 of 3 accepted jobs nobody can tell"), "{verdict:?}");
+    assert!(verdict.observed.starts_with("of 1 of 3 jobs that were taken nobody can tell"), "{verdict:?}");
     assert!(!findings(&script).contains("still at the target"), "{}", findings(&script));
     // A job that is lost besides decides.
     let mut lost = twice(false, true);

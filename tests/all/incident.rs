@@ -1,11 +1,11 @@
 //! An incident with a hidden schedule of faults is brought back from the backend's own log and metrics alone.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::common::docker::{Backend, docker, engine};
-use crate::common::wait_for;
+use crate::common::{Ending, wait_for};
 use serde_json::{Value as Json, json};
 
 /// Users, a burst, a flood that exhausts the memory, and a kill.
@@ -184,7 +184,7 @@ fn a_gateways_log_and_a_drivers_path_are_enough() {
 /// What the engine tells of a container, written down as it comes: it keeps its last 256 events only, and each health check
 /// of each test's container is three of them.
 struct Told {
-    listener: Child,
+    _listener: Ending,
     path: PathBuf,
 }
 
@@ -198,20 +198,13 @@ impl Told {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        Self { listener, path }
+        Self { _listener: Ending(listener), path }
     }
 
     fn wait_for(&self, action: &str, times: usize) {
         let word = format!("\"Action\":\"{action}\"");
         let told = || std::fs::read_to_string(&self.path).unwrap().matches(&word).count();
         wait_for(&format!("{action} to be told {times} times"), Duration::from_secs(30), || told() >= times);
-    }
-}
-
-impl Drop for Told {
-    fn drop(&mut self) {
-        let _ = self.listener.kill();
-        let _ = self.listener.wait();
     }
 }
 

@@ -106,7 +106,7 @@ fn what_the_engine_tells_after_the_end_is_part_of_the_run() {
     if !engine("an engine that tells late") {
         return;
     }
-    let done = with_an_engine_that_is(Some(LATE), "{ remove: { at: 1s, for: 2500ms } }");
+    let done = with_an_engine_that_is(Some(LATE / 2), "{ remove: { at: 1s, for: 2500ms } }");
     assert_eq!(done.verdict("fault remove"), "passed", "{}", done.trouble());
     let journal = std::fs::read_to_string(done.folder.join("events.jsonl")).unwrap();
     assert!(journal.contains("was removed, and is followed"), "{}", done.trouble());

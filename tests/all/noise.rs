@@ -1,7 +1,8 @@
 //! Noise as evidence: what the machine and chaos itself did to the measurement is inconclusive, and what the target did is failed.
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
+use crate::common::Ending;
 use crate::common::script::Script;
 use chaos::check::Ruling::{self, Failed, Inconclusive, Passed};
 use chaos::check::{Verdict, noise::TOO_NOISY};
@@ -286,22 +287,9 @@ fn users_that_could_not_send_are_a_smaller_load() {
 }
 
 /// Processes that do nothing but use the CPUs; ended one by one.
-struct Busy(Vec<Child>);
-
-impl Busy {
-    fn start(many: usize) -> Self {
-        let spin = || Command::new("sh").args(["-c", "while :; do :; done"]).stdin(Stdio::null()).spawn().expect("a shell");
-        Self((0..many).map(|_| spin()).collect())
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        for child in &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
+fn busy(many: usize) -> Vec<Ending> {
+    let spin = || Command::new("sh").args(["-c", "while :; do :; done"]).stdin(Stdio::null()).spawn().expect("a shell");
+    (0..many).map(|_| Ending(spin())).collect()
 }
 
 const HEALTHY: &str = "version: 1
@@ -325,7 +313,7 @@ fn a_healthy_target_on_a_machine_that_is_overrun_has_not_failed() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("noisy.yaml");
     std::fs::write(&file, HEALTHY).expect("it can be written");
-    let busy = Busy::start(2 * cores);
+    let busy = busy(2 * cores);
     let run = crate::common::run(&[&file.to_string_lossy()]);
     drop(busy);
     let checks = run.result["checks"].as_array().expect("there are checks");

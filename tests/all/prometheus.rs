@@ -3,30 +3,19 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::common::{chaos, free_port, get, real, stretched, wait_for};
+use crate::common::{Ending, chaos, free_port, get, real, stretched, wait_for};
 use serde_json::Value as Json;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docker")
 }
 
-/// Ended with the test.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// A Prometheus with the shipped configuration, looking at `backend` each second.
 struct Prometheus {
-    _process: Process,
+    _process: Ending,
     _data: tempfile::TempDir,
     address: String,
 }
@@ -53,7 +42,7 @@ impl Prometheus {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        Self { _process: Process(process), _data: data, address }
+        Self { _process: Ending(process), _data: data, address }
     }
 
     /// What its API answers under `data`; null while it does not answer.
@@ -77,11 +66,11 @@ impl Prometheus {
     }
 }
 
-fn backend(arguments: &[&str]) -> (Process, String) {
+fn backend(arguments: &[&str]) -> (Ending, String) {
     backend_at("127.0.0.1:0", arguments)
 }
 
-fn backend_at(listen: &str, arguments: &[&str]) -> (Process, String) {
+fn backend_at(listen: &str, arguments: &[&str]) -> (Ending, String) {
     let mut child = chaos()
         .args(["backend", "--speed", "500", "--listen", listen])
         .args(arguments)
@@ -93,7 +82,7 @@ fn backend_at(listen: &str, arguments: &[&str]) -> (Process, String) {
     let address = lines.find_map(|l| l.unwrap().split_once("listening on http://").map(|(_, a)| a.trim().to_owned())).unwrap();
     // Whoever closes the pipe breaks the program that still writes to it.
     std::thread::spawn(move || lines.for_each(drop));
-    (Process(child), address)
+    (Ending(child), address)
 }
 
 #[test]
@@ -209,7 +198,7 @@ fn a_real_prometheus_tells_of_failures_and_of_silence() {
     std::fs::write(reports.path().join("s.yaml"), schedule).unwrap();
     let mut command = chaos();
     command.args(["schedule", "run"]).arg(reports.path().join("s.yaml")).stderr(Stdio::null());
-    let _scheduler = Process(command.spawn().unwrap());
+    let _scheduler = Ending(command.spawn().unwrap());
     let prometheus = Prometheus::with(
         &format!(
             "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: [schedule.rules.yml]\nscrape_configs: [{{job_name: chaos, static_configs: [{{targets: ['{listen}']}}]}}]\n"

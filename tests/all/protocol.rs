@@ -213,7 +213,7 @@ async fn tls_server(answer: &'static str) -> (u16, String) {
 
 #[tokio::test]
 async fn a_private_authority_is_trusted_when_the_driver_names_it_and_only_then() {
-    let whole = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 8\r\n\r\n{\"id\":1}";
+    let whole = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 8\r\n\r\n{\"ok\":1}";
     let streamed = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/event-stream\r\n\r\ndata: {\"choices\":[{\"delta\":{\"content\":\"x\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
     let folder = tempfile::tempdir().unwrap();
     for (answer, kind) in [(whole, "result"), (streamed, "stream")] {

@@ -173,7 +173,7 @@ fn an_impostor_under_the_name_of_a_removed_container_is_left_alone_and_told() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = format!("container: {}", backend.name);
     let away = time_for(4);
-    let faults = format!("{{ remove: {{ at: 1s, for: {away}s }} }}");
+    let faults = format!("{{ remove: {{ at: 1s, for: {away}s, ready_within: 5s }} }}");
     let going = Going::start(folder.path(), backend.port, &runtime, &format!("{}s", away + 2), &faults);
     going.wait_until_told("\"when\":\"during\"");
     docker(&["run", "--detach", "--name", &backend.name, "--label", LABEL, "--label", "chaos.allow=true", image()]);

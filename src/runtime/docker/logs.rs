@@ -63,9 +63,12 @@ pub(super) async fn follow(shared: Arc<Shared>, engine: Engine, id: String, bega
         let mut chunks = std::pin::pin!(engine.docker.logs(&id, Some(options)));
         let mut lines = Streams::default();
         let mut end = std::pin::pin!(async {
-            match is_over {
-                true => tokio::time::sleep(READ_WITHIN).await,
-                false => stop.cancelled().await,
+            if is_over {
+                tokio::time::sleep(READ_WITHIN).await;
+                let error = format!("its last lines were not told within {} s", READ_WITHIN.as_secs());
+                shared.journal.emit(Event::Gap { source: "container log".into(), error });
+            } else {
+                stop.cancelled().await;
             }
         });
         let mut told_line = |line: &str| {

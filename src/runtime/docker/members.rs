@@ -113,11 +113,14 @@ impl Members {
         }
     }
 
-    /// The engine told of an end.
-    pub fn ended(&self, journal: &Journal, id: &str, code: Option<i64>, asked: bool) {
+    /// The engine told of an end at that moment. Told late, it may be that of a life before the present one, which is known.
+    pub fn ended(&self, journal: &Journal, id: &str, t_ns: i128, code: Option<i64>, asked: bool) {
         let mut inside = self.lock();
         let Some(member) = inside.members.iter_mut().find(|m| m.id == id && m.pid.is_some()) else { return };
-        member.end(journal, code, asked);
+        let started: Option<jiff::Timestamp> = member.started.parse().ok();
+        if started.is_none_or(|started| started.as_nanosecond() <= t_ns) {
+            member.end(journal, code, asked);
+        }
     }
 
     pub fn signalled(&self, id: &str) {

@@ -162,11 +162,8 @@ impl Runtime for DockerRuntime {
     }
 
     async fn close(&self, _grace: Duration) -> Result<(), String> {
-        // Even where nobody waits for the last look.
-        let _stop = self.stop.clone().drop_guard();
-        if let Some(engine) = self.shared.engine.get() {
-            watch::look_at_all(&self.shared, engine).await;
-        }
+        // Those who watch read what there still is, and then look once more.
+        self.stop.cancel();
         Ok(())
     }
 

@@ -50,18 +50,17 @@ impl Events {
     }
 }
 
-/// Follows the events until stopped; through the engine's own absences too.
+/// Follows the events until stopped, and then to the last that there are; through the engine's own absences too.
 pub(super) async fn follow(shared: Arc<Shared>, engine: Engine, mut events: Events, tasks: TaskTracker, stop: CancellationToken) {
     let mut reachable = true;
-    loop {
-        let options = wanted().since(&events.since()).build();
-        let mut stream = std::pin::pin!(engine.docker.events(Some(options)));
+    while !stop.is_cancelled() {
+        let mut stream = std::pin::pin!(engine.docker.events(Some(wanted().since(&events.since()).build())));
         loop {
             let next = tokio::select! {
+                // What is there already comes before the end.
+                biased;
                 next = stream.next() => next,
-                () = stop.cancelled() => {
-                    return drop(tokio::time::timeout(TOLD_WITHIN, rest(&shared, &engine, &mut events, &tasks, &stop)).await);
-                }
+                () = stop.cancelled() => return last(&shared, &engine, &mut events, &tasks, &stop).await,
             };
             let Some(Ok(event)) = next else { break };
             reachable = true;
@@ -73,22 +72,39 @@ pub(super) async fn follow(shared: Arc<Shared>, engine: Engine, mut events: Even
             shared.journal.emit(Event::Gap { source: "engine".into(), error: "its events have stopped; asking again".into() });
             reachable = false;
         }
-        if tokio::time::timeout(ASK_AGAIN, stop.cancelled()).await.is_ok() {
-            return;
-        }
+        _ = tokio::time::timeout(ASK_AGAIN, stop.cancelled()).await;
         look_at_all(&shared, &engine).await;
     }
+    last(&shared, &engine, &mut events, &tasks, &stop).await;
 }
 
-/// What the engine has not told yet when the run ends: it keeps its last events, and tells all of them that are over.
-async fn rest(shared: &Arc<Shared>, engine: &Engine, events: &mut Events, tasks: &TaskTracker, stop: &CancellationToken) {
+/// When the run is over: what the engine has not told yet, and then how everything is.
+async fn last(shared: &Arc<Shared>, engine: &Engine, events: &mut Events, tasks: &TaskTracker, stop: &CancellationToken) {
+    let told = tokio::time::timeout(TOLD_WITHIN, rest(shared, engine, events, tasks, stop)).await;
+    if let Err(error) = told.unwrap_or_else(|_| Err(format!("not told within {} s", TOLD_WITHIN.as_secs()))) {
+        let error = format!("its last events could not be read: {error}");
+        shared.journal.emit(Event::Gap { source: "engine".into(), error });
+    }
+    look_at_all(shared, engine).await;
+}
+
+/// The engine keeps its last events, and tells all of them that are over.
+async fn rest(
+    shared: &Arc<Shared>,
+    engine: &Engine,
+    events: &mut Events,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<(), String> {
     let options = wanted().since(&events.since()).until(&Events::since_now().since()).build();
     let mut stream = std::pin::pin!(engine.docker.events(Some(options)));
-    while let Some(Ok(event)) = stream.next().await {
+    while let Some(event) = stream.next().await {
+        let event = event.map_err(|error| error.to_string())?;
         if events.is_new(&event) {
             happened(shared, engine, &event, tasks, stop).await;
         }
     }
+    Ok(())
 }
 
 /// Of containers and their networks.
@@ -135,11 +151,12 @@ async fn happened(shared: &Arc<Shared>, engine: &Engine, event: &EventMessage, t
     let action = if is_network { format!("network_{action}") } else { action.to_owned() };
     let told = Event::Container { id: id.clone(), name: bounded(&name), action: bounded(&action), detail: bounded(&detail) };
     shared.journal.emit(told);
-    life(shared, engine, id, &action, &attributes).await;
+    let t_ns = i128::from(event.time_nano.unwrap_or(0));
+    life(shared, engine, (id, t_ns), &action, &attributes).await;
 }
 
 /// What an event means for the container's process.
-async fn life(shared: &Shared, engine: &Engine, id: &str, action: &str, attributes: &HashMap<String, String>) {
+async fn life(shared: &Shared, engine: &Engine, (id, t_ns): (&str, i128), action: &str, attributes: &HashMap<String, String>) {
     let members: &Members = &shared.members;
     match action {
         "oom" => members.ran_out_of_memory(id),
@@ -151,7 +168,7 @@ async fn life(shared: &Shared, engine: &Engine, id: &str, action: &str, attribut
             if engine.inspect(id).await.ok().and_then(|c| c.state?.oom_killed).unwrap_or(false) {
                 members.ran_out_of_memory(id);
             }
-            members.ended(&shared.journal, id, code, asked);
+            members.ended(&shared.journal, id, t_ns, code, asked);
         }
         "start" => {
             if let Ok(container) = engine.inspect(id).await {

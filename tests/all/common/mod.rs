@@ -13,7 +13,7 @@ pub mod underway;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -201,6 +201,17 @@ pub fn get(address: &str, path: &str) -> Option<String> {
     let mut text = String::new();
     stream.read_to_string(&mut text).ok()?;
     text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
+}
+
+/// A process that is ended with the test, however the test ends.
+pub struct Ending(pub Child);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        // It may have ended by itself, which the test has seen then.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Resident memory of this process, bytes.

@@ -13,6 +13,7 @@ use chaos::backend::job::{Refusal, Request};
 use chaos::backend::metrics::Now;
 use chaos::clock::Clock;
 use chaos::driver::http::find_mark;
+use chaos::driver::place::Answered;
 use chaos::driver::{Ask, Channel, Depth, Driver, Method, Port, Probe, Seen, template};
 use chaos::experiment::file::{self, Overrides};
 use chaos::journal::event::{Answer, Event, JobView, ProcessEvent, ResultLook};
@@ -93,7 +94,7 @@ impl Machine {
     fn view(&self, core: &Core, id: &str) -> Option<JobView> {
         let job = core.find(id)?;
         let json = serde_json::to_value(&*job.view.borrow()).unwrap();
-        template::view(&self.driver.status, &json, &|_| None).ok()
+        template::view(&self.driver.status, &Answered::of(&json), &|_| None).ok()
     }
 }
 
