@@ -15,7 +15,7 @@ use super::live::Live;
 use super::messages::Said;
 use super::request::{Failure, Reply, Requester, SMALL_TIMEOUT};
 use super::template::{self, bounded};
-use super::{Channel, Depth, Port, Probe, Seen, reach, socket, socketio, stream, tls};
+use super::{Channel, Depth, Port, Probe, Seen, gateway, reach, socket, socketio, stream, tls};
 use crate::journal::event::{Answer, JobState, JobView, ResultLook};
 use crate::observe::prometheus;
 use crate::secret;
@@ -88,9 +88,7 @@ impl HttpPort {
         }
         let name = if step.name.is_empty() { String::new() } else { format!("step `{}`, ", step.name) };
         let reason = format!("{name}{} {}: {}", step.method, step.path, reply.excerpt());
-        // A page of HTML in front of an API is a proxy's: the backend itself has not answered.
-        let html = reply.header("content-type").is_some_and(|kind| kind.starts_with("text/html"));
-        if html && matches!(status, 502..=504) {
+        if gateway::answered(reply) {
             return Some(Answer::Error { status, proxy: true, reason });
         }
         if submit.invalid.contains(&status) {
@@ -232,6 +230,9 @@ impl HttpPort {
         let path = template::target_path(path, self.requester.base(), &fill).map_err(Seen::Unclear)?;
         let asked = self.requester.read((Method::Get, &path), None, &vars, SMALL_TIMEOUT, super::request::MOST_TEXT).await;
         let reply = asked.map_err(|failure| Seen::Unclear(failure.reason()))?;
+        if gateway::answered(&reply) {
+            return Err(Seen::Unclear(format!("a gateway answered {}: the backend was not reached", reply.status)));
+        }
         if self.driver.status.missing.contains(&reply.status) {
             return Err(Seen::Missing);
         }
@@ -287,6 +288,14 @@ impl HttpPort {
                 Err(why) => return Ok(lookless(reply.status, why)),
             };
         };
+        // Not the backend's word, or its word that it cannot answer now: it is asked again.
+        if gateway::answered(&reply) || matches!(reply.status, 429 | 503) {
+            return Err(format!(
+                "{} answered {}",
+                if gateway::answered(&reply) { "a gateway" } else { "the target" },
+                reply.status
+            ));
+        }
         // To a login, for one: every job would have the same result, and a plausible one.
         let is_page = reply.header("content-type").is_some_and(|kind| kind.to_lowercase().starts_with("text/html"));
         if is_page && follows < REDIRECTS && reply.status == 200 && !route.free_form {

@@ -3,6 +3,7 @@
 mod acceptance;
 pub mod events;
 mod format;
+pub mod gateway;
 pub mod http;
 pub mod inputs;
 mod jobs;

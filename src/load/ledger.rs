@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::ids::{self, GivenTwice};
 use super::patience::{self, Longest};
 use super::refusals;
-use crate::driver::Patterns;
 use crate::driver::sent::{Input, Sent};
+use crate::driver::{Patterns, gateway};
 use crate::journal::event::{Answer, JobNo, JobState, JobView};
 use crate::journal::facts::{Generation, JobFacts, ResultFacts};
 use crate::journal::record::Record;
@@ -330,7 +330,13 @@ fn not_accepted(answer: &Answer, wrongly: Option<Wrongly>) -> (Class, Reason<'_>
             (Class::Invalid, Box::new(move || format!("refused as invalid with {status}: {reason}")))
         }
         Answer::Error { status, proxy: true, .. } => {
-            (Class::Rejected, Box::new(move || format!("a proxy answered {status}: the backend was not reached")))
+            let told = move || match gateway::gave_up_waiting(*status) {
+                true => {
+                    format!("a gateway answered {status}: it gave up waiting, and whether the backend has the job is not known")
+                }
+                false => format!("a gateway answered {status}: the backend was not reached"),
+            };
+            (Class::Rejected, Box::new(told))
         }
         Answer::Error { status, reason, .. } => (Class::Rejected, Box::new(move || format!("error {status}: {reason}"))),
         Answer::Unreachable { reason } => (Class::Rejected, Box::new(move || format!("unreachable: {reason}"))),

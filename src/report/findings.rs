@@ -100,7 +100,7 @@ fn oddities(view: &View<'_>, findings: &mut Vec<String>) {
     }
     let proxied = record.jobs.iter().filter(|j| matches!(j.answer, Some((_, Answer::Error { proxy: true, .. })))).count();
     if proxied > 0 {
-        findings.push(format!("{proxied} answers came from a proxy in front of the backend, not from it"));
+        findings.push(format!("{proxied} answers came from a gateway in front of the backend, not from it"));
     }
 }
 

@@ -238,7 +238,12 @@ fn refusals_and_invalid_input_are_classes_of_their_own() {
     let ledger = chaos::load::ledger::of(&script.record);
     let class = |job: u32| ledger.class(&script.record.jobs[job as usize]).word();
     assert_eq!((class(refused), class(invalid), class(proxy)), ("rejected", "invalid", "rejected"));
-    assert!(ledger.why(&script.record.jobs[proxy as usize]).to_string().contains("proxy"));
+    assert!(
+        ledger
+            .why(&script.record.jobs[proxy as usize])
+            .to_string()
+            .contains("a gateway answered 502: the backend was not reached")
+    );
     assert_eq!(ledger.counts.errors, 1, "an honest refusal is no error, a proxy's answer is");
 }
 

@@ -164,6 +164,37 @@ fn that_a_job_was_taken_is_not_its_result() {
     }
 }
 
+/// A gateway that gives up waiting says nothing of the job: the backend may finish it. What the backend says itself is its own.
+#[test]
+fn a_gateways_word_is_not_the_backends() {
+    let number = std::sync::atomic::AtomicU32::new(0);
+    let url = serve(move |asked| -> Said {
+        let number = number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let (status, kind, text) = match asked.path.as_str() {
+            "/524" => (524, "text/html", "<title>524: A timeout occurred</title>".to_owned()),
+            "/504" => (504, "text/html", "<center><h1>504 Gateway Time-out</h1></center><hr><center>nginx</center>".to_owned()),
+            "/own" => (504, "application/json", r#"{"detail": "the model did not answer in time"}"#.to_owned()),
+            _ => (404, "text/plain", String::new()),
+        };
+        if number % 4 == 3 {
+            return (status, kind, text);
+        }
+        (200, "application/json", serde_json::json!({ "image": format!("{number:0>4000}") }).to_string())
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gateway.yaml");
+    for (route, verdict) in [("/524", "passed"), ("/504", "passed"), ("/own", "failed")] {
+        let text = format!(
+            "version: 1\nname: gateway\nseed: 1\ntarget: {{ driver: http, url: \"{url}\", with: {{ path: {route}, inline: /image }} }}\nload: [{{ users: 2, think: 20ms..60ms }}]\nduration: 2s\nchecks: [{{ all_jobs_complete: {{ within: 60s }} }}]\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        let done = run(&[path.to_str().unwrap()]);
+        assert_eq!(done.verdict("all_jobs_complete"), verdict, "{route}: {}", done.trouble());
+        let told = done.result["findings"].to_string().contains("came from a gateway in front of the backend");
+        assert_eq!(told, verdict == "passed", "{route}: {}", done.result["findings"]);
+    }
+}
+
 /// What stands behind a progress bar, a colour or a very long line is read, and it is the error that is quoted.
 #[test]
 fn an_error_is_seen_wherever_it_stands_in_what_is_printed() {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::extract::{Path as Segment, State};
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::json;
@@ -29,6 +29,8 @@ fn server(way: &'static str) -> String {
             _ => (StatusCode::ACCEPTED, Json(json!({ "id": number }))).into_response(),
         }
     };
+    let unreached =
+        |status: StatusCode| (status, Html(format!("<h1>{status}</h1><hr><center>nginx/1.25.3</center>"))).into_response();
     let status = move |State(asked): State<Asked>, Segment(number): Segment<u32>, headers: HeaderMap| async move {
         let times = {
             let mut asked = asked.lock().unwrap();
@@ -39,6 +41,10 @@ fn server(way: &'static str) -> String {
         let host = headers["host"].to_str().unwrap().to_owned();
         let word = ["queued", "running"].get(times as usize / 2).copied();
         match (way, word) {
+            // For a moment nobody is behind the gateway; it knows no route then, or does not reach it.
+            ("gateway", _) if times == 2 => unreached(StatusCode::NOT_FOUND),
+            ("gateway", _) if times == 3 => unreached(StatusCode::BAD_GATEWAY),
+            ("gateway", None) => done(&format!("/behind/{number}")),
             ("location" | "pending", Some(word)) => (StatusCode::ACCEPTED, Json(json!({ "status": word }))).into_response(),
             ("location", None) => (StatusCode::SEE_OTHER, [("location", format!("../results/{number}"))]).into_response(),
             ("session over", None) => (StatusCode::SEE_OTHER, [("location", "/login")]).into_response(),
@@ -51,6 +57,20 @@ fn server(way: &'static str) -> String {
         }
     };
     let result = |Segment(number): Segment<u32>| async move { vec![number.to_le_bytes()[0]; 9_000 + number as usize] };
+    let fetched: Arc<Mutex<HashMap<u32, u32>>> = Arc::default();
+    let behind = move |Segment(number): Segment<u32>| async move {
+        let times = {
+            let mut fetched = fetched.lock().unwrap();
+            let times = fetched.entry(number).or_default();
+            *times += 1;
+            *times
+        };
+        match times {
+            1 => unreached(StatusCode::BAD_GATEWAY),
+            2 => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+            _ => vec![number.to_le_bytes()[0]; 9_000 + number as usize].into_response(),
+        }
+    };
     let moved = |Segment(number): Segment<u32>| async move {
         (StatusCode::FOUND, [("location", format!("/results/{number}"))]).into_response()
     };
@@ -59,8 +79,9 @@ fn server(way: &'static str) -> String {
         .route("/jobs/{number}", get(status))
         .route("/results/{number}", get(result))
         .route("/moved/{number}", get(moved))
+        .route("/behind/{number}", get(behind))
         .route("/guarded", get(|| async { (StatusCode::FOUND, [("location", "/login")]) }))
-        .route("/login", get(|| async { axum::response::Html("<form>".repeat(1000)) }))
+        .route("/login", get(|| async { Html("<form>".repeat(1000)) }))
         .with_state(asked);
     format!("http://{}", serve_routes(routes))
 }
@@ -95,7 +116,14 @@ const BY_LOCATION: &str =
     "  id: header Location\nstatus: { path: \"{{id}}\", every: 50ms, STATES }\nresult: { path: \"{{id}}\" }";
 #[test]
 fn a_job_is_followed_to_its_result_in_each_of_these_ways() {
-    let ways = [("pending", BY_ID), ("location", BY_LOCATION), ("absolute", BY_URL), ("path", BY_URL), ("moved", BY_URL)];
+    let ways = [
+        ("pending", BY_ID),
+        ("location", BY_LOCATION),
+        ("absolute", BY_URL),
+        ("path", BY_URL),
+        ("moved", BY_URL),
+        ("gateway", BY_URL),
+    ];
     for (way, driver) in ways {
         let folder = tempfile::tempdir().unwrap();
         let done = tried(folder.path(), way, driver);

@@ -193,4 +193,24 @@ mod tests {
         assert_eq!(ended_as(Some(3), false), "code 3");
         assert_eq!(ended_as(None, false), "unknown");
     }
+
+    #[test]
+    fn an_end_that_is_told_late_is_not_that_of_the_next_life() {
+        let runs = |started: &str, pid: i64| {
+            let json =
+                serde_json::json!({ "Id": "c1", "Name": "/c", "State": { "Running": true, "Pid": pid, "StartedAt": started } });
+            serde_json::from_value::<ContainerInspectResponse>(json).unwrap()
+        };
+        let at = |text: &str| text.parse::<jiff::Timestamp>().unwrap().as_nanosecond();
+        let (journal, members) = (Journal::in_memory(crate::clock::Clock::start()), Members::default());
+        members.add(&journal, &runs("2026-01-01T00:00:00.5Z", 7));
+        // It was started again, which the engine's state says before its events do.
+        members.look_again(&journal, &runs("2026-01-01T00:00:10.5Z", 8), false);
+        members.ended(&journal, "c1", at("2026-01-01T00:00:10.2Z"), Some(137), false);
+        assert_eq!(members.all()[0].pid, Some(8), "the end of the first life");
+        members.ended(&journal, "c1", at("2026-01-01T00:00:20Z"), Some(137), false);
+        assert_eq!(members.all()[0].pid, None);
+        let lives = journal.read(|record| record.generations.iter().map(|life| life.exited.is_some()).collect::<Vec<_>>());
+        assert_eq!(lives, [true, true]);
+    }
 }
