@@ -13,6 +13,10 @@ use crate::observe::prometheus::canonical_name;
 /// The patterns whose lines name jobs that met one.
 const SHOWING: [&str; 2] = ["oom", "retry"];
 
+/// Two of the sources.
+pub const LOG: &str = "lines in the log";
+pub const COUNTER: &str = "the target's counter";
+
 /// What out-of-memory errors look like in this run.
 pub struct Signs<'a> {
     record: &'a Record,
@@ -116,7 +120,7 @@ pub fn counts(record: &Record) -> Vec<(&'static str, u64)> {
     let mut sources = Vec::new();
     if driver.patterns.oom.is_some() {
         if !record.generations.is_empty() {
-            sources.push(("lines in the log", record.log_counts.get("oom").copied().unwrap_or(0)));
+            sources.push((LOG, record.log_counts.get("oom").copied().unwrap_or(0)));
         }
         let signs = Signs::of(record);
         let errors = record.jobs.iter().filter(|job| signs.in_error(job));
@@ -127,7 +131,7 @@ pub fn counts(record: &Record) -> Vec<(&'static str, u64)> {
     if let Some(name) = &driver.counters.out_of_memory
         && let Some(series) = record.series.get(&format!("metric:{}", canonical_name(name)))
     {
-        sources.push(("the target's counter", series.increase() as u64));
+        sources.push((COUNTER, series.increase() as u64));
     }
     sources
 }

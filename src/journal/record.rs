@@ -16,6 +16,9 @@ use crate::plan::Plan;
 /// Log lines kept for each pattern; the rest are counted.
 const MOST_HITS: usize = 2_000;
 
+/// The source of a gap: the last lines of the target's log.
+pub const LOG_END: &str = "the end of the target's log";
+
 #[derive(Debug, Clone, Default)]
 pub struct Record {
     pub run_id: String,
@@ -100,6 +103,11 @@ impl Record {
     /// Never for a record that `reader::read` returned or whose first event is `RunStarted`: both have one.
     pub fn plan(&self) -> &Plan {
         self.plan.as_deref().expect("a record begins with its plan")
+    }
+
+    /// Of what the target printed at the end not all could be read.
+    pub fn log_end_is_missing(&self) -> bool {
+        self.gaps.contains_key(LOG_END)
     }
 
     pub fn phase_start(&self, phase: Phase) -> Option<f64> {

@@ -463,3 +463,33 @@ fn a_record_that_breaks_off_is_no_pass() {
     let result = chaos::report::result::of(&script.record);
     assert_eq!(result.exit_code, 4);
 }
+
+/// A container whose last lines could not be read may have said anything there.
+#[test]
+fn a_log_without_its_end_shows_only_what_it_shows() {
+    let of = |check: &str, hits: u32, missing: bool| {
+        let mut script = Script::new(check);
+        (0..hits).for_each(|i| log(&mut script, f64::from(i), "check:x", "x"));
+        if missing {
+            script.at(9.0, Event::Gap { source: chaos::journal::record::LOG_END.into(), error: "not told within 5 s".into() });
+        }
+        script.end(9.0);
+        ruling(&script)
+    };
+    let (most, least) = ("logs: { matching: x, at_most: 1 }", "logs: { matching: x, at_least: 2 }");
+    assert_eq!((of(most, 1, false), of(most, 1, true), of(most, 2, true)), (Passed, Inconclusive, Failed));
+    assert_eq!((of(least, 2, true), of(least, 1, true), of(least, 1, false)), (Passed, Inconclusive, Failed));
+    let driver = "version: 1\nname: script\ntarget: { url: embedded }\nload: [{ name: users, users: 1 }]\nchecks: [no_oom: {}]\n";
+    let oom = |counts: bool, missing: bool| {
+        let mut script = Script::from(driver);
+        let plan = std::sync::Arc::make_mut(script.record.plan.as_mut().unwrap());
+        plan.driver.counters.out_of_memory = counts.then(|| "ooms".to_owned());
+        script.sample(1.0, "metric:ooms", 0.0);
+        if missing {
+            script.at(9.0, Event::Gap { source: chaos::journal::record::LOG_END.into(), error: "not told within 5 s".into() });
+        }
+        script.end(9.0);
+        ruling(&script)
+    };
+    assert_eq!((oom(false, false), oom(false, true), oom(true, true)), (Passed, Inconclusive, Passed));
+}

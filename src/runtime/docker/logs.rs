@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::Shared;
 use super::engine::Engine;
 use crate::journal::event::Event;
+use crate::journal::record::LOG_END;
 use crate::runtime::output::LONGEST_LINE;
 use crate::secret::lines::Lines;
 
@@ -66,7 +67,7 @@ pub(super) async fn follow(shared: Arc<Shared>, engine: Engine, id: String, bega
             if is_over {
                 tokio::time::sleep(READ_WITHIN).await;
                 let error = format!("its last lines were not told within {} s", READ_WITHIN.as_secs());
-                shared.journal.emit(Event::Gap { source: "container log".into(), error });
+                shared.journal.emit(Event::Gap { source: LOG_END.into(), error });
             } else {
                 stop.cancelled().await;
             }
@@ -89,7 +90,9 @@ pub(super) async fn follow(shared: Arc<Shared>, engine: Engine, id: String, bega
                 // It was removed; the engine's events say so.
                 Some(Err(EngineError::DockerResponseServerError { status_code: 404, .. })) => return,
                 Some(Err(error)) => {
-                    if !std::mem::replace(&mut told, true) {
+                    if is_over {
+                        shared.journal.emit(Event::Gap { source: LOG_END.into(), error: error.to_string() });
+                    } else if !std::mem::replace(&mut told, true) {
                         shared.journal.emit(Event::Gap { source: "container log".into(), error: error.to_string() });
                     }
                     break;
