@@ -68,9 +68,11 @@ impl Check for AllJobsComplete {
             let observed = format!("{} of {accepted} accepted jobs: {}", bad.len() + late, kinds.join(", "));
             return Verdict::failed(&expected, observed).with(examples);
         }
-        let untold: Vec<(&JobFacts, Class, Why<'_>)> =
-            view.jobs(self.load()).filter(|(job, class, _)| *class == Class::Open && view.ledger.is_untold(job)).collect();
-        let open = count(Class::Open) - untold.len();
+        let is_untold = |job: &JobFacts, class: Class| {
+            (class == Class::Open && view.ledger.is_untold(job)) || view.ledger.is_behind_a_gateway(job)
+        };
+        let untold: Vec<(&JobFacts, Class, Why<'_>)> = view.jobs(self.load()).filter(|(job, class, _)| is_untold(job, *class)).collect();
+        let open = count(Class::Open) - untold.iter().filter(|(_, class, _)| *class == Class::Open).count();
         let deadline = view.record.load_stopped_t.map(|t| t + self.within.as_s());
         if open > 0 && deadline.is_some_and(|d| view.record.looked_until() > d) {
             return Verdict::failed(&expected, format!("{open} of {accepted} accepted jobs have not ended in time"));

@@ -57,7 +57,7 @@ impl Check for ErrorRate {
             return Verdict::pending(&expected, "jobs are still being sent");
         }
         let mut counted = view.measured(self.load(), self.over);
-        let open = counted.iter().filter(|(job, class)| *class == Class::Open && job.accepted()).count();
+        let open = counted.iter().filter(|(job, class)| *class == Class::Open && job.answer.is_some()).count();
         counted.retain(|(_, class)| !matches!(class, Class::Invalid | Class::Open));
         let n = counted.len();
         let why = |job: &JobFacts| view.ledger.why(job).to_string();

@@ -1,7 +1,7 @@
 //! What an answer is that a driver takes for the result: a driver that takes the acceptance of a job for its result would call
 //! every job completed that was only taken.
 
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
 use super::StateWord;
 use super::template::{as_text, bounded, says_something};
@@ -83,6 +83,9 @@ const TEXTS: [&str; 5] = ["message", "detail", "msg", "code", "metadata"];
 /// Words for a job that has ended, and not only for a request that was taken.
 const ENDS: [&str; 6] = ["completed", "complete", "done", "finished", "succeeded", "ready"];
 
+/// Nobody names a job by so much.
+const LONG: usize = 1024;
+
 /// An answer that is no result.
 #[derive(Debug, Clone, PartialEq)]
 pub enum NoResult {
@@ -95,39 +98,90 @@ pub enum NoResult {
 /// What an answer is instead of a result; `None` where it may hold one. `asked` is what was sent, which some answers repeat.
 pub fn told(answer: &Json, asked: impl FnOnce() -> Option<Json>) -> Option<NoResult> {
     let outer = answer.as_object()?;
-    let is_held = |key: &str| words::HELD.contains(&plain(key).as_str());
-    let inner = outer.iter().filter(|(key, _)| is_held(key)).find_map(|(key, value)| Some((key, value.as_object()?)));
+    let inner = outer.iter().filter(|(key, _)| is(key, &words::HELD)).find_map(|(key, value)| Some((key, value.as_object()?)));
     let envelope = outer.iter().filter(|(key, _)| inner.is_none_or(|(held, _)| held != *key));
     let mut fields: Vec<(&String, &Json)> = envelope.chain(inner.iter().flat_map(|(_, held)| held.iter())).collect();
-    if fields.iter().any(|(key, value)| RESULTS.contains(&plain(key).as_str()) && says_something(value)) {
+    // An envelope's own state is that of the request.
+    let state = inner.map_or(outer, |(_, held)| held).iter().find(|(key, _)| is(key, &words::STATE));
+    let word = state.and_then(|(_, word)| word.as_str());
+    let meaning = word.and_then(words::meaning);
+    if let Some(why) = failed(&fields, meaning) {
+        return Some(NoResult::Failed(bounded(&why)));
+    }
+    let waits = matches!(meaning, Some(StateWord::Queued | StateWord::Running));
+    // Long enough for a result, and too long for anything else.
+    if !waits && fields.iter().any(|(key, value)| is(key, &RESULTS) && value.to_string().len() > LONG && holds(value)) {
         return None;
     }
     let asked = asked();
     fields.retain(|(key, value)| !value.is_null() && asked.as_ref().and_then(|asked| asked.get(key)) != Some(*value));
-    // An envelope's own state is that of the request.
-    judged(&fields, inner.map_or(outer, |(_, held)| held))
-}
-
-fn judged(fields: &[(&String, &Json)], job: &Map<String, Json>) -> Option<NoResult> {
-    let is = |key: &str, names: &[&str]| names.contains(&plain(key).as_str());
-    let tells_of_an_error = |value: &Json| (value.is_string() || value.is_object()) && says_something(value);
-    let error = fields.iter().find(|(key, value)| is(key, &["error", "errormessage"]) && tells_of_an_error(value));
-    if let Some((_, error)) = error {
-        return Some(NoResult::Failed(bounded(&as_text(error))));
+    if fields.iter().any(|(key, value)| is(key, &RESULTS) && holds(value) && !(waits && is_a_place(value))) {
+        return None;
     }
-    let word = job.iter().find(|(key, _)| is(key, &words::STATE)).and_then(|(_, word)| word.as_str());
-    if let Some(word) = word.filter(|word| matches!(words::meaning(word), Some(StateWord::Queued | StateWord::Running))) {
+    if let Some(word) = word.filter(|_| waits) {
         return Some(NoResult::Taken(format!("it says that the job is `{}`", bounded(word))));
     }
     if word.is_some_and(|word| is(word, &ENDS)) {
         return None;
     }
     let is_text = |key: &str, value: &Json| is(key, &TEXTS) && value.is_string();
-    let is_usual =
-        |key: &str, value: &Json| is(key, &words::IDS) || is(key, &words::STATE) || (is(key, &BESIDE) && !is_text(key, value));
+    let is_word_of_a_request =
+        |key: &str, value: &Json| is(key, &RESULTS) && value.is_string() && !holds(value) && says_something(value);
+    let is_usual = |key: &str, value: &Json| {
+        is(key, &words::IDS)
+            || is(key, &words::STATE)
+            || (is(key, &BESIDE) && !is_text(key, value))
+            || is_word_of_a_request(key, value)
+    };
     let names_a_job = fields.iter().any(|(key, value)| is(key, &words::IDS) && (value.is_string() || value.is_number()));
     let holds_more = fields.iter().any(|(key, value)| !is_usual(key, value));
     (names_a_job && !holds_more).then(|| NoResult::Taken("it names a job, and holds nothing else".to_owned()))
+}
+
+/// It says that the job failed, or that there was an error, in one of the usual ways.
+fn failed(fields: &[(&String, &Json)], meaning: Option<StateWord>) -> Option<String> {
+    let field = |names: &[&str]| fields.iter().find(|(key, _)| is(key, names)).map(|(_, value)| *value);
+    let error = field(&["error", "errors", "errormessage"]).filter(|error| **error != Json::Bool(false) && holds_an_error(error));
+    let said =
+        || error.filter(|error| !error.is_boolean()).or_else(|| field(&["message", "detail", "msg", "reason"])).map(as_text);
+    let says_no = field(&["success", "ok"]) == Some(&Json::Bool(false));
+    if says_no || matches!(meaning, Some(StateWord::Failed | StateWord::Cancelled)) || error == Some(&Json::Bool(true)) {
+        return Some(said().unwrap_or_else(|| "without a reason".to_owned()));
+    }
+    // Beside a result an error may be a warning.
+    let has_result = fields.iter().any(|(key, value)| is(key, &RESULTS) && holds(value));
+    error.filter(|_| !has_result).map(as_text)
+}
+
+fn is(key: &str, names: &[&str]) -> bool {
+    names.contains(&plain(key).as_str())
+}
+
+fn holds_an_error(error: &Json) -> bool {
+    match error {
+        Json::Number(_) => false,
+        Json::Object(fields) => {
+            fields.values().any(|value| holds_an_error(value) || value.as_i64().is_some_and(|code| code != 0))
+        }
+        Json::Array(all) => all.iter().any(holds_an_error),
+        other => says_something(other),
+    }
+}
+
+/// There is something in it, and not only the word for a state.
+fn holds(value: &Json) -> bool {
+    match value {
+        Json::String(text) => says_something(value) && words::meaning(text).is_none() && !text.eq_ignore_ascii_case("ok"),
+        Json::Array(all) => all.iter().any(holds),
+        Json::Object(fields) => fields.values().any(holds),
+        Json::Null => false,
+        Json::Number(_) | Json::Bool(_) => true,
+    }
+}
+
+/// Where something is, or is going to be.
+fn is_a_place(value: &Json) -> bool {
+    value.as_str().is_some_and(|text| ["http://", "https://", "/"].iter().any(|begin| text.starts_with(begin)))
 }
 
 #[cfg(test)]
@@ -137,7 +191,7 @@ mod tests {
 
     #[test]
     fn an_acceptance_is_no_result_and_a_result_is_no_acceptance() {
-        let asked = json!({ "prompt": "a cat", "steps": 4, "width": 512 });
+        let asked = json!({ "prompt": "a cat", "steps": 4, "width": 512, "text": "a cat in the rain" });
         let of = |answer: &Json| told(answer, || Some(asked.clone()));
         for acceptance in [
             json!({ "id": "a1" }),
@@ -155,6 +209,11 @@ mod tests {
             json!({ "uuid": "x", "steps": 4 }),
             json!({ "prompt_id": "x", "number": 3, "node_errors": {} }),
             json!({ "id": "x", "status": "starting", "model": "m", "input": { "prompt": "a" }, "output": null, "urls": { "get": "/p/x" } }),
+            json!({ "job_id": "a", "status": "queued", "url": "/jobs/a" }),
+            json!({ "result": "success", "task_id": 5 }),
+            json!({ "response": "ok", "id": 3 }),
+            json!({ "status": "queued", "id": 1, "output": { "images": [] } }),
+            json!({ "status": "pending", "id": 1, "text": "a cat in the rain" }),
             json!({ "task": "txt2img", "data": { "id": 1, "status": "queued" } }),
         ] {
             assert!(matches!(of(&acceptance), Some(NoResult::Taken(_))), "{acceptance}");
@@ -173,6 +232,7 @@ mod tests {
             json!({ "id": "x", "text": "" }),
             json!({ "id": "x", "text": "a word", "error": "one was left out" }),
             json!({ "ok": true }),
+            json!({ "id": "x", "status": "pending", "text": "once upon a time" }),
             json!({}),
             json!(["a"]),
             json!("a1"),
@@ -188,7 +248,16 @@ mod tests {
         assert!(failed(json!({ "error": "CUDA out of memory" })));
         assert!(failed(json!({ "id": 3, "error": { "message": "CUDA out of memory" } })));
         assert!(failed(json!({ "status": "success", "data": { "error": "CUDA out of memory", "image": null } })));
+        assert!(failed(json!({ "status": "error", "message": "CUDA out of memory" })));
+        assert!(failed(json!({ "success": false, "message": "CUDA out of memory", "image": "placeholder" })));
+        assert!(failed(json!({ "error": true, "message": "CUDA out of memory" })));
+        assert!(failed(json!({ "errors": ["CUDA out of memory"] })));
+        assert!(failed(json!({ "result": "error", "error": "CUDA out of memory" })));
+        assert!(matches!(told(&json!({ "id": 1, "status": "failed" }), || None), Some(NoResult::Failed(_))));
         for fine in [
+            json!({ "error": { "code": 0, "message": "" }, "x": 1 }),
+            json!({ "errors": [], "x": 1 }),
+            json!({ "error": "one was left out", "image": "aGVsbG8=" }),
             json!({ "error": null, "x": 1 }),
             json!({ "error": "", "x": 1 }),
             json!({ "error": false, "x": 1 }),

@@ -156,6 +156,9 @@ impl HttpPort {
             Err(Failure::NoAnswer(reason)) => return self.died(&ask.mark, reason),
             Err(failure) => return unsent(failure),
         };
+        if let Some(answer) = self.no_result(last, ask, vars, &reply) {
+            return answer;
+        }
         match self.refusal(last, &reply) {
             None => {}
             // The server's own failure is the job's; anything else says that there is no job.
@@ -163,18 +166,6 @@ impl HttpPort {
                 return self.died(&ask.mark, format!("status {status}: {reason}"));
             }
             Some(refusal) => return refusal,
-        }
-        // Where nothing is said of where in the answer the result is, it may hold none.
-        let takes_all = self.driver.result.as_ref().is_none_or(|route| route.inline.as_deref() == Some(""));
-        let asked = || Some(template::json(last.json.as_ref()?, &|name| vars.get(name).cloned().or_else(|| ask.value(name))));
-        match takes_all.then(|| acceptance::told(&reply.json, asked)).flatten() {
-            Some(NoResult::Taken(why)) => {
-                let reason =
-                    format!("{} {}: {why}, so it is no result: {FOLLOW}. It was: {}", last.method, last.path, reply.excerpt());
-                return Answer::Taken { reason: bounded(&reason) };
-            }
-            Some(NoResult::Failed(why)) => return self.died(&ask.mark, why),
-            None => {}
         }
         let id = match self.id(&reply, ask, vars) {
             Ok(id) => id,
@@ -187,6 +178,24 @@ impl HttpPort {
         self.live.begin(&id, JobView::of(JobState::Running), None);
         self.live.end(&id, JobView::of(JobState::Completed), look);
         Answer::Accepted { id }
+    }
+
+    /// An answer that is taken for the result, and tells of something else.
+    fn no_result(&self, last: &Step, ask: &Ask, vars: &Vars, reply: &Reply) -> Option<Answer> {
+        let place = self.driver.result.as_ref().and_then(|route| route.inline.as_deref()).unwrap_or_default();
+        let is_there = !place.is_empty() && reply.json.pointer(place).is_some_and(|found| !found.is_null());
+        if is_there || !(200..300).contains(&reply.status) {
+            return None;
+        }
+        let asked = || Some(template::json(last.json.as_ref()?, &|name| vars.get(name).cloned().or_else(|| ask.value(name))));
+        match acceptance::told(&reply.json, asked)? {
+            NoResult::Taken(why) => {
+                let asked = format!("{} {}", last.method, last.path);
+                let reason = bounded(&format!("{asked}: {why}, so it is no result: {FOLLOW}. It was: {}", reply.excerpt()));
+                Some(Answer::Taken { reason })
+            }
+            NoResult::Failed(why) => Some(self.died(&ask.mark, why)),
+        }
     }
 
     /// A job that was taken and came to nothing.
@@ -208,7 +217,10 @@ impl HttpPort {
 
     async fn look_in_lists(&self, id: &str) -> Option<Result<Option<JobState>, String>> {
         let listing = self.driver.listing.as_ref()?;
-        let reply = match self.requester.small(Method::Get, &listing.path, None, SMALL_TIMEOUT).await {
+        let vars = self.live.vars(id);
+        let asked =
+            self.requester.read((Method::Get, &listing.path), None, &vars, SMALL_TIMEOUT, super::request::MOST_TEXT).await;
+        let reply = match asked {
             Ok(reply) if reply.status == 200 => reply,
             Ok(reply) => return Some(Err(format!("{} answered {}", listing.path, reply.status))),
             Err(failure) => return Some(Err(failure.reason())),
@@ -288,13 +300,9 @@ impl HttpPort {
                 Err(why) => return Ok(lookless(reply.status, why)),
             };
         };
-        // Not the backend's word, or its word that it cannot answer now: it is asked again.
-        if gateway::answered(&reply) || matches!(reply.status, 429 | 503) {
-            return Err(format!(
-                "{} answered {}",
-                if gateway::answered(&reply) { "a gateway" } else { "the target" },
-                reply.status
-            ));
+        // Not the backend's word: it is asked again.
+        if gateway::answered(&reply) {
+            return Err(format!("a gateway answered {}", reply.status));
         }
         // To a login, for one: every job would have the same result, and a plausible one.
         let is_page = reply.header("content-type").is_some_and(|kind| kind.to_lowercase().starts_with("text/html"));

@@ -79,20 +79,19 @@ impl Reply {
     /// what came before it, as one of what was captured.
     pub fn cookies(&self, asked: &str, before: &Vars) -> Vars {
         let Ok(url) = url::Url::parse(asked) else { return Vars::new() };
-        let mut set = self.headers.get_all(header::SET_COOKIE).iter().peekable();
-        if set.peek().is_none() {
+        let set: Vec<&header::HeaderValue> = self.headers.get_all(header::SET_COOKIE).iter().collect();
+        if set.is_empty() {
             return Vars::new();
         }
+        let name = |pair: &str| pair.split('=').next().unwrap_or_default().trim().to_owned();
+        let anew: Vec<String> = set.iter().filter_map(|value| Some(name(value.to_str().ok()?))).collect();
         let jar = Jar::default();
-        before
-            .get(COOKIES)
-            .and_then(Json::as_str)
-            .unwrap_or_default()
-            .split("; ")
-            .for_each(|pair| jar.add_cookie_str(pair, &url));
-        jar.set_cookies(&mut set, &url);
-        let sent = jar.cookies(&url).and_then(|value| Some(value.to_str().ok()?.to_owned()));
-        sent.into_iter().map(|cookies| (COOKIES.to_owned(), cookies.into())).collect()
+        jar.set_cookies(&mut set.into_iter(), &url);
+        let kept = before.get(COOKIES).and_then(Json::as_str).unwrap_or_default().split("; ");
+        let mut pairs: Vec<String> =
+            kept.filter(|pair| !pair.is_empty() && !anew.contains(&name(pair))).map(str::to_owned).collect();
+        pairs.extend(jar.cookies(&url).and_then(|value| Some(value.to_str().ok()?.to_owned())));
+        [(COOKIES.to_owned(), pairs.join("; ").into())].into()
     }
 
     pub fn find(&self, place: &Place, fill: Fill<'_>) -> Option<Json> {
@@ -167,7 +166,7 @@ impl Requester {
         // After a login all cookies are kept for all; who writes them into the driver has said which.
         let are_ours =
             self.driver.auth.login.is_none() && !self.driver.headers.keys().any(|name| name.eq_ignore_ascii_case("cookie"));
-        let cookies = vars.get(COOKIES).and_then(Json::as_str).filter(|_| are_ours);
+        let cookies = vars.get(COOKIES).and_then(Json::as_str).filter(|cookies| are_ours && !cookies.is_empty());
         Ok(cookies.into_iter().fold(request, |request, cookies| request.header(header::COOKIE, cookies)))
     }
 
@@ -221,9 +220,11 @@ impl Requester {
 
     /// A request of a submission, made but not sent.
     pub async fn make(&self, step: &Step, ask: &Ask, vars: &Vars) -> Result<RequestBuilder, Failure> {
+        let none = Vars::new();
         let fill = |name: &str| vars.get(name).cloned().or_else(|| ask.value(name));
         let path = template::path(&step.path, &fill);
-        let request = self.request(step.method, &path, vars).await?;
+        let says_which = step.headers.keys().any(|name| name.eq_ignore_ascii_case("cookie"));
+        let request = self.request(step.method, &path, if says_which { &none } else { vars }).await?;
         let request = step.headers.iter().fold(request, |r, (name, value)| r.header(name, template::plain(value, &fill)));
         Ok(body(step, request, Some(ask), &fill)?.timeout(step.timeout.0))
     }

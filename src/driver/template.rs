@@ -211,10 +211,11 @@ pub fn says_something(error: &Json) -> bool {
 }
 
 impl Status {
-    /// What a word of the target's means: as it is written, or else whatever its case and signs.
+    /// What a word of the target's means: as it is written, or else whatever its case and what parts its words.
     fn meaning(&self, word: &str) -> Option<StateWord> {
-        let wanted = words::plain(word);
-        let in_any_case = || self.states.iter().find(|(theirs, _)| words::plain(theirs) == wanted).map(|(_, state)| state);
+        let wanted = words::folded(word);
+        let is_same = |theirs: &str| wanted.is_some() && words::folded(theirs) == wanted;
+        let in_any_case = || self.states.iter().find(|(theirs, _)| is_same(theirs)).map(|(_, state)| state);
         self.states.get(word).or_else(in_any_case).copied()
     }
 }

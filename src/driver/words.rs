@@ -58,8 +58,28 @@ pub fn plain(name: &str) -> String {
     name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
 }
 
-/// What a word for a state means, whatever its case and signs.
+/// A word without its case, and without what parts words; `None` of a number and of other scripts, where nothing may be left out.
+pub fn folded(word: &str) -> Option<String> {
+    let is_plain = word.is_ascii() && word.starts_with(|c: char| c.is_ascii_alphabetic());
+    let parts = |c: &char| !matches!(c, '-' | '_' | ' ' | '.');
+    is_plain.then(|| word.chars().filter(parts).map(|c| c.to_ascii_lowercase()).collect())
+}
+
+/// What a word for a state means, whatever its case and what parts its words.
 pub fn meaning(word: &str) -> Option<StateWord> {
-    let word = plain(word);
-    STATES.iter().find(|(theirs, _)| plain(theirs) == word).map(|(_, ours)| *ours)
+    let word = folded(word)?;
+    STATES.iter().find(|(theirs, _)| folded(theirs).as_deref() == Some(&word)).map(|(_, ours)| *ours)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_known_by_its_letters_and_nothing_else_is_left_out() {
+        assert_eq!(meaning("In-Progress"), Some(StateWord::Running));
+        assert_eq!(meaning("IN QUEUE"), Some(StateWord::Queued));
+        assert_eq!((meaning("-1"), meaning("2?"), meaning("失败"), meaning("")), (None, None, None, None));
+        assert_eq!((folded("-2"), folded("2"), folded("完成")), (None, None, None));
+    }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Fact, Read, What};
+use crate::driver::gateway;
 
 /// Ends and starts closer together than this are one restart.
 const ONE_RESTART: SignedDuration = SignedDuration::from_secs(30);
@@ -19,9 +20,6 @@ const BY_RESTART: SignedDuration = SignedDuration::from_secs(10);
 
 /// So many connections that end at once are no users who went away.
 const MANY: usize = 3;
-
-/// What a gateway answers in place of a server that it cannot reach.
-const UNANSWERED: &[u16] = &[502, 504];
 
 /// An incident on one line of time; times are seconds from `begin`.
 #[derive(Debug, Default)]
@@ -202,8 +200,8 @@ fn is_end(what: &What) -> bool {
 
 fn is_unanswered(what: &What) -> bool {
     match what {
-        What::Other { status } => status.is_some_and(|s| UNANSWERED.contains(&s)),
-        What::Posted(post) => post.status.is_some_and(|s| UNANSWERED.contains(&s)),
+        What::Other { status } => status.is_some_and(|s| gateway::UNREACHED.contains(&s)),
+        What::Posted(post) => post.status.is_some_and(|s| gateway::UNREACHED.contains(&s)),
         _ => false,
     }
 }
@@ -305,6 +303,7 @@ mod tests {
             vec![(101, What::Started)],
             vec![(220, What::Started), (230, post(202))],
             vec![(103, post(502)), (140, What::Started)],
+            vec![(103, post(521)), (140, What::Started)],
         ] {
             let told: Vec<(i64, What)> = [(100, What::OomKilled)].into_iter().chain(told).collect();
             let (restarts, doubts) = found(&told);

@@ -228,7 +228,7 @@ fn anywhere(names: &[&str]) -> String {
 fn result_of(paths: &Map<String, Json>, status: &str) -> Option<String> {
     let is_of_the_job = |path: &str| {
         let says_of_what = variable(status).is_some_and(|name| plain(name) != "id");
-        let below = path.starts_with(status) || ["result", "download", "output"].iter().any(|word| path.contains(word));
+        let below = path.starts_with(status) || path.contains("result");
         path != status && variable(path) == variable(status) && (says_of_what || below)
     };
     let words = ["result", "download", "image", "output", "file"];
@@ -450,7 +450,7 @@ mod tests {
         };
         assert_eq!(result("/status/{job_id}", &["/images/{filename}"]), None);
         assert_eq!(result("/jobs/{id}", &["/files/{id}"]), None, "a file's own id");
-        assert_eq!(result("/jobs/{id}", &["/download/{id}"]).as_deref(), Some("/download/{{id}}"));
+        assert_eq!(result("/jobs/{id}", &["/download/{id}"]), None);
         assert_eq!(result("/jobs/{id}", &["/jobs/{id}/image"]).as_deref(), Some("/jobs/{{id}}/image"));
         assert_eq!(result("/jobs/{id}", &["/results/{id}"]).as_deref(), Some("/results/{{id}}"));
         assert_eq!(result("/status/{job_id}", &["/a/{name}/result", "/download/{job_id}"]).as_deref(), Some("/download/{{id}}"));

@@ -25,7 +25,7 @@ const BESIDE: [&str; 9] = [
 ];
 const BELOW: [&str; 3] = ["/{id}", "/{id}/status", "/status/{id}"];
 /// ... and its result is fetched.
-const RESULTS: [&str; 4] = ["/result/{id}", "/results/{id}", "/download/{id}", "/output/{id}"];
+const RESULTS: [&str; 2] = ["/result/{id}", "/results/{id}"];
 const RESULTS_BELOW: [&str; 4] = ["/result", "/output", "/image", "/download"];
 /// Ids of jobs that do not exist, in the forms that routes ask for.
 const NOBODY: [&str; 2] = ["0", "00000000-0000-0000-0000-000000000000"];

@@ -221,6 +221,12 @@ impl JobFacts {
         self.id().is_some()
     }
 
+    /// It was last seen in a state that the driver does not know: it may have ended.
+    pub fn is_out_of_sight(&self) -> bool {
+        let is_unknown = || self.last_view.as_ref().is_some_and(|view| view.state == JobState::Unknown);
+        self.accepted() && self.ended.is_none() && self.vanished_t().is_none() && is_unknown()
+    }
+
     /// Its fate is known, one way or another.
     pub fn settled(&self) -> bool {
         match &self.answer {

@@ -11,7 +11,7 @@ use super::ids::{self, GivenTwice};
 use super::patience::{self, Longest};
 use super::refusals;
 use crate::driver::sent::{Input, Sent};
-use crate::driver::{Patterns, gateway};
+use crate::driver::{AnswerIs, Patterns, gateway};
 use crate::journal::event::{Answer, JobNo, JobState, JobView};
 use crate::journal::facts::{Generation, JobFacts, ResultFacts};
 use crate::journal::record::Record;
@@ -160,14 +160,21 @@ impl Ledger<'_> {
         is_taken || (job.cancelled().is_none() && (is_of_another() || self.is_in_an_unknown_state(job)))
     }
 
-    /// It was asked about to the end, and is in a state that the driver does not know: it may have ended.
+    /// It was asked about to the end, and is in a state that the driver does not know. Where others passed through that state to
+    /// their ends, or nobody is left who could end it, that says nothing.
     fn is_in_an_unknown_state(&self, job: &JobFacts) -> bool {
-        let is_unknown = || job.last_view.as_ref().is_some_and(|view| view.state == JobState::Unknown);
-        job.accepted()
-            && job.ended.is_none()
-            && job.vanished_t().is_none()
+        let is_passed_by_others = || job.unknown_state().is_some_and(|word| self.scale.passed.contains(word));
+        job.is_out_of_sight()
             && (self.record.ended || job.gave_up().is_some())
-            && is_unknown()
+            && !patience::is_gone(self.record, patience::followed_until(job, self.record))
+            && !is_passed_by_others()
+    }
+
+    /// A gateway gave up waiting for the answer that holds the result: whether the job was done nobody knows.
+    pub fn is_behind_a_gateway(&self, job: &JobFacts) -> bool {
+        let holds_the_result = self.record.plan().driver.submit.answer != AnswerIs::Acceptance;
+        holds_the_result
+            && matches!(job.answer, Some((_, Answer::Error { status, proxy: true, .. })) if gateway::gave_up_waiting(status))
     }
 
     /// How many results are of jobs whose input another job had, too: of them it cannot be told whose is whose.
@@ -310,10 +317,11 @@ fn not_accepted(answer: &Answer, wrongly: Option<Wrongly>) -> (Class, Reason<'_>
     match answer {
         Answer::Error { status, reason, .. } if wrongly == Some(Wrongly::SentAstray) => (
             Class::Invalid,
-            Box::new(move || {
-                format!(
+            Box::new(move || match status {
+                200..300 => format!("nothing can be made of its answers ({status}): {reason}"),
+                _ => format!(
                     "refused with {status}, and no job was ever taken there: are the path and the credentials right? {reason}"
-                )
+                ),
             }),
         ),
         Answer::Invalid { status, reason } if wrongly == Some(Wrongly::ByTheTarget) => {
@@ -372,6 +380,8 @@ struct Scale {
     longest: Option<Longest>,
     /// Refused, and not by the fault of whom the status names.
     misnamed: HashSet<JobNo>,
+    /// States that the driver does not know, and through which jobs passed that ended.
+    passed: HashSet<String>,
 }
 
 impl Scale {
@@ -394,7 +404,9 @@ impl Scale {
         let shed = Patterns::compiled(record.plan().driver.patterns.shed.as_ref());
         let lost = Patterns::compiled(record.plan().driver.patterns.lost.as_ref());
         let (longest, misnamed) = (Longest::of(record), refusals::misnamed(record, &sent));
-        Self { bytes_per_pixel: stats::median(&mut ratios), digests, equal, sent, shed, lost, longest, misnamed }
+        let ended = record.jobs.iter().filter(|job| job.ended.is_some());
+        let passed = ended.filter_map(|job| Some(job.unknown_state()?.to_owned())).collect();
+        Self { bytes_per_pixel: stats::median(&mut ratios), digests, equal, sent, shed, lost, longest, misnamed, passed }
     }
 
     /// How many jobs with another input have this very result.

@@ -54,7 +54,7 @@ fn stated_patience_over(record: &Record, until: f64) -> bool {
 }
 
 /// Every process of the target has ended, and none was started again: nobody is left who could end the job.
-fn is_gone(record: &Record, until: f64) -> bool {
+pub fn is_gone(record: &Record, until: f64) -> bool {
     let lives = &record.generations;
     !lives.is_empty() && lives.iter().all(|life| life.exited.as_ref().is_some_and(|(t, ..)| *t <= until))
 }

@@ -97,7 +97,7 @@ fn is_invalid(job: &JobFacts) -> bool {
 fn has_no_route(job: &JobFacts) -> bool {
     // Of a success nothing could be made, and a redirect leads elsewhere: the driver looks in the wrong place.
     let is_drivers = |status: u16| NO_ROUTE.contains(&status) || (200..400).contains(&status);
-    matches!(job.answer, Some((_, Answer::Error { status, proxy: false, .. })) if is_drivers(status))
+    matches!(job.answer, Some((_, Answer::Error { status, .. })) if is_drivers(status))
 }
 
 /// The target was started, or a fault began, after that moment and before the job was answered.

@@ -183,7 +183,7 @@ fn a_gateways_word_is_not_the_backends() {
     });
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gateway.yaml");
-    for (route, verdict) in [("/524", "passed"), ("/504", "passed"), ("/own", "failed")] {
+    for (route, verdict) in [("/524", "inconclusive"), ("/504", "inconclusive"), ("/own", "failed")] {
         let text = format!(
             "version: 1\nname: gateway\nseed: 1\ntarget: {{ driver: http, url: \"{url}\", with: {{ path: {route}, inline: /image }} }}\nload: [{{ users: 2, think: 20ms..60ms }}]\nduration: 2s\nchecks: [{{ all_jobs_complete: {{ within: 60s }} }}]\n"
         );
@@ -191,7 +191,7 @@ fn a_gateways_word_is_not_the_backends() {
         let done = run(&[path.to_str().unwrap()]);
         assert_eq!(done.verdict("all_jobs_complete"), verdict, "{route}: {}", done.trouble());
         let told = done.result["findings"].to_string().contains("came from a gateway in front of the backend");
-        assert_eq!(told, verdict == "passed", "{route}: {}", done.result["findings"]);
+        assert_eq!(told, verdict != "failed", "{route}: {}", done.result["findings"]);
     }
 }
 

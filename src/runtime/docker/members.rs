@@ -113,14 +113,19 @@ impl Members {
         }
     }
 
-    /// The engine told of an end at that moment. Told late, it may be that of a life before the present one, which is known.
-    pub fn ended(&self, journal: &Journal, id: &str, t_ns: i128, code: Option<i64>, asked: bool) {
+    /// The engine told of an end.
+    pub fn ended(&self, journal: &Journal, id: &str, code: Option<i64>, asked: bool) {
         let mut inside = self.lock();
         let Some(member) = inside.members.iter_mut().find(|m| m.id == id && m.pid.is_some()) else { return };
-        let started: Option<jiff::Timestamp> = member.started.parse().ok();
-        if started.is_none_or(|started| started.as_nanosecond() <= t_ns) {
-            member.end(journal, code, asked);
-        }
+        member.end(journal, code, asked);
+    }
+
+    /// What the engine tells of that moment is of the member's present life. Told late, it may be of one before it, whose end is
+    /// known by now.
+    pub fn is_of_this_life(&self, id: &str, t_ns: i128) -> bool {
+        let inside = self.lock();
+        let started = inside.members.iter().find(|m| m.id == id).and_then(|m| m.started.parse::<jiff::Timestamp>().ok());
+        started.is_none_or(|started| started.as_nanosecond() <= t_ns)
     }
 
     pub fn signalled(&self, id: &str) {
@@ -206,10 +211,9 @@ mod tests {
         members.add(&journal, &runs("2026-01-01T00:00:00.5Z", 7));
         // It was started again, which the engine's state says before its events do.
         members.look_again(&journal, &runs("2026-01-01T00:00:10.5Z", 8), false);
-        members.ended(&journal, "c1", at("2026-01-01T00:00:10.2Z"), Some(137), false);
-        assert_eq!(members.all()[0].pid, Some(8), "the end of the first life");
-        members.ended(&journal, "c1", at("2026-01-01T00:00:20Z"), Some(137), false);
-        assert_eq!(members.all()[0].pid, None);
+        assert!(!members.is_of_this_life("c1", at("2026-01-01T00:00:10.2Z")), "the end of the first life");
+        assert!(members.is_of_this_life("c1", at("2026-01-01T00:00:20Z")));
+        members.ended(&journal, "c1", Some(137), false);
         let lives = journal.read(|record| record.generations.iter().map(|life| life.exited.is_some()).collect::<Vec<_>>());
         assert_eq!(lives, [true, true]);
     }

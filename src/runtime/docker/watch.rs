@@ -158,6 +158,9 @@ async fn happened(shared: &Arc<Shared>, engine: &Engine, event: &EventMessage, t
 /// What an event means for the container's process.
 async fn life(shared: &Shared, engine: &Engine, (id, t_ns): (&str, i128), action: &str, attributes: &HashMap<String, String>) {
     let members: &Members = &shared.members;
+    if matches!(action, "oom" | "kill" | "die") && !members.is_of_this_life(id, t_ns) {
+        return;
+    }
     match action {
         "oom" => members.ran_out_of_memory(id),
         "kill" if attributes.get("signal").is_none_or(|signal| ENDS.contains(&signal.as_str())) => members.signalled(id),
@@ -168,7 +171,7 @@ async fn life(shared: &Shared, engine: &Engine, (id, t_ns): (&str, i128), action
             if engine.inspect(id).await.ok().and_then(|c| c.state?.oom_killed).unwrap_or(false) {
                 members.ran_out_of_memory(id);
             }
-            members.ended(&shared.journal, id, t_ns, code, asked);
+            members.ended(&shared.journal, id, code, asked);
         }
         "start" => {
             if let Ok(container) = engine.inspect(id).await {
