@@ -144,7 +144,7 @@ impl Capacity {
         // Whoever still waits has waited at least until now.
         // One that was lost or given up has waited too; only of one whose id is another's nobody can tell.
         let gone = |job: &JobFacts| job.ended.as_ref().map(|e| e.0).or(job.given_to().map(|given| given.t));
-        let waiting = jobs.iter().filter(|(job, _)| job.accepted() && !job.is_out_of_sight() && job.intended_t < until_t && gone(job).is_none_or(|t| t >= until_t));
+        let waiting = jobs.iter().filter(|(job, _)| job.accepted() && job.intended_t < until_t && gone(job).is_none_or(|t| t >= until_t));
         let mut latencies: Vec<f64> = done.iter().filter_map(|(job, class)| latency(job, *class)).chain(waiting.map(|(job, _)| until_t - job.intended_t).filter(|s| *s > self.latency.as_s())).collect();
         let wrong = done.iter().filter(|(job, class)| is_error(job, *class)).count();
         let refused = jobs.iter().filter(|(job, class)| *class == Class::Rejected && ended(job.submitting_t) && is_error(job, *class)).count();

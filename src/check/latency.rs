@@ -184,7 +184,7 @@ impl Times {
 
 /// Sent, not refused, and what became of it was not looked at.
 pub fn is_open(job: &JobFacts, class: Class) -> bool {
-    class == Class::Open && job.ended.is_none() && (job.accepted() || job.answer.is_none()) && !job.is_out_of_sight()
+    class == Class::Open && job.ended.is_none() && (job.accepted() || job.answer.is_none())
 }
 
 /// How long the client of such a job had waited for it.

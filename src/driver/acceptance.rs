@@ -1,7 +1,7 @@
 //! What an answer is that a driver takes for the result: a driver that takes the acceptance of a job for its result would call
 //! every job completed that was only taken.
 
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 
 use super::StateWord;
 use super::template::{as_text, bounded, says_something};
@@ -101,11 +101,21 @@ pub fn told(answer: &Json, asked: impl FnOnce() -> Option<Json>) -> Option<NoRes
     let inner = outer.iter().filter(|(key, _)| is(key, &words::HELD)).find_map(|(key, value)| Some((key, value.as_object()?)));
     let envelope = outer.iter().filter(|(key, _)| inner.is_none_or(|(held, _)| held != *key));
     let mut fields: Vec<(&String, &Json)> = envelope.chain(inner.iter().flat_map(|(_, held)| held.iter())).collect();
-    // An envelope's own state is that of the request.
-    let state = inner.map_or(outer, |(_, held)| held).iter().find(|(key, _)| is(key, &words::STATE));
-    let word = state.and_then(|(_, word)| word.as_str());
-    let meaning = word.and_then(words::meaning);
-    if let Some(why) = failed(&fields, meaning) {
+    // An envelope's own state is that of the request: what is said of the job counts, but for a failure, and where nothing is.
+    let word_of = |map: &'_ Map<String, Json>| {
+        map.iter().find(|(key, _)| is(key, &words::STATE)).and_then(|(_, word)| word.as_str().map(str::to_owned))
+    };
+    let outer_word = word_of(outer);
+    let outer_meaning = outer_word.as_deref().and_then(words::meaning);
+    let is_over = |meaning: Option<StateWord>| matches!(meaning, Some(StateWord::Failed | StateWord::Cancelled));
+    let is_taken = matches!(outer_meaning, Some(StateWord::Queued | StateWord::Running));
+    let word = match inner.map(|(_, held)| word_of(held)) {
+        Some(None) if is_taken => outer_word,
+        Some(word) => word,
+        None => outer_word,
+    };
+    let meaning = word.as_deref().and_then(words::meaning);
+    if let Some(why) = failed(&fields, is_over(meaning) || is_over(outer_meaning)) {
         return Some(NoResult::Failed(bounded(&why)));
     }
     let waits = matches!(meaning, Some(StateWord::Queued | StateWord::Running));
@@ -115,18 +125,19 @@ pub fn told(answer: &Json, asked: impl FnOnce() -> Option<Json>) -> Option<NoRes
     }
     let asked = asked();
     fields.retain(|(key, value)| !value.is_null() && asked.as_ref().and_then(|asked| asked.get(key)) != Some(*value));
-    if fields.iter().any(|(key, value)| is(key, &RESULTS) && holds(value) && !(waits && is_a_place(value))) {
+    if fields.iter().any(|(key, value)| is(key, &RESULTS) && if waits { holds_text(value) } else { holds(value) }) {
         return None;
     }
-    if let Some(word) = word.filter(|_| waits) {
+    if let Some(word) = word.as_deref().filter(|_| waits) {
         return Some(NoResult::Taken(format!("it says that the job is `{}`", bounded(word))));
     }
-    if word.is_some_and(|word| is(word, &ENDS)) {
+    if word.is_some_and(|word| is(&word, &ENDS)) {
         return None;
     }
     let is_text = |key: &str, value: &Json| is(key, &TEXTS) && value.is_string();
-    let is_word_of_a_request =
-        |key: &str, value: &Json| is(key, &RESULTS) && value.is_string() && !holds(value) && says_something(value);
+    let is_word_of_a_request = |key: &str, value: &Json| {
+        is(key, &["result", "results", "response"]) && value.is_string() && !holds(value) && says_something(value)
+    };
     let is_usual = |key: &str, value: &Json| {
         is(key, &words::IDS)
             || is(key, &words::STATE)
@@ -139,17 +150,19 @@ pub fn told(answer: &Json, asked: impl FnOnce() -> Option<Json>) -> Option<NoRes
 }
 
 /// It says that the job failed, or that there was an error, in one of the usual ways.
-fn failed(fields: &[(&String, &Json)], meaning: Option<StateWord>) -> Option<String> {
-    let field = |names: &[&str]| fields.iter().find(|(key, _)| is(key, names)).map(|(_, value)| *value);
-    let error = field(&["error", "errors", "errormessage"]).filter(|error| **error != Json::Bool(false) && holds_an_error(error));
+fn failed(fields: &[(&String, &Json)], is_over: bool) -> Option<String> {
+    let all = |names: &'static [&'static str]| fields.iter().filter(|(key, _)| is(key, names)).map(|(_, value)| *value);
+    let mut errors =
+        all(&["error", "errors", "errormessage"]).filter(|error| **error != Json::Bool(false) && holds_an_error(error));
+    let error = errors.next();
     let said =
-        || error.filter(|error| !error.is_boolean()).or_else(|| field(&["message", "detail", "msg", "reason"])).map(as_text);
-    let says_no = field(&["success", "ok"]) == Some(&Json::Bool(false));
-    if says_no || matches!(meaning, Some(StateWord::Failed | StateWord::Cancelled)) || error == Some(&Json::Bool(true)) {
+        || error.filter(|error| !error.is_boolean()).or_else(|| all(&["message", "detail", "msg", "reason"]).next()).map(as_text);
+    let says_no = all(&["success", "ok"]).any(|said| *said == Json::Bool(false));
+    if says_no || is_over || error == Some(&Json::Bool(true)) {
         return Some(said().unwrap_or_else(|| "without a reason".to_owned()));
     }
     // Beside a result an error may be a warning.
-    let has_result = fields.iter().any(|(key, value)| is(key, &RESULTS) && holds(value));
+    let has_result = fields.iter().any(|(key, value)| is(key, &RESULTS) && holds_text(value));
     error.filter(|_| !has_result).map(as_text)
 }
 
@@ -169,7 +182,7 @@ fn holds_an_error(error: &Json) -> bool {
 }
 
 /// There is something in it, and not only the word for a state.
-fn holds(value: &Json) -> bool {
+pub fn holds(value: &Json) -> bool {
     match value {
         Json::String(text) => says_something(value) && words::meaning(text).is_none() && !text.eq_ignore_ascii_case("ok"),
         Json::Array(all) => all.iter().any(holds),
@@ -179,9 +192,18 @@ fn holds(value: &Json) -> bool {
     }
 }
 
-/// Where something is, or is going to be.
-fn is_a_place(value: &Json) -> bool {
-    value.as_str().is_some_and(|text| ["http://", "https://", "/"].iter().any(|begin| text.starts_with(begin)))
+/// There is a text in it that is not only the place where something is, or is going to be.
+fn holds_text(value: &Json) -> bool {
+    match value {
+        Json::String(text) => holds(value) && !is_a_place(text),
+        Json::Array(all) => all.iter().any(holds_text),
+        Json::Object(fields) => fields.values().any(holds_text),
+        Json::Null | Json::Number(_) | Json::Bool(_) => false,
+    }
+}
+
+fn is_a_place(text: &str) -> bool {
+    text.len() < LONG && ["http://", "https://", "/"].iter().any(|begin| text.starts_with(begin))
 }
 
 #[cfg(test)]
@@ -214,6 +236,9 @@ mod tests {
             json!({ "response": "ok", "id": 3 }),
             json!({ "status": "queued", "id": 1, "output": { "images": [] } }),
             json!({ "status": "pending", "id": 1, "text": "a cat in the rain" }),
+            json!({ "status": "processing", "id": 1, "output": ["https://cdn/x.png"] }),
+            json!({ "status": "queued", "id": "a", "result": false }),
+            json!({ "status": "queued", "data": { "id": 5, "worker": "g" } }),
             json!({ "task": "txt2img", "data": { "id": 1, "status": "queued" } }),
         ] {
             assert!(matches!(of(&acceptance), Some(NoResult::Taken(_))), "{acceptance}");
@@ -232,6 +257,8 @@ mod tests {
             json!({ "id": "x", "text": "" }),
             json!({ "id": "x", "text": "a word", "error": "one was left out" }),
             json!({ "ok": true }),
+            json!({ "id": "x", "text": "Done" }),
+            json!({ "id": "x", "answer": "true" }),
             json!({ "id": "x", "status": "pending", "text": "once upon a time" }),
             json!({}),
             json!(["a"]),
@@ -252,6 +279,11 @@ mod tests {
         assert!(failed(json!({ "success": false, "message": "CUDA out of memory", "image": "placeholder" })));
         assert!(failed(json!({ "error": true, "message": "CUDA out of memory" })));
         assert!(failed(json!({ "errors": ["CUDA out of memory"] })));
+        assert!(failed(json!({ "error": null, "data": { "error": "CUDA out of memory" } })));
+        assert!(failed(json!({ "error": "", "error_message": "CUDA out of memory" })));
+        assert!(failed(json!({ "error": "CUDA out of memory", "result": false })));
+        assert!(failed(json!({ "status": "error", "message": "CUDA out of memory", "data": {} })));
+        assert!(failed(json!({ "success": true, "data": { "success": false, "message": "CUDA out of memory" } })));
         assert!(failed(json!({ "result": "error", "error": "CUDA out of memory" })));
         assert!(matches!(told(&json!({ "id": 1, "status": "failed" }), || None), Some(NoResult::Failed(_))));
         for fine in [

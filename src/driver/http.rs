@@ -183,7 +183,7 @@ impl HttpPort {
     /// An answer that is taken for the result, and tells of something else.
     fn no_result(&self, last: &Step, ask: &Ask, vars: &Vars, reply: &Reply) -> Option<Answer> {
         let place = self.driver.result.as_ref().and_then(|route| route.inline.as_deref()).unwrap_or_default();
-        let is_there = !place.is_empty() && reply.json.pointer(place).is_some_and(|found| !found.is_null());
+        let is_there = !place.is_empty() && reply.json.pointer(place).is_some_and(acceptance::holds);
         if is_there || !(200..300).contains(&reply.status) {
             return None;
         }

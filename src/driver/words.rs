@@ -3,7 +3,7 @@
 use super::StateWord;
 
 /// The states, in any case, and ours. The last two are of a field such as `done`.
-pub const STATES: [(&str, StateWord); 41] = [
+pub const STATES: [(&str, StateWord); 42] = [
     ("queued", StateWord::Queued),
     ("pending", StateWord::Queued),
     ("waiting", StateWord::Queued),
@@ -33,6 +33,7 @@ pub const STATES: [(&str, StateWord); 41] = [
     ("ready", StateWord::Completed),
     ("failed", StateWord::Failed),
     ("failure", StateWord::Failed),
+    ("fail", StateWord::Failed),
     ("error", StateWord::Failed),
     ("timeout", StateWord::Failed),
     ("timed_out", StateWord::Failed),

@@ -23,7 +23,7 @@ pub const SAFETY_NET: Duration = Duration::from_secs(2);
 const SOCKET_GRACE: Duration = Duration::from_secs(1);
 /// Progress is written down in steps of this many percent.
 const PROGRESS_STEP: f64 = 20.0;
-/// A target that has no room for a question about a result (429, 503) is asked again for so long.
+/// A target that cannot answer a question about a result now (429, 502 to 504) is asked again for so long.
 const RESULT_LATER_S: f64 = 30.0;
 
 /// What every client shares. Cheap to clone.
@@ -336,7 +336,7 @@ impl Following<'_> {
             // A server that goes down or is paused between the end and the result has not lost it yet.
             let nobody_there = look.status == 0;
             // One that has no room now has it soon.
-            let comes_later = matches!(look.status, 429 | 503) && self.shop.clock.now_s() - began_t < RESULT_LATER_S;
+            let comes_later = matches!(look.status, 429 | 502..=504) && self.shop.clock.now_s() - began_t < RESULT_LATER_S;
             if !(nobody_there || comes_later) || self.shop.give_up.is_cancelled() {
                 return self.shop.journal.emit(Event::ResultSeen { job: self.number, look });
             }

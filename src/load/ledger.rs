@@ -163,7 +163,7 @@ impl Ledger<'_> {
     /// It was asked about to the end, and is in a state that the driver does not know. Where others passed through that state to
     /// their ends, or nobody is left who could end it, that says nothing.
     fn is_in_an_unknown_state(&self, job: &JobFacts) -> bool {
-        let is_passed_by_others = || job.unknown_state().is_some_and(|word| self.scale.passed.contains(word));
+        let is_passed_by_others = || job.last_view.as_ref().is_some_and(|view| self.scale.passed.contains(&view.word));
         job.is_out_of_sight()
             && (self.record.ended || job.gave_up().is_some())
             && !patience::is_gone(self.record, patience::followed_until(job, self.record))

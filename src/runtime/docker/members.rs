@@ -101,6 +101,8 @@ impl Members {
         if let Some(pid) = pid.filter(|_| member.pid.is_none()) {
             journal.emit(Event::Process { event: ProcessEvent::Started { pid, generation: next } });
             (member.pid, member.generation, member.started) = (Some(pid), next, started);
+            // What is left of a life before it.
+            (member.out_of_memory, member.signalled) = (false, false);
             inside.generations = next;
         }
         let policy = container.host_config.as_ref().and_then(|h| h.restart_policy.as_ref()).and_then(|p| p.name);
@@ -124,8 +126,9 @@ impl Members {
     /// known by now.
     pub fn is_of_this_life(&self, id: &str, t_ns: i128) -> bool {
         let inside = self.lock();
-        let started = inside.members.iter().find(|m| m.id == id).and_then(|m| m.started.parse::<jiff::Timestamp>().ok());
-        started.is_none_or(|started| started.as_nanosecond() <= t_ns)
+        let Some(member) = inside.members.iter().find(|m| m.id == id) else { return true };
+        let started = member.started.parse::<jiff::Timestamp>().ok();
+        member.pid.is_some() && started.is_none_or(|started| started.as_nanosecond() <= t_ns)
     }
 
     pub fn signalled(&self, id: &str) {
@@ -214,6 +217,7 @@ mod tests {
         assert!(!members.is_of_this_life("c1", at("2026-01-01T00:00:10.2Z")), "the end of the first life");
         assert!(members.is_of_this_life("c1", at("2026-01-01T00:00:20Z")));
         members.ended(&journal, "c1", Some(137), false);
+        assert!(!members.is_of_this_life("c1", at("2026-01-01T00:00:20.1Z")), "it has ended");
         let lives = journal.read(|record| record.generations.iter().map(|life| life.exited.is_some()).collect::<Vec<_>>());
         assert_eq!(lives, [true, true]);
     }
