@@ -54,6 +54,8 @@ impl Mark {
 pub(super) async fn follow(shared: Arc<Shared>, engine: Engine, id: String, began: jiff::Timestamp, stop: CancellationToken) {
     let mut mark = Mark { time: format!("{began:.9}"), ..Mark::default() };
     let mut told = false;
+    // The engine has told all that there was.
+    let mut is_whole = false;
     loop {
         mark.again = 0;
         let is_over = stop.is_cancelled();
@@ -88,8 +90,15 @@ pub(super) async fn follow(shared: Arc<Shared>, engine: Engine, id: String, bega
             match chunk {
                 Some(Ok(chunk)) => lines.take(chunk, &mut told_line),
                 // It was removed; the engine's events say so.
-                Some(Err(EngineError::DockerResponseServerError { status_code: 404, .. })) => return,
+                Some(Err(EngineError::DockerResponseServerError { status_code: 404, .. })) => {
+                    if !is_whole {
+                        let error = "it was removed before its last lines were read".to_owned();
+                        shared.journal.emit(Event::Gap { source: LOG_END.into(), error });
+                    }
+                    return;
+                }
                 Some(Err(error)) => {
+                    is_whole = false;
                     if is_over {
                         shared.journal.emit(Event::Gap { source: LOG_END.into(), error: error.to_string() });
                     } else if !std::mem::replace(&mut told, true) {
@@ -98,6 +107,7 @@ pub(super) async fn follow(shared: Arc<Shared>, engine: Engine, id: String, bega
                     break;
                 }
                 None => {
+                    is_whole = true;
                     lines.finish(&mut told_line);
                     break;
                 }

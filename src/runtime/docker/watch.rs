@@ -57,9 +57,8 @@ pub(super) async fn follow(shared: Arc<Shared>, engine: Engine, mut events: Even
         let mut stream = std::pin::pin!(engine.docker.events(Some(wanted().since(&events.since()).build())));
         loop {
             let next = tokio::select! {
-                // What is there already comes before the end.
-                biased;
                 next = stream.next() => next,
+                // What is there already is read then: an engine that always has something to tell does not hold up the end.
                 () = stop.cancelled() => return last(&shared, &engine, &mut events, &tasks, &stop).await,
             };
             let Some(Ok(event)) = next else { break };
@@ -72,8 +71,9 @@ pub(super) async fn follow(shared: Arc<Shared>, engine: Engine, mut events: Even
             shared.journal.emit(Event::Gap { source: "engine".into(), error: "its events have stopped; asking again".into() });
             reachable = false;
         }
-        _ = tokio::time::timeout(ASK_AGAIN, stop.cancelled()).await;
-        look_at_all(&shared, &engine).await;
+        if tokio::time::timeout(ASK_AGAIN, stop.cancelled()).await.is_err() {
+            look_at_all(&shared, &engine).await;
+        }
     }
     last(&shared, &engine, &mut events, &tasks, &stop).await;
 }
