@@ -1,6 +1,8 @@
 //! What an answer is that a driver takes for the result: a driver that takes the acceptance of a job for its result would call
 //! every job completed that was only taken.
 
+use std::cell::LazyCell;
+
 use serde_json::{Map, Value as Json};
 
 use super::StateWord;
@@ -83,8 +85,19 @@ const TEXTS: [&str; 5] = ["message", "detail", "msg", "code", "metadata"];
 /// Words for a job that has ended, and not only for a request that was taken.
 const ENDS: [&str; 6] = ["completed", "complete", "done", "finished", "succeeded", "ready"];
 
+/// Words in a sentence that says that a job was taken.
+const TAKEN: [&str; 10] =
+    ["submitted", "queued", "enqueued", "accepted", "received", "scheduled", "started", "created", "processing", "pending"];
+/// What else holds a job, besides results.
+const ENVELOPES: [&str; 3] = ["output", "result", "response"];
+/// So many envelopes in one another are opened.
+const DEEPEST: usize = 4;
+
 /// Nobody names a job by so much.
 const LONG: usize = 1024;
+/// ... and nobody says in more that it was taken.
+const LONGEST_SENTENCE: usize = 160;
+const WITHOUT_A_REASON: &str = "its answer says so without a reason (where that is the result, `result.inline` names its place)";
 
 /// An answer that is no result.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,79 +108,171 @@ pub enum NoResult {
     Failed(String),
 }
 
+/// A field of an answer, its name as `plain` writes it.
+struct Field<'a> {
+    name: String,
+    key: &'a str,
+    value: &'a Json,
+}
+
+impl Field<'_> {
+    fn is(&self, names: &[&str]) -> bool {
+        names.contains(&self.name.as_str())
+    }
+
+    /// Many write a number as its text.
+    fn number(&self) -> Option<i64> {
+        self.value.as_i64().or_else(|| self.value.as_str()?.trim().parse().ok())
+    }
+}
+
+fn fields_of(map: &Map<String, Json>) -> Vec<Field<'_>> {
+    map.iter().map(|(key, value)| Field { name: plain(key), key, value }).collect()
+}
+
 /// What an answer is instead of a result; `None` where it may hold one. `asked` is what was sent, which some answers repeat.
 pub fn told(answer: &Json, asked: impl FnOnce() -> Option<Json>) -> Option<NoResult> {
-    let outer = answer.as_object()?;
-    let inner = outer.iter().filter(|(key, _)| is(key, &words::HELD)).find_map(|(key, value)| Some((key, value.as_object()?)));
-    let envelope = outer.iter().filter(|(key, _)| inner.is_none_or(|(held, _)| held != *key));
-    let mut fields: Vec<(&String, &Json)> = envelope.chain(inner.iter().flat_map(|(_, held)| held.iter())).collect();
-    // An envelope's own state is that of the request: what is said of the job counts, but for a failure, and where nothing is.
-    let word_of = |map: &'_ Map<String, Json>| {
-        map.iter().find(|(key, _)| is(key, &words::STATE)).and_then(|(_, word)| word.as_str().map(str::to_owned))
-    };
-    let outer_word = word_of(outer);
-    let outer_meaning = outer_word.as_deref().and_then(words::meaning);
-    let is_over = |meaning: Option<StateWord>| matches!(meaning, Some(StateWord::Failed | StateWord::Cancelled));
-    let is_taken = matches!(outer_meaning, Some(StateWord::Queued | StateWord::Running));
-    let word = match inner.map(|(_, held)| word_of(held)) {
-        Some(None) if is_taken => outer_word,
-        Some(word) => word,
-        None => outer_word,
-    };
-    let meaning = word.as_deref().and_then(words::meaning);
-    if let Some(why) = failed(&fields, is_over(meaning) || is_over(outer_meaning)) {
+    let (mut fields, words) = layers(answer.as_object()?);
+    let asked = LazyCell::new(asked);
+    let is_own = |field: &Field<'_>| asked.as_ref().and_then(|asked| asked.get(field.key)) != Some(field.value);
+    if let Some(why) = failed(&fields, words.iter().copied().flatten().any(is_over), is_own) {
         return Some(NoResult::Failed(bounded(&why)));
     }
-    let waits = matches!(meaning, Some(StateWord::Queued | StateWord::Running));
+    // An envelope's own state is that of the request: what is said of the job counts, and where nothing is, that it waits.
+    let innermost = words.last().copied().flatten();
+    let word = innermost.or_else(|| words.iter().copied().flatten().rfind(|word| waits(word)));
+    let is_waiting = word.is_some_and(waits);
     // Long enough for a result, and too long for anything else.
-    if !waits && fields.iter().any(|(key, value)| is(key, &RESULTS) && value.to_string().len() > LONG && holds(value)) {
+    if !is_waiting && fields.iter().any(|field| field.is(&RESULTS) && is_long(field.value) && holds(field.value)) {
         return None;
     }
-    let asked = asked();
-    fields.retain(|(key, value)| !value.is_null() && asked.as_ref().and_then(|asked| asked.get(key)) != Some(*value));
-    if fields.iter().any(|(key, value)| is(key, &RESULTS) && if waits { holds_text(value) } else { holds(value) }) {
+    fields.retain(|field| !field.value.is_null() && is_own(field));
+    if fields.iter().any(|field| field.is(&RESULTS) && if is_waiting { holds_text(field.value) } else { holds(field.value) }) {
         return None;
     }
-    if let Some(word) = word.as_deref().filter(|_| waits) {
+    if let Some(word) = word.filter(|_| is_waiting) {
         return Some(NoResult::Taken(format!("it says that the job is `{}`", bounded(word))));
     }
-    if word.is_some_and(|word| is(&word, &ENDS)) {
+    if word.is_some_and(|word| ENDS.contains(&plain(word).as_str())) {
         return None;
     }
-    let is_text = |key: &str, value: &Json| is(key, &TEXTS) && value.is_string();
-    let is_word_of_a_request = |key: &str, value: &Json| {
-        is(key, &["result", "results", "response"]) && value.is_string() && !holds(value) && says_something(value)
-    };
-    let is_usual = |key: &str, value: &Json| {
-        is(key, &words::IDS)
-            || is(key, &words::STATE)
-            || (is(key, &BESIDE) && !is_text(key, value))
-            || is_word_of_a_request(key, value)
-    };
-    let names_a_job = fields.iter().any(|(key, value)| is(key, &words::IDS) && (value.is_string() || value.is_number()));
-    let holds_more = fields.iter().any(|(key, value)| !is_usual(key, value));
-    (names_a_job && !holds_more).then(|| NoResult::Taken("it names a job, and holds nothing else".to_owned()))
+    is_bare_job(&fields).then(|| NoResult::Taken("it names a job, and holds nothing else".to_owned()))
 }
 
-/// It says that the job failed, or that there was an error, in one of the usual ways.
-fn failed(fields: &[(&String, &Json)], is_over: bool) -> Option<String> {
-    let all = |names: &'static [&'static str]| fields.iter().filter(|(key, _)| is(key, names)).map(|(_, value)| *value);
-    let mut errors =
-        all(&["error", "errors", "errormessage"]).filter(|error| **error != Json::Bool(false) && holds_an_error(error));
-    let error = errors.next();
-    let said =
-        || error.filter(|error| !error.is_boolean()).or_else(|| all(&["message", "detail", "msg", "reason"]).next()).map(as_text);
-    let says_no = all(&["success", "ok"]).any(|said| *said == Json::Bool(false));
+/// The fields of an answer and of the job that it holds in an envelope, and the word for a state in each.
+fn layers(answer: &Map<String, Json>) -> (Vec<Field<'_>>, Vec<Option<&str>>) {
+    let (mut fields, mut words) = (Vec::new(), Vec::new());
+    let mut layer = fields_of(answer);
+    for _ in 0..DEEPEST {
+        words.push(word_in(&layer));
+        let held = layer.iter().position(|field| match field.value {
+            Json::Object(_) if field.is(&words::HELD) => true,
+            Json::Object(map) => field.is(&ENVELOPES) && is_only_a_job(map),
+            _ => false,
+        });
+        let held = held.map(|at| layer.remove(at).value);
+        fields.append(&mut layer);
+        let Some(Json::Object(map)) = held else { break };
+        layer = fields_of(map);
+    }
+    fields.append(&mut layer);
+    (fields, words)
+}
+
+fn word_in<'a>(fields: &[Field<'a>]) -> Option<&'a str> {
+    fields.iter().find(|field| field.is(&words::STATE)).and_then(|field| field.value.as_str())
+}
+
+fn waits(word: &str) -> bool {
+    matches!(words::meaning(word), Some(StateWord::Queued | StateWord::Running))
+}
+
+fn is_over(word: &str) -> bool {
+    matches!(words::meaning(word), Some(StateWord::Failed | StateWord::Cancelled))
+}
+
+/// What is called a result names a job, which waits or has failed, or of which nothing else is told.
+fn is_only_a_job(map: &Map<String, Json>) -> bool {
+    let fields = fields_of(map);
+    names_a_job(&fields) && (word_in(&fields).is_some_and(|word| waits(word) || is_over(word)) || is_bare_job(&fields))
+}
+
+fn names_a_job(fields: &[Field<'_>]) -> bool {
+    fields.iter().any(|field| field.is(&words::IDS) && (field.value.is_string() || field.value.is_number()))
+}
+
+/// It names a job, and holds nothing else.
+fn is_bare_job(fields: &[Field<'_>]) -> bool {
+    // `id` is the name of many things; of what has another name a sentence may tell.
+    let is_surely_a_job = fields.iter().any(|field| field.is(&words::IDS) && !matches!(field.name.as_str(), "id" | "uuid"));
+    let is_usual = |field: &Field<'_>| {
+        let text = field.value.as_str();
+        let is_word = |text: &str| !holds(field.value) && says_something(field.value) && text.len() <= LONG;
+        field.is(&words::IDS)
+            || field.is(&words::STATE)
+            || (field.is(&BESIDE) && !(field.is(&TEXTS) && text.is_some()))
+            || (field.is(&["result", "results", "response"]) && text.is_some_and(is_word))
+            || (field.is(&TEXTS) && text.is_some_and(|text| is_word(text) || (is_surely_a_job && tells_of_acceptance(text))))
+    };
+    names_a_job(fields) && fields.iter().all(is_usual)
+}
+
+/// A sentence such as "Your job was submitted".
+fn tells_of_acceptance(sentence: &str) -> bool {
+    let is_one = |word: &str| TAKEN.iter().any(|taken| word.eq_ignore_ascii_case(taken));
+    sentence.len() <= LONGEST_SENTENCE && sentence.split(|c: char| !c.is_alphanumeric()).any(is_one)
+}
+
+/// It says that the job failed, or that there was an error, in one of the usual ways. `is_own` of what was not sent to it.
+fn failed(fields: &[Field<'_>], is_over: bool, is_own: impl Fn(&Field<'_>) -> bool) -> Option<String> {
+    let all = |names: &'static [&'static str]| fields.iter().filter(|field| field.is(names));
+    let is_error = |field: &&Field<'_>| match field.value {
+        // A figure may be called so, and a count.
+        Json::Number(_) => false,
+        error => *error != Json::Bool(false) && holds_an_error(error),
+    };
+    let error = all(&["error", "errors", "errormessage"]).find(is_error).map(|field| field.value);
+    let said = || {
+        let message = || all(&["message", "detail", "msg", "reason"]).find(|field| says_something(field.value));
+        error.filter(|error| !error.is_boolean()).or_else(|| message().map(|field| field.value)).map(as_text)
+    };
+    let says_no = all(&["success", "ok"]).any(|field| *field.value == Json::Bool(false));
     if says_no || is_over || error == Some(&Json::Bool(true)) {
-        return Some(said().unwrap_or_else(|| "without a reason".to_owned()));
+        return Some(said().unwrap_or_else(|| WITHOUT_A_REASON.to_owned()));
+    }
+    let code = error_code(fields);
+    if error.is_none() && code.is_none() {
+        return None;
     }
     // Beside a result an error may be a warning.
-    let has_result = fields.iter().any(|(key, value)| is(key, &RESULTS) && holds_text(value));
-    error.filter(|_| !has_result).map(as_text)
+    if fields.iter().any(|field| field.is(&RESULTS) && holds_text(field.value) && is_own(field)) {
+        return None;
+    }
+    error.map(as_text).or_else(|| Some(format!("{}{}", code?, said().map_or_else(String::new, |why| format!(": {why}")))))
 }
 
-fn is(key: &str, names: &[&str]) -> bool {
-    names.contains(&plain(key).as_str())
+/// The number of an error: one of HTTP's, or one in a field for nothing else, or one beside which there is only a message.
+fn error_code(fields: &[Field<'_>]) -> Option<String> {
+    let told = |field: &Field<'_>| Some(format!("{} {}", field.key, field.number()?));
+    let of_errors = fields.iter().find(|field| {
+        field.is(&["errorcode", "errcode", "errno"])
+            && field.number().is_some_and(|code| code != 0 && !(200..300).contains(&code))
+    });
+    let is_message =
+        |field: &Field<'_>| field.is(&["message", "msg", "detail", "code", "statuscode"]) || !says_something(field.value);
+    let is_alone = || fields.iter().all(is_message) && fields.iter().any(|field| field.is(&["message", "msg", "detail"]));
+    let of_http = || {
+        fields.iter().filter(|field| field.is(&["code", "statuscode"])).find(|field| match field.number() {
+            Some(code) => code < 0 || (400..600).contains(&code) || (code > 1 && !is_success(code) && is_alone()),
+            None => false,
+        })
+    };
+    of_errors.or_else(of_http).and_then(told)
+}
+
+/// HTTP's, and what is made of it with digits of one's own.
+fn is_success(code: i64) -> bool {
+    (200..300).contains(&code) || (code % 1000 == 0 && (200..300).contains(&(code / 100)))
 }
 
 fn holds_an_error(error: &Json) -> bool {
@@ -181,10 +286,17 @@ fn holds_an_error(error: &Json) -> bool {
     }
 }
 
+/// At the place that a driver names for the result there is one: also a word such as `rejected`, but none for a job that waits.
+pub fn is_what_was_asked_for(value: &Json) -> bool {
+    holds(value) || value.as_str().is_some_and(|text| says_something(value) && !waits(text))
+}
+
 /// There is something in it, and not only the word for a state.
-pub fn holds(value: &Json) -> bool {
+fn holds(value: &Json) -> bool {
     match value {
-        Json::String(text) => says_something(value) && words::meaning(text).is_none() && !text.eq_ignore_ascii_case("ok"),
+        Json::String(text) => {
+            text.len() > LONG || (says_something(value) && words::meaning(text).is_none() && !text.eq_ignore_ascii_case("ok"))
+        }
         Json::Array(all) => all.iter().any(holds),
         Json::Object(fields) => fields.values().any(holds),
         Json::Null => false,
@@ -202,8 +314,29 @@ fn holds_text(value: &Json) -> bool {
     }
 }
 
+/// A URL, a path, or the name of a file.
 fn is_a_place(text: &str) -> bool {
-    text.len() < LONG && ["http://", "https://", "/"].iter().any(|begin| text.starts_with(begin))
+    if text.len() > LONG {
+        return false;
+    }
+    let is_ending = |end: &str| (2..=5).contains(&end.len()) && end.chars().all(|c| c.is_ascii_alphanumeric());
+    let is_file = || !text.contains(char::is_whitespace) && text.rsplit_once('.').is_some_and(|(_, end)| is_ending(end));
+    ["http://", "https://", "/"].iter().any(|begin| text.starts_with(begin)) || is_file()
+}
+
+/// It has more letters and figures than anything but a result.
+fn is_long(value: &Json) -> bool {
+    room_after(value, LONG).is_none()
+}
+
+/// What is left of so much room; `None` where it is not enough. It looks no further then.
+fn room_after(value: &Json, room: usize) -> Option<usize> {
+    match value {
+        Json::String(text) => room.checked_sub(text.len()),
+        Json::Null | Json::Bool(_) | Json::Number(_) => room.checked_sub(2),
+        Json::Array(all) => all.iter().try_fold(room, |room, one| room_after(one, room)),
+        Json::Object(fields) => fields.iter().try_fold(room, |room, (key, one)| room_after(one, room.checked_sub(key.len())?)),
+    }
 }
 
 #[cfg(test)]
@@ -240,6 +373,14 @@ mod tests {
             json!({ "status": "queued", "id": "a", "result": false }),
             json!({ "status": "queued", "data": { "id": 5, "worker": "g" } }),
             json!({ "task": "txt2img", "data": { "id": 1, "status": "queued" } }),
+            json!({ "output": { "task_id": "t", "task_status": "PENDING" }, "request_id": "r" }),
+            json!({ "jsonrpc": "2.0", "id": 1, "result": { "job_id": "x", "status": "queued" } }),
+            json!({ "result": { "job_id": "x" } }),
+            json!({ "id": 1, "status": "queued", "file": "a1.png" }),
+            json!({ "job_id": "x", "message": "submitted" }),
+            json!({ "job_id": "x", "message": "Your job was submitted." }),
+            json!({ "code": 0, "msg": "success", "data": { "job": { "id": "x", "status": "queued" } } }),
+            json!({ "code": 0, "data": { "result": { "task_id": "x", "progress": 0 } } }),
         ] {
             assert!(matches!(of(&acceptance), Some(NoResult::Taken(_))), "{acceptance}");
         }
@@ -258,6 +399,15 @@ mod tests {
             json!({ "id": "x", "text": "a word", "error": "one was left out" }),
             json!({ "ok": true }),
             json!({ "id": "x", "text": "Done" }),
+            json!({ "job_id": "x", "message": "once upon a time a cat sat on the mat" }),
+            json!({ "id": "x", "message": "The letter was received on a Monday" }),
+            json!({ "output": { "task_id": "t", "task_status": "SUCCEEDED", "results": [{ "url": "https://cdn/x.png" }] } }),
+            json!({ "result": { "id": "img-1", "url": "/files/img-1.png" } }),
+            json!({ "jsonrpc": "2.0", "id": 1, "result": { "text": "a cat" } }),
+            json!({ "code": 200, "data": { "image": "aGVsbG8=" } }),
+            json!({ "code": 20000, "message": "success", "image": "aGVsbG8=" }),
+            json!({ "code": 1, "msg": "ok", "url": "/a.png" }),
+            json!({ "id": "x", "output": (0..1000).collect::<Vec<u32>>() }),
             json!({ "id": "x", "answer": "true" }),
             json!({ "id": "x", "status": "pending", "text": "once upon a time" }),
             json!({}),
@@ -285,6 +435,16 @@ mod tests {
         assert!(failed(json!({ "status": "error", "message": "CUDA out of memory", "data": {} })));
         assert!(failed(json!({ "success": true, "data": { "success": false, "message": "CUDA out of memory" } })));
         assert!(failed(json!({ "result": "error", "error": "CUDA out of memory" })));
+        assert!(failed(json!({ "code": 500, "msg": "CUDA out of memory", "data": null })));
+        assert!(failed(json!({ "code": "500", "msg": "CUDA out of memory" })));
+        assert!(failed(json!({ "code": 10012, "message": "CUDA out of memory" })));
+        assert!(failed(json!({ "error_code": 7, "message": "CUDA out of memory" })));
+        assert!(failed(json!({ "jsonrpc": "2.0", "id": 1, "error": { "code": -32000, "message": "CUDA out of memory" } })));
+        assert!(failed(json!({ "output": { "task_id": "t", "task_status": "FAILED", "message": "CUDA out of memory" } })));
+        let echoed = json!({ "error": "CUDA out of memory", "text": "a cat in the rain" });
+        let asked = || Some(json!({ "text": "a cat in the rain" }));
+        assert!(matches!(told(&echoed, asked), Some(NoResult::Failed(_))));
+        assert_eq!(told(&echoed, || None), None, "beside a text it may be a warning");
         assert!(matches!(told(&json!({ "id": 1, "status": "failed" }), || None), Some(NoResult::Failed(_))));
         for fine in [
             json!({ "error": { "code": 0, "message": "" }, "x": 1 }),
@@ -294,6 +454,11 @@ mod tests {
             json!({ "error": "", "x": 1 }),
             json!({ "error": false, "x": 1 }),
             json!({ "error": 0, "x": 1 }),
+            json!({ "error": 0.02, "x": 1 }),
+            json!({ "error_code": 0, "x": 1 }),
+            json!({ "code": 0, "message": "success" }),
+            json!({ "code": 20000, "message": "success" }),
+            json!({ "code": 404, "text": "it stands for a page that is not there" }),
         ] {
             assert_eq!(told(&fine, || None), None, "{fine}");
         }

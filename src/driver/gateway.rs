@@ -34,8 +34,18 @@ const MESSAGES: [&str; 4] = [
     "an invalid response was received from the upstream server",
     "endpoint request timed out",
 ];
-/// How a page of Werkzeug (Flask) begins: it is the backend's own.
-const WERKZEUG: &str = "<!doctype html>\n<html lang=en>\n<title>";
+/// What stands on the pages of servers that answer for the backend itself: Werkzeug (Flask), Python's `http.server`, Tomcat and its
+/// kin, Jetty, Django, Express.
+const OWN: [&str; 6] = [
+    "<!doctype html>\n<html lang=en>\n<title>",
+    "<title>error response</title>",
+    "<title>http status ",
+    "powered by jetty",
+    "<title>server error (",
+    "<title>error</title>",
+];
+/// nginx refuses so by itself what is over a limit (`limit_req`, `limit_conn`); of a server that it does not reach it says 502.
+const OVER_A_LIMIT: [&str; 3] = ["<center>nginx", "<center>openresty", "<center>tengine"];
 /// As much of a page is looked at.
 const LOOKED_AT: usize = 4096;
 
@@ -61,13 +71,14 @@ pub fn answered(reply: &Reply) -> bool {
         return false;
     }
     let text = String::from_utf8_lossy(&reply.body[..reply.body.len().min(LOOKED_AT)]).to_lowercase();
-    if text.starts_with(WERKZEUG) {
+    let has_one_of = |all: &[&str]| all.iter().any(|one| text.contains(one));
+    if has_one_of(&OWN) || (reply.status == 503 && has_one_of(&OVER_A_LIMIT)) {
         return false;
     }
     // A page of HTML in front of an API.
     let is_page = kind.starts_with("text/html");
     let is_cloudflares = is_page && header("server") == "cloudflare" && text.contains("cloudflare");
-    (is_page && matches!(reply.status, 502..=504)) || is_cloudflares || PAGES.iter().any(|page| text.contains(page))
+    (is_page && matches!(reply.status, 502..=504)) || is_cloudflares || has_one_of(&PAGES)
 }
 
 #[cfg(test)]
@@ -117,6 +128,13 @@ mod tests {
             (504, "text/plain", "Gateway Timeout"),
             (503, "text/html", "<!doctype html>\n<html lang=en>\n<title>503 Service Unavailable</title>"),
             (429, "text/html", "<center>nginx</center>"),
+            (
+                503,
+                "text/html",
+                "<html><head><title>503 Service Temporarily Unavailable</title></head><center>nginx</center></html>",
+            ),
+            (503, "text/html", "<!DOCTYPE HTML>\n<html lang=\"en\">\n<head>\n<title>Error response</title>"),
+            (502, "text/html", "<!doctype html><html><head><title>HTTP Status 502 – Bad Gateway</title></head>"),
             (200, "text/html", "<center>nginx</center>"),
         ] {
             assert!(!answered(&reply(status, kind, body)), "{status} {body}");

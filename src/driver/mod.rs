@@ -13,6 +13,7 @@ mod parameters;
 pub mod place;
 mod reach;
 pub mod request;
+pub mod results;
 mod rules;
 pub mod sent;
 mod socket;

@@ -133,7 +133,8 @@ impl Place {
     /// The value there; `None` where there is none, or an empty one.
     pub fn find(&self, answered: &Answered<'_>, fill: Fill<'_>) -> Option<Json> {
         let found = match self {
-            Self::Pointer(pointer) => answered.json.pointer(&template::plain(pointer, fill)).cloned(),
+            Self::Pointer(pointer) if pointer.contains("{{") => answered.json.pointer(&template::plain(pointer, fill)).cloned(),
+            Self::Pointer(pointer) => answered.json.pointer(pointer).cloned(),
             Self::Header(name) => (answered.header)(name).map(Json::from),
             Self::Pattern(pattern) => {
                 let made = Regex::new(pattern).ok()?;

@@ -138,6 +138,9 @@ pub struct Requester {
     client: Client,
     /// For URLs that are not the target's: without its cookies, which know no ports.
     elsewhere: Client,
+    /// What the target gave a job's client goes back with that job's requests. After a login all cookies are kept for all; who
+    /// writes them into the driver has said which.
+    are_per_job: bool,
     /// What the login captured; `None` before it, and after the target has forgotten it.
     session: Mutex<Option<Vars>>,
 }
@@ -151,6 +154,7 @@ impl Requester {
             base,
             client: client(driver, driver.auth.login.is_some())?,
             elsewhere: client(driver, false)?,
+            are_per_job: driver.auth.login.is_none() && !driver.headers.keys().any(|name| name.eq_ignore_ascii_case("cookie")),
             session: Mutex::new(None),
         })
     }
@@ -163,10 +167,7 @@ impl Requester {
     async fn request(&self, method: Method, path: &str, vars: &Vars) -> Result<RequestBuilder, Failure> {
         let session = self.session().await?;
         let request = self.bare(method, path, &session);
-        // After a login all cookies are kept for all; who writes them into the driver has said which.
-        let are_ours =
-            self.driver.auth.login.is_none() && !self.driver.headers.keys().any(|name| name.eq_ignore_ascii_case("cookie"));
-        let cookies = vars.get(COOKIES).and_then(Json::as_str).filter(|cookies| are_ours && !cookies.is_empty());
+        let cookies = vars.get(COOKIES).and_then(Json::as_str).filter(|cookies| self.are_per_job && !cookies.is_empty());
         Ok(cookies.into_iter().fold(request, |request, cookies| request.header(header::COOKIE, cookies)))
     }
 

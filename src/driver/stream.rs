@@ -8,9 +8,10 @@ use tokio::sync::mpsc;
 
 use super::events::{Event, Reader};
 use super::format::{Step, Stream};
-use super::http::{HttpPort, look};
+use super::http::HttpPort;
 use super::inputs::{Ask, Vars};
 use super::request::{Failure, MOST_TEXT, Reply};
+use super::results::look;
 use super::template::{as_text, bounded};
 use super::wire::{self, Opened};
 use crate::experiment::units::Time;

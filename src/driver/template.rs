@@ -204,7 +204,7 @@ pub fn says_something(error: &Json) -> bool {
         Json::Null => false,
         Json::Bool(said) => *said,
         Json::Number(code) => code.as_f64() != Some(0.0),
-        Json::String(text) => !matches!(text.trim().to_lowercase().as_str(), "" | "none" | "null"),
+        Json::String(text) => !["", "none", "null"].iter().any(|nothing| text.trim().eq_ignore_ascii_case(nothing)),
         Json::Array(all) => !all.is_empty(),
         Json::Object(fields) => !fields.is_empty(),
     }

@@ -1,5 +1,8 @@
 //! Words in which backends speak of jobs, for what nobody has said in a driver.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use super::StateWord;
 
 /// The states, in any case, and ours. The last two are of a field such as `done`.
@@ -54,6 +57,9 @@ pub const STATE: [&str; 5] = ["status", "state", "jobstatus", "taskstatus", "pha
 /// What an envelope holds a job in.
 pub const HELD: [&str; 3] = ["data", "job", "task"];
 
+/// No word is longer, with all that parts it.
+const LONGEST: usize = 64;
+
 /// A name without its case and signs.
 pub fn plain(name: &str) -> String {
     name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
@@ -68,8 +74,11 @@ pub fn folded(word: &str) -> Option<String> {
 
 /// What a word for a state means, whatever its case and what parts its words.
 pub fn meaning(word: &str) -> Option<StateWord> {
-    let word = folded(word)?;
-    STATES.iter().find(|(theirs, _)| folded(theirs).as_deref() == Some(&word)).map(|(_, ours)| *ours)
+    static OURS: LazyLock<HashMap<String, StateWord>> =
+        LazyLock::new(|| STATES.iter().filter_map(|(theirs, ours)| Some((folded(theirs)?, *ours))).collect());
+    // An answer of megabytes is no word.
+    let word = Some(word).filter(|word| word.len() <= LONGEST)?;
+    OURS.get(&folded(word)?).copied()
 }
 
 #[cfg(test)]

@@ -1,0 +1,129 @@
+//! Fetches results, and looks at what they are.
+
+use std::time::Duration;
+
+use serde_json::Value as Json;
+
+use super::format::{Method, ResultRoute};
+use super::http::HttpPort;
+use super::request::Failure;
+use super::template::{self, bounded};
+use super::{Seen, gateway, inputs};
+use crate::journal::event::ResultLook;
+use crate::seed::fnv;
+
+const RESULT_TIMEOUT: Duration = Duration::from_secs(30);
+/// So many times a result may be somewhere else, at the same target.
+const REDIRECTS: u32 = 5;
+/// What every mark of ours begins with; 16 hexadecimal digits follow.
+pub const MARK_PREFIX: &str = "chaos-";
+
+impl HttpPort {
+    /// What is at the place where the result of a completed job is.
+    ///
+    /// # Errors
+    /// Nobody answered who knows.
+    pub(super) async fn fetch(&self, route: &ResultRoute, id: &str) -> Result<ResultLook, String> {
+        let Some(path) = &route.path else { return Err("it came with a message that was missed".to_owned()) };
+        let mut vars = self.live.vars(id);
+        // What tells of the end may not tell where the result is: the status does.
+        if let Some(status) =
+            self.driver.status.path.as_ref().filter(|_| template::names(path).iter().any(|n| !vars.contains_key(n)))
+        {
+            if let Err(Seen::Unclear(reason)) = self.ask_status(status, id).await {
+                return Err(reason);
+            }
+            vars = self.live.vars(id);
+        }
+        let mut path = match template::target_path(path, self.requester.base(), &|name| vars.get(name).cloned()) {
+            Ok(path) => path,
+            // The target has answered, and names no place of its own.
+            Err(why) => return Ok(lookless(200, why)),
+        };
+        let most = route.at_most.0 as usize;
+        let mut follows = REDIRECTS;
+        let reply = loop {
+            let reply =
+                self.requester.read((Method::Get, &path), None, &vars, RESULT_TIMEOUT, most).await.map_err(Failure::reason)?;
+            let Some(to) = reply.header("location").filter(|_| matches!(reply.status, 301 | 302 | 303 | 307 | 308)) else {
+                break reply;
+            };
+            if follows == 0 {
+                return Ok(lookless(reply.status, format!("more than {REDIRECTS} redirects, the last to {}", bounded(&to))));
+            }
+            follows -= 1;
+            path = match template::redirected(&path, &to, self.requester.base()) {
+                Ok(path) => path,
+                Err(why) => return Ok(lookless(reply.status, why)),
+            };
+        };
+        // Not the backend's word: it is asked again.
+        if gateway::answered(&reply) {
+            return Err(format!("a gateway answered {}", reply.status));
+        }
+        // To a login, for one: every job would have the same result, and a plausible one.
+        let is_page = reply.header("content-type").is_some_and(|kind| kind.to_lowercase().starts_with("text/html"));
+        if is_page && follows < REDIRECTS && reply.status == 200 && !route.free_form {
+            return Ok(lookless(reply.status, format!("the target redirects to a page of HTML ({})", bounded(&path))));
+        }
+        let look = look(&reply.body, reply.status);
+        Ok(match (reply.whole, reply.status) {
+            (false, _) => ResultLook { error: Some(format!("larger than {}", route.at_most)), ..look },
+            (_, 200) => look,
+            (_, status) => ResultLook { error: Some(format!("status {status}")), ..look },
+        })
+    }
+}
+
+/// What is seen of a result.
+pub fn look(body: &[u8], status: u16) -> ResultLook {
+    ResultLook {
+        status,
+        bytes: body.len() as u64,
+        digest: fnv(body),
+        kind: magic(body).to_owned(),
+        mark: find_mark(body),
+        error: None,
+    }
+}
+
+pub fn lookless(status: u16, error: String) -> ResultLook {
+    ResultLook { status, bytes: 0, digest: 0, kind: "none".into(), mark: None, error: Some(error) }
+}
+
+/// A result that came with an answer or a message.
+pub fn inline(route: &ResultRoute, message: &Json, whole: &[u8], status: u16) -> ResultLook {
+    let pointer = route.inline.as_deref().unwrap_or_default();
+    if pointer.is_empty() && !route.base64 {
+        return look(whole, status);
+    }
+    let Some(found) = message.pointer(pointer).filter(|v| !v.is_null()) else {
+        return lookless(status, format!("nothing at {pointer}"));
+    };
+    let text = template::as_text(found);
+    if !route.base64 {
+        return look(text.as_bytes(), status);
+    }
+    inputs::from_base64(&text).map_or_else(|| lookless(status, format!("no base64 at {pointer}")), |bytes| look(&bytes, status))
+}
+
+fn magic(body: &[u8]) -> &'static str {
+    let known: &[(&[u8], &str)] = &[
+        (b"\x89PNG\r\n\x1a\n", "png"),
+        (b"\xff\xd8\xff", "jpeg"),
+        (b"glTF", "glb"),
+        (b"solid", "stl"),
+        (b"RIFF", "riff"),
+        (b"{", "json"),
+        (b"<", "markup"),
+    ];
+    known.iter().find(|(start, _)| body.starts_with(start)).map_or("other", |(_, name)| name)
+}
+
+/// The first mark of ours in a result.
+pub fn find_mark(body: &[u8]) -> Option<String> {
+    let length = MARK_PREFIX.len() + 16;
+    body.windows(length)
+        .find(|w| w.starts_with(MARK_PREFIX.as_bytes()) && w[MARK_PREFIX.len()..].iter().all(u8::is_ascii_hexdigit))
+        .map(|w| String::from_utf8_lossy(w).into_owned())
+}
