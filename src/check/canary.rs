@@ -37,7 +37,7 @@ impl Check for Canary {
         let since = outage.t;
         let sent: Vec<(f64, Option<f64>, Class)> = view
             .jobs(None)
-            .filter(|(job, ..)| job.load == CANARY && job.intended_t >= since && !view.ledger.is_untold(job))
+            .filter(|(job, ..)| job.load == CANARY && job.intended_t >= since)
             .map(|(job, class, _)| (job.intended_t, job.ended.as_ref().map(|e| e.0), class))
             .collect();
         let fine = |class: Class| class == Class::Completed;
@@ -46,7 +46,14 @@ impl Check for Canary {
         let decided = sent.iter().take_while(|(_, _, class)| *class != Class::Open).count();
         let row = (0..decided.saturating_sub(ROW - 1)).find(|at| sent[*at..*at + ROW].iter().all(|c| fine(c.2)));
         let deadline = since + self.within.as_s();
+        // Where it would be otherwise if those had completed of which nobody can tell, nothing is decided.
+        let unknown = |sent: &[(f64, Option<f64>, Class)]| sent.iter().filter(|c| c.2 == Class::Unknown).count();
+        let may_be_fine = |at: usize| sent[at..at + ROW].iter().all(|c| fine(c.2) || c.2 == Class::Unknown);
+        let untold = |n: usize| format!("of {n} of {} canaries nobody can tell what became of them", sent.len());
         let Some(at) = row else {
+            if record.ended && unknown(&sent) > 0 && (0..(sent.len() + 1).saturating_sub(ROW)).any(may_be_fine) {
+                return Verdict::inconclusive(&expected, untold(unknown(&sent))).with([outage.told()]);
+            }
             let observed = format!("{} of {} canaries completed since", sent.iter().filter(|c| fine(c.2)).count(), sent.len());
             // The last of a row that could still be in time is due before the deadline: what was sent by then decides.
             let due = sent.iter().filter(|c| c.0 <= deadline).count();
@@ -64,9 +71,15 @@ impl Check for Canary {
             };
         };
         let took = sent[at].1.map_or(0.0, |t| t - since);
-        let failed_later = sent[at..].iter().filter(|(.., class)| !matches!(class, Class::Completed | Class::Open)).count();
+        let failed_later = sent[at..].iter().filter(|(.., class)| !matches!(class, Class::Completed | Class::Open | Class::Unknown)).count();
         let observed = format!("ready {} after {}, {failed_later} of {} later canaries failed", view.seconds(took), outage.what, sent.len() - at);
-        let verdict = if took <= self.within.as_s() && failed_later == 0 { Verdict::passed(&expected, observed) } else { Verdict::failed(&expected, observed) };
+        let verdict = match took <= self.within.as_s() && failed_later == 0 {
+            true if unknown(&sent[at..]) > 0 => Verdict::inconclusive(&expected, format!("{observed}; {}", untold(unknown(&sent[at..])))),
+            // Those before the row may have completed, and in time.
+            false if failed_later == 0 && unknown(&sent[..at]) > 0 => Verdict::inconclusive(&expected, format!("{observed}; {}", untold(unknown(&sent[..at])))),
+            true => Verdict::passed(&expected, observed),
+            false => Verdict::failed(&expected, observed),
+        };
         verdict.measuring(view.seconds(took)).taking(took).with([outage.told()])
     }
 }

@@ -52,6 +52,8 @@ pub struct Step {
     pub errors: f64,
     pub queue: f64,
     pub broken: Option<String>,
+    /// Whether it is beyond the limit depends on so many jobs of which nobody can tell what became of them.
+    pub untold: Option<usize>,
 }
 
 impl Check for Capacity {
@@ -74,10 +76,11 @@ impl Check for Capacity {
     fn judge(&self, view: &View<'_>) -> Verdict {
         let expected = format!("at least {} users with a p95 below {} and fewer than {} errors", self.at_least, view.time(self.latency), self.error_rate);
         let record = view.record;
-        let steps = self.steps(view);
+        let mut steps = self.steps(view);
+        let unclear = steps.pop_if(|step| step.untold.is_some());
         let planned = stages(record).len();
         let broken = steps.iter().position(|s| s.broken.is_some());
-        if !record.ended && broken.is_none() {
+        if !record.ended && broken.is_none() && unclear.is_none() {
             return Verdict::pending(&expected, format!("{} of {planned} steps done", steps.len()));
         }
         if planned < 2 {
@@ -88,6 +91,7 @@ impl Check for Capacity {
             Some(at) => &steps[at - 1],
             None => match steps.last() {
                 Some(last) => last,
+                None if unclear.is_some() => return Verdict::inconclusive(&expected, untold(unclear.as_ref())),
                 None => return Verdict::inconclusive(&expected, "not one step had enough jobs"),
             },
         };
@@ -97,6 +101,7 @@ impl Check for Capacity {
         let at_knee = format!("{} users, {:.2} jobs/min, queue {:.0}", knee.users, per_minute(knee.throughput), knee.queue);
         let observed = match broken.map(|at| &steps[at]) {
             Some(step) => format!("limit: {at_knee}; with {} users {}; {}", step.users, step.broken.clone().unwrap_or_default(), exhausted(record, step)),
+            None if unclear.is_some() => format!("no limit within {at_knee}; {}", untold(unclear.as_ref())),
             None => format!("no limit within {at_knee}: it lies beyond"),
         };
         let verdict = match knee.users >= self.at_least {
@@ -126,9 +131,9 @@ impl Capacity {
                 break;
             }
             let Some(step) = self.step(view, &stage, begin + stage.from_s, until_t) else { break };
-            let is_broken = step.broken.is_some();
+            let is_last = step.broken.is_some() || step.untold.is_some();
             steps.push(step);
-            if is_broken {
+            if is_last {
                 break;
             }
         }
@@ -144,13 +149,15 @@ impl Capacity {
         // Whoever still waits has waited at least until now.
         // One that was lost or given up has waited too; only of one whose id is another's nobody can tell.
         let gone = |job: &JobFacts| job.ended.as_ref().map(|e| e.0).or(job.given_to().map(|given| given.t));
-        let waiting = jobs.iter().filter(|(job, _)| job.accepted() && job.intended_t < until_t && gone(job).is_none_or(|t| t >= until_t));
+        let is_unknown = |job: &JobFacts, class| class == Class::Unknown && job.ended.is_none();
+        let unknown = jobs.iter().filter(|(job, class)| is_unknown(job, *class) && (from_t..until_t).contains(&job.intended_t)).count();
+        let waiting = jobs.iter().filter(|(job, class)| job.accepted() && !is_unknown(job, *class) && job.intended_t < until_t && gone(job).is_none_or(|t| t >= until_t));
         let mut latencies: Vec<f64> = done.iter().filter_map(|(job, class)| latency(job, *class)).chain(waiting.map(|(job, _)| until_t - job.intended_t).filter(|s| *s > self.latency.as_s())).collect();
         let wrong = done.iter().filter(|(job, class)| is_error(job, *class)).count();
         let refused = jobs.iter().filter(|(job, class)| *class == Class::Rejected && ended(job.submitting_t) && is_error(job, *class)).count();
         let n = latencies.len();
         let slow = latencies.iter().filter(|s| **s > self.latency.as_s()).count();
-        let p95_s = quantile(&mut latencies, 0.95)?;
+        let p95_s = quantile(&mut latencies, 0.95).or((unknown > 0).then_some(f64::NAN))?;
         let tried = done.len() + refused;
         let errors = (wrong + refused) as f64 / tried.max(1) as f64;
         let queue = view.record.series.get("queue.depth").and_then(|s| s.mean(from_t, until_t)).unwrap_or(0.0);
@@ -162,8 +169,15 @@ impl Capacity {
         } else {
             surely_more(wrong + refused, tried, self.error_rate.0, chance).then(|| format!("{:.0} % go wrong", errors * 100.0))
         };
-        (n >= FEWEST || broken.is_some()).then(|| Step { users: stage.users, from_t, until_t, jobs: completed, throughput: completed as f64 / (until_t - from_t), p95_s, errors, queue, broken })
+        let may_be_broken = surely_more(slow + unknown, n + unknown, 0.05, chance) || surely_more(wrong + refused + unknown, tried + unknown, self.error_rate.0, chance);
+        let untold = (broken.is_none() && unknown > 0 && may_be_broken).then_some(unknown);
+        (n >= FEWEST || broken.is_some() || untold.is_some()).then(|| Step { users: stage.users, from_t, until_t, jobs: completed, throughput: completed as f64 / (until_t - from_t), p95_s, errors, queue, broken, untold })
     }
+}
+
+fn untold(step: Option<&Step>) -> String {
+    let of = |step: &Step| format!("with {} users nobody can tell what became of {} jobs", step.users, step.untold.unwrap_or(0));
+    step.map_or_else(String::new, of)
 }
 
 /// More of so many than a true share would bring, but for this chance.

@@ -38,6 +38,8 @@ pub fn is_error(job: &JobFacts, class: Class) -> bool {
     match class {
         Class::Failed | Class::Shed | Class::Lost | Class::Duplicated | Class::Mismatched | Class::Abandoned => true,
         Class::Rejected => !matches!(job.answer, Some((_, Answer::Refused { .. }))),
+        // What its client saw of it is an error, whatever the backend did.
+        Class::Unknown => matches!(job.answer, Some((_, Answer::Error { .. }))),
         Class::Completed | Class::Invalid | Class::Open => false,
     }
 }
@@ -57,8 +59,10 @@ impl Check for ErrorRate {
             return Verdict::pending(&expected, "jobs are still being sent");
         }
         let mut counted = view.measured(self.load(), self.over);
-        let open = counted.iter().filter(|(job, class)| *class == Class::Open && job.answer.is_some()).count();
-        counted.retain(|(_, class)| !matches!(class, Class::Invalid | Class::Open));
+        let is_unknown = |job: &JobFacts, class| class == Class::Unknown && !is_error(job, class);
+        let unknown = counted.iter().filter(|(job, class)| is_unknown(job, *class)).count();
+        let open = unknown + counted.iter().filter(|(job, class)| *class == Class::Open && job.answer.is_some()).count();
+        counted.retain(|(job, class)| !matches!(class, Class::Invalid | Class::Open) && !is_unknown(job, *class));
         let n = counted.len();
         let why = |job: &JobFacts| view.ledger.why(job).to_string();
         let errors = counted.iter().filter(|(job, class)| is_error(job, *class));
@@ -73,8 +77,10 @@ impl Check for ErrorRate {
         let worst = self.acceptable.unwrap_or(self.below);
         let (at_best, at_worst) = (rate < worst.0 || wrong.is_empty(), (wrong.len() + open) as f64 / (n + open) as f64);
         if open > 0 && at_best && at_worst >= worst.0.max(f64::EPSILON) {
-            let open = format!("chaos stopped following {open} more before they had ended");
-            return Verdict::inconclusive(&expected, format!("{observed}; {open}"));
+            let told = |n: usize, what: &str| (n > 0).then(|| format!("; {what} {n} more"));
+            let followed = told(open - unknown, "before they had ended, chaos stopped following").unwrap_or_default();
+            let unknown = told(unknown, "nobody can tell what became of").unwrap_or_default();
+            return Verdict::inconclusive(&expected, format!("{observed}{followed}{unknown}"));
         }
         let below = |limit: Share| Met::from(rate < limit.0 || wrong.is_empty());
         let limits = Limits { target: below(self.below), acceptable: self.acceptable.map(below), failure: self.failure.map(|f| (rate <= f.0).into()) };

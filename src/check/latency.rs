@@ -13,6 +13,7 @@ use crate::journal::facts::JobFacts;
 use crate::journal::record::Record;
 use crate::load::ledger::Class;
 use crate::load::patience::followed_until;
+use crate::text::jobs;
 use crate::{record, words};
 use crate::stats::confidence::Confidence;
 use crate::stats::{Against, percentile_against, quantile, samples_for_percentile};
@@ -112,10 +113,11 @@ impl Check for Latency {
 }
 
 /// The times of the jobs that are known, in order; and how long those had waited that had not ended when nobody followed them any
-/// more.
+/// more, and those of which nobody can tell.
 pub struct Times {
     known: Vec<f64>,
     waited: Vec<f64>,
+    untold: Vec<f64>,
 }
 
 /// So many jobs that took as long as one has waited tell what is to be expected of it.
@@ -125,26 +127,35 @@ impl Times {
     pub fn of(of: TimeOf, jobs: &[(&JobFacts, Class)], record: &Record) -> Self {
         let mut known: Vec<f64> = jobs.iter().filter_map(|(job, class)| of.seconds(job, *class)).collect();
         known.sort_by(f64::total_cmp);
-        let waited = jobs.iter().filter(|(job, class)| is_open(job, *class)).map(|(job, _)| match of {
-            TimeOf::Completion => waited_s(job, record),
-            // When tokens came is told with the end.
-            TimeOf::FirstToken | TimeOf::BetweenTokens => 0.0,
-        });
-        Self { waited: waited.collect(), known }
+        let (mut waited, mut untold) = (Vec::new(), Vec::new());
+        for (job, class) in jobs.iter().filter(|(job, class)| is_open(job, *class)) {
+            let seconds = match of {
+                TimeOf::Completion => waited_s(job, record),
+                // When tokens came is told with the end.
+                TimeOf::FirstToken | TimeOf::BetweenTokens => 0.0,
+            };
+            if *class == Class::Unknown { untold.push(seconds) } else { waited.push(seconds) }
+        }
+        Self { known, waited, untold }
+    }
+
+    /// Of all whose time is not known, for how long they have waited at least.
+    fn unknown(&self) -> impl Iterator<Item = f64> {
+        self.waited.iter().chain(&self.untold).copied()
     }
 
     /// Who has waited for longer than the limit is over it, whatever came later.
     fn known(&self, limit: f64) -> Vec<f64> {
-        self.known.iter().chain(self.waited.iter().filter(|s| **s >= limit)).copied().collect()
+        self.known.iter().copied().chain(self.unknown().filter(|s| *s >= limit)).collect()
     }
 
     fn n(&self) -> u64 {
-        (self.known.len() + self.waited.len()) as u64
+        (self.known.len() + self.unknown().count()) as u64
     }
 
     fn over(&self, limit: f64) -> u64 {
         let known = self.known.len() - self.known.partition_point(|s| *s < limit);
-        (known + self.waited.iter().filter(|s| **s >= limit).count()) as u64
+        (known + self.unknown().filter(|s| *s >= limit).count()) as u64
     }
 
     /// Those that took at least as long as somebody has waited, where there are enough of them.
@@ -152,12 +163,14 @@ impl Times {
         Some(&self.known[self.known.partition_point(|s| *s < waited)..]).filter(|like| like.len() >= ALIKE)
     }
 
-    /// How many of those that may still have been in time would not have been: as many as of those that took as long, or all.
+    /// How many of those that may still have been in time would not have been: as many as of those that took as long, or all. That
+    /// nobody can tell of a job may be because it was slow: it is not like the others.
     fn may_be_over(&self, limit: f64) -> u64 {
         let share = |waited: f64| {
             self.like(waited).map_or(1.0, |like| (like.len() - like.partition_point(|s| *s < limit)) as f64 / like.len() as f64)
         };
-        self.waited.iter().filter(|s| **s < limit).map(|s| share(*s)).sum::<f64>().ceil() as u64
+        let untold = self.untold.iter().filter(|s| **s < limit).count() as u64;
+        untold + self.waited.iter().filter(|s| **s < limit).map(|s| share(*s)).sum::<f64>().ceil() as u64
     }
 
     /// Decided where it would be the same whatever became of the jobs that are not known, as far as one can tell.
@@ -171,25 +184,29 @@ impl Times {
     /// The time of each job, where it has not ended the mean of those that took as long; and for how many there is none.
     pub fn expected(&self) -> (Vec<f64>, usize) {
         let mean = |like: &[f64]| like.iter().sum::<f64>() / like.len() as f64;
-        let unlike = self.waited.iter().filter(|waited| self.like(**waited).is_none()).count();
-        let expected = self.waited.iter().map(|waited| self.like(*waited).map_or(*waited, mean));
+        let unlike = self.untold.len() + self.waited.iter().filter(|waited| self.like(**waited).is_none()).count();
+        let expected = self.waited.iter().map(|waited| self.like(*waited).map_or(*waited, mean)).chain(self.untold.iter().copied());
         (self.known.iter().copied().chain(expected).collect(), unlike)
     }
 
     fn unknown_told(&self, limit: f64) -> Option<String> {
-        let unknown = self.waited.iter().filter(|s| **s < limit).count();
-        (unknown > 0).then(|| format!("{unknown} jobs had not ended, and may have been faster or slower than the limit"))
+        let waited = self.waited.iter().filter(|s| **s < limit).count();
+        let untold = self.untold.iter().filter(|s| **s < limit).count();
+        let told = |n: usize, what: &str| (n > 0).then(|| format!("{} {what}, and may have been faster or slower than the limit", jobs(n as u64)));
+        told(waited, "had not ended").into_iter().chain(told(untold, "came to nobody knows what")).reduce(|a, b| format!("{a}; {b}"))
     }
 }
 
-/// Sent, not refused, and what became of it was not looked at.
+/// Sent, not refused, and what became of it was not looked at, or nobody can tell.
 pub fn is_open(job: &JobFacts, class: Class) -> bool {
-    class == Class::Open && job.ended.is_none() && (job.accepted() || job.answer.is_none())
+    let is_under_way = || class == Class::Open && (job.accepted() || job.answer.is_none());
+    job.ended.is_none() && (class == Class::Unknown || is_under_way())
 }
 
 /// How long the client of such a job had waited for it.
 pub fn waited_s(job: &JobFacts, record: &Record) -> f64 {
-    (followed_until(job, record) - job.intended_t).max(0.0)
+    let answered_t = job.answer.as_ref().filter(|_| !job.accepted()).map(|(t, _)| *t);
+    (answered_t.unwrap_or_else(|| followed_until(job, record)) - job.intended_t).max(0.0)
 }
 
 fn needed(percentile: f64, n: u64, confidence: Confidence) -> String {
@@ -204,7 +221,7 @@ impl TimeOf {
     /// A job's time, as `latency` has it.
     fn seconds(self, job: &JobFacts, class: Class) -> Option<f64> {
         // It has ended, and its result was not looked at any more.
-        let unseen = || job.total_s().filter(|_| class == Class::Open);
+        let unseen = || job.total_s().filter(|_| matches!(class, Class::Open | Class::Unknown));
         let whole = latency(job, class).or_else(unseen)?;
         match (self, job.tokens()) {
             (Self::Completion, _) => Some(whole),
@@ -221,7 +238,7 @@ impl TimeOf {
 pub fn latency(job: &JobFacts, class: Class) -> Option<f64> {
     match class {
         Class::Completed => job.total_s(),
-        Class::Rejected | Class::Invalid | Class::Open => None,
+        Class::Rejected | Class::Invalid | Class::Open | Class::Unknown => None,
         Class::Failed | Class::Shed | Class::Lost | Class::Duplicated | Class::Mismatched | Class::Abandoned => {
             Some(f64::INFINITY)
         }

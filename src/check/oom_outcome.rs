@@ -95,8 +95,8 @@ fn outcome(job: &JobFacts, class: Class, signs: &Signs<'_>, record: &Record) -> 
             Class::Mismatched => Outcome::FakeSuccess,
             Class::Lost if crashed(record) => Outcome::Died,
             Class::Lost => Outcome::Lost,
-            // Chaos stopped looking before its time was over.
-            Class::Open => return None,
+            // Chaos stopped looking before its time was over, or nobody can tell.
+            Class::Open | Class::Unknown => return None,
             _ => Outcome::Failed,
         });
     }

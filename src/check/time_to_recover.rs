@@ -28,6 +28,8 @@ const STEPS: usize = 200;
 /// A series is looked at so often at the most, and throughput in so many parts of `hold`.
 const MOST_SAMPLES: f64 = 20_000.0;
 const MOST_BINS: f64 = 1e6;
+/// A larger share of jobs of which nobody can tell decides over the rest.
+const UNTOLD: f64 = 0.05;
 
 record! {
     /// An indicator returns to the band of its own baseline, and stays there.
@@ -98,7 +100,11 @@ impl Check for TimeToRecover {
                     true => "within the band from the end of the last fault on".to_owned(),
                     false => format!("recovered {} after {}", view.seconds(took), outage.what),
                 };
-                let verdict = if took <= self.within.as_s() { Verdict::passed(&expected, observed) } else { Verdict::failed(&expected, format!("{observed}: too late")) };
+                let verdict = match (took <= self.within.as_s(), self.untold(view, since, &after)) {
+                    (true, Some(untold)) if self.indicator == "latency" => Verdict::inconclusive(&expected, format!("{observed}; {untold}")),
+                    (true, _) => Verdict::passed(&expected, observed),
+                    (false, _) => Verdict::failed(&expected, format!("{observed}: too late")),
+                };
                 verdict.measuring(view.seconds(took)).taking(took).with(stages)
             }
             None => self.not_yet(view, &expected, (&baseline, &after), outage.t, end).with(stages),
@@ -132,7 +138,19 @@ impl TimeToRecover {
             return Verdict::inconclusive(expected, observed).measuring("not within the run");
         }
         let observed = format!("not within the run: {} after the last fault it is still off", view.seconds(end - outage_t));
-        Verdict::failed(expected, observed).measuring("not within the run")
+        match self.untold(view, outage_t, after).filter(|_| self.indicator == "throughput") {
+            Some(untold) => Verdict::inconclusive(expected, format!("{observed}; {untold}")),
+            None => Verdict::failed(expected, observed),
+        }
+        .measuring("not within the run")
+    }
+
+    /// Of so many jobs since that moment nobody can tell what became of them that the indicator is not known: they may be the
+    /// slow ones, or may have completed.
+    fn untold(&self, view: &View<'_>, since: f64, after: &[(f64, f64)]) -> Option<String> {
+        let jobs = view.background(self.load(), Over::All);
+        let unknown = jobs.iter().filter(|(job, class)| *class == Class::Unknown && job.ended.is_none() && job.intended_t >= since).count();
+        (unknown as f64 > UNTOLD * (after.len() + unknown) as f64).then(|| format!("of {unknown} jobs since nobody can tell what became of them"))
     }
 
     /// It has been looked at for as long as the file allows.
@@ -159,7 +177,7 @@ impl TimeToRecover {
         if self.indicator != "latency" {
             return f64::INFINITY;
         }
-        let open = view.background(self.load(), Over::All).into_iter().filter(|(job, class)| *class == Class::Open && job.intended_t >= since && !view.ledger.is_untold(job));
+        let open = view.background(self.load(), Over::All).into_iter().filter(|(job, class)| *class == Class::Open && job.intended_t >= since);
         open.map(|(job, _)| job.intended_t).fold(f64::INFINITY, f64::min)
     }
 

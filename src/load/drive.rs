@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::driver::{Ask, Port, Seen};
 use crate::experiment::{JobShape, Listen};
-use crate::journal::event::{Answer, Event, JobNo, JobState, JobView, Via};
+use crate::journal::event::{Answer, Event, JobNo, JobState, JobView, ResultLook, Via};
 use crate::journal::facts::Loss;
 use crate::journal::writer::Journal;
 use crate::listen::registry::Registry;
@@ -329,6 +329,16 @@ impl Following<'_> {
         After::RunOver
     }
 
+    /// Nobody who knows has answered: that is the target's fault only where it was given time.
+    fn no_result(&self, look: ResultLook, began_t: f64) {
+        let (job, asked_s) = (self.number, self.shop.clock.now_s() - began_t);
+        let error = look.error.clone().unwrap_or_default();
+        self.shop.journal.emit(match asked_s >= RESULT_LATER_S {
+            true => Event::ResultSeen { job, look },
+            false => Event::GaveUp { job, why: format!("it was asked for only {asked_s:.1} s to the end of the run: {error}") },
+        });
+    }
+
     async fn look_at_result(&self, id: &str) {
         let began_t = self.shop.clock.now_s();
         let completed = self.told.as_ref().is_some_and(|view| view.state == JobState::Completed);
@@ -337,8 +347,11 @@ impl Following<'_> {
             let nobody_there = look.status == 0;
             // One that has no room now has it soon.
             let comes_later = matches!(look.status, 429 | 502..=504) && self.shop.clock.now_s() - began_t < RESULT_LATER_S;
-            if !(nobody_there || comes_later) || self.shop.give_up.is_cancelled() {
+            if !(nobody_there || comes_later) {
                 return self.shop.journal.emit(Event::ResultSeen { job: self.number, look });
+            }
+            if self.shop.give_up.is_cancelled() {
+                return self.no_result(look, began_t);
             }
             tokio::time::sleep(self.shop.poll_every).await;
         }

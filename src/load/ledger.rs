@@ -41,6 +41,8 @@ words! {
         Abandoned = "abandoned",
         /// Called completed, with another job's result or no plausible one.
         Mismatched = "mismatched",
+        /// It was taken, or may have been, and nobody can tell what became of it.
+        Unknown = "unknown",
     }
 }
 
@@ -60,6 +62,10 @@ pub struct Counts {
     /// Cancelled by their own clients, which had waited long enough.
     #[serde(default)]
     pub abandoned: u64,
+    /// Taken, or perhaps taken, and nobody can tell what became of them: they were only taken, a gateway gave up waiting, their id was
+    /// given to another, or they are in a state that the driver does not know.
+    #[serde(default)]
+    pub unknown: u64,
     /// Refusals that were no open backpressure: errors, no connection, no answer. They are part of `rejected`.
     pub errors: u64,
 }
@@ -78,6 +84,11 @@ type Reason<'a> = Box<dyn Fn() -> String + 'a>;
 
 /// A result smaller than this share of what its size promises, by the run's own baseline, is no plausible result.
 const PLAUSIBLE_SHARE: f64 = 0.2;
+
+/// A gateway that answers sooner has not reached the backend, or was refused by it.
+const NOT_REACHED_S: f64 = 1.0;
+/// A gateway learns of the end of a process at once, and the observer may write that down a little later.
+const LATE_WORD_S: f64 = 0.1;
 
 /// Makes the account.
 pub fn of(record: &Record) -> Ledger<'_> {
@@ -118,7 +129,9 @@ impl Counts {
     fn add(&mut self, job: &JobFacts, class: Class, refused: Option<Wrongly>) {
         self.submitted += 1;
         self.accepted += u64::from(job.accepted());
-        let error = matches!(job.answer, Some((_, Answer::Error { .. } | Answer::Unreachable { .. } | Answer::NoAnswer { .. })));
+        let is_error =
+            |answer: &Answer| matches!(answer, Answer::Error { .. } | Answer::Unreachable { .. } | Answer::NoAnswer { .. });
+        let error = class != Class::Unknown && job.answer.as_ref().is_some_and(|(_, answer)| is_error(answer));
         self.errors += u64::from(refused.map_or(error, |wrongly| wrongly == Wrongly::ByTheTarget));
         match class {
             Class::Open => {}
@@ -131,6 +144,7 @@ impl Counts {
             Class::Duplicated => self.duplicated += 1,
             Class::Mismatched => self.mismatched += 1,
             Class::Abandoned => self.abandoned += 1,
+            Class::Unknown => self.unknown += 1,
         }
     }
 }
@@ -152,14 +166,6 @@ impl Ledger<'_> {
         self.record.jobs.iter().filter_map(|job| ids::given_twice(job, self.record))
     }
 
-    /// Nobody can tell what became of it: its id was given to another, where nothing else says so; the driver knows no way to ask,
-    /// or does not know the last word that was said.
-    pub fn is_untold(&self, job: &JobFacts) -> bool {
-        let is_of_another = || ids::given_twice(job, self.record).is_some_and(|twice| twice.restarted_t.is_none());
-        let is_taken = matches!(job.answer, Some((_, Answer::Taken { .. })));
-        is_taken || (job.cancelled().is_none() && (is_of_another() || self.is_in_an_unknown_state(job)))
-    }
-
     /// It was asked about to the end, and is in a state that the driver does not know. Where others passed through that state to
     /// their ends, or nobody is left who could end it, that says nothing.
     fn is_in_an_unknown_state(&self, job: &JobFacts) -> bool {
@@ -170,11 +176,17 @@ impl Ledger<'_> {
             && !is_passed_by_others()
     }
 
-    /// A gateway gave up waiting for the answer that holds the result: whether the job was done nobody knows.
-    pub fn is_behind_a_gateway(&self, job: &JobFacts) -> bool {
-        let holds_the_result = self.record.plan().driver.submit.answer != AnswerIs::Acceptance;
-        holds_the_result
-            && matches!(job.answer, Some((_, Answer::Error { status, proxy: true, .. })) if gateway::gave_up_waiting(status))
+    /// A gateway stands for the answer that would hold the result, and the backend may have been at work on the job: whether it was
+    /// done nobody knows.
+    fn is_cut_off_by_a_gateway(&self, job: &JobFacts) -> bool {
+        let Some((t, Answer::Error { status, proxy: true, .. })) = &job.answer else { return false };
+        let ended_meanwhile = |life: &Generation| {
+            life.exited.as_ref().is_some_and(|(exited, ..)| (job.submitting_t..=t + LATE_WORD_S).contains(exited))
+        };
+        self.record.plan().driver.submit.answer != AnswerIs::Acceptance
+            && (gateway::gave_up_waiting(*status)
+                || t - job.submitting_t > NOT_REACHED_S
+                || self.record.generations.iter().any(ended_meanwhile))
     }
 
     /// How many results are of jobs whose input another job had, too: of them it cannot be told whose is whose.
@@ -195,7 +207,14 @@ impl Ledger<'_> {
             }
             None => (Class::Open, Box::new(|| "being submitted".to_owned())),
             Some((_, Answer::Accepted { .. })) => self.accepted(job),
-            Some((_, Answer::Taken { reason })) => (Class::Open, Box::new(move || reason.clone())),
+            Some((_, Answer::Taken { reason })) => (Class::Unknown, Box::new(move || reason.clone())),
+            Some((t, Answer::Error { status, .. })) if self.is_cut_off_by_a_gateway(job) => {
+                let after = t - job.submitting_t;
+                let told = move || {
+                    format!("a gateway answered {status} after {after:.1} s: whether the backend did the job is not known")
+                };
+                (Class::Unknown, Box::new(told))
+            }
             Some((_, answer)) => not_accepted(answer, self.refused_wrongly(job)),
         }
     }
@@ -206,7 +225,7 @@ impl Ledger<'_> {
             return (Class::Abandoned, Box::new(move || format!("its client gave up at {t:.1} s and cancelled it ({said})")));
         }
         if let Some(twice) = ids::given_twice(job, self.record) {
-            let class = if twice.restarted_t.is_some() { Class::Lost } else { Class::Open };
+            let class = if twice.restarted_t.is_some() { Class::Lost } else { Class::Unknown };
             return (class, Box::new(move || twice.to_string()));
         }
         if let Some((t, view, _)) = &job.ended {
@@ -232,7 +251,7 @@ impl Ledger<'_> {
     fn unended<'a>(&'a self, job: &'a JobFacts, last: impl Fn() -> String + 'a) -> (Class, Reason<'a>) {
         if self.is_in_an_unknown_state(job) {
             let told = || format!("{}, a state that the driver does not know (`status.states`)", last_seen(job));
-            return (Class::Open, Box::new(told));
+            return (Class::Unknown, Box::new(told));
         }
         let lost = patience::is_lost(job, self.record, self.scale.longest);
         let class = if lost { Class::Lost } else { Class::Open };
@@ -268,12 +287,23 @@ impl Ledger<'_> {
         let Some(result) = &job.result else {
             return match self.record.plan().driver.result {
                 None => (Class::Completed, Box::new(|| "completed (the driver knows no way to its result)".to_owned())),
-                Some(_) => (Class::Open, Box::new(|| "completed, its result not looked at yet".to_owned())),
+                Some(_) => self.unseen(job),
             };
         };
         match self.implausible(job, result) {
             Some(problem) => (Class::Mismatched, Box::new(move || format!("called completed, but {}", problem()))),
             None => (Class::Completed, Box::new(|| format!("completed, {} bytes of {}", result.bytes, result.kind))),
+        }
+    }
+
+    /// A completed job whose result nobody has seen.
+    fn unseen<'a>(&'a self, job: &'a JobFacts) -> (Class, Reason<'a>) {
+        match job.gave_up() {
+            None => (Class::Open, Box::new(|| "completed, its result not looked at yet".to_owned())),
+            Some(why) if patience::is_gone(self.record, patience::followed_until(job, self.record)) => {
+                (Class::Mismatched, Box::new(move || format!("called completed, but nobody is left who has its result: {why}")))
+            }
+            Some(why) => (Class::Unknown, Box::new(move || format!("completed, its result not seen: {why}"))),
         }
     }
 
@@ -351,6 +381,7 @@ fn not_accepted(answer: &Answer, wrongly: Option<Wrongly>) -> (Class, Reason<'_>
         Answer::NoAnswer { reason } => {
             (Class::Rejected, Box::new(move || format!("no answer, so it is unknown whether it was taken: {reason}")))
         }
+        // Told of elsewhere.
         Answer::Accepted { .. } | Answer::Taken { .. } => (Class::Open, Box::new(|| "taken".to_owned())),
     }
 }

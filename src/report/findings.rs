@@ -28,7 +28,7 @@ pub fn of(view: &View<'_>) -> Vec<String> {
     let guards =
         record.plan().guards.iter().filter_map(|guard| Some((guard.kind(), blind::told(guard.series()?, Over::All, view)?)));
     findings.extend(guards.map(|(guard, told)| format!("the guard {guard} would not have stopped the run: {told}")));
-    let at_work = |job: &JobFacts, class| job.accepted() && class == Class::Open && !view.ledger.is_untold(job);
+    let at_work = |job: &JobFacts, class| job.accepted() && class == Class::Open;
     let open = view.jobs(None).filter(|(job, class, _)| at_work(job, *class)).count() as u64;
     if record.ended && open > 0 {
         findings.push(format!("the run was stopped with {} still at the target; those of faults were cancelled", jobs(open)));
@@ -116,8 +116,9 @@ fn refusals(view: &View<'_>, findings: &mut Vec<String>) {
     tell(&|job, class| class == Class::Invalid && wrongly(job).is_none(), &|jobs, why| {
         format!("{jobs} were refused as invalid: the load's own fault ({why})")
     });
-    let is_taken = |job: &JobFacts| matches!(job.answer, Some((_, Answer::Taken { .. })));
-    tell(&|job, _| is_taken(job), &|jobs, why| format!("{jobs} were taken, and what became of them nobody asked ({why})"));
+    tell(&|_, class| class == Class::Unknown, &|jobs, why| {
+        format!("nobody can tell what became of {jobs}, taken or perhaps taken ({why})")
+    });
     tell(&|job, _| wrongly(job) == Some(Wrongly::SentAstray), &|jobs, why| {
         format!("{jobs} came to nothing by the driver's own fault ({why})")
     });

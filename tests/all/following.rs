@@ -45,6 +45,7 @@ fn server(way: &'static str) -> String {
             ("gateway", _) if times == 2 => unreached(StatusCode::NOT_FOUND),
             ("gateway", _) if times == 3 => unreached(StatusCode::BAD_GATEWAY),
             ("gateway", None) => done(&format!("/behind/{number}")),
+            ("unreached", None) => done(&format!("/unreached/{number}")),
             ("location" | "pending", Some(word)) => (StatusCode::ACCEPTED, Json(json!({ "status": word }))).into_response(),
             ("location", None) => (StatusCode::SEE_OTHER, [("location", format!("../results/{number}"))]).into_response(),
             ("session over", None) => (StatusCode::SEE_OTHER, [("location", "/login")]).into_response(),
@@ -80,6 +81,7 @@ fn server(way: &'static str) -> String {
         .route("/results/{number}", get(result))
         .route("/moved/{number}", get(moved))
         .route("/behind/{number}", get(behind))
+        .route("/unreached/{number}", get(move || async move { unreached(StatusCode::BAD_GATEWAY) }))
         .route("/guarded", get(|| async { (StatusCode::FOUND, [("location", "/login")]) }))
         .route("/login", get(|| async { Html("<form>".repeat(1000)) }))
         .with_state(asked);
@@ -177,6 +179,19 @@ fn a_result_at_another_host_is_told_and_not_fetched() {
     let by_path = BY_URL.replace("url: /result_url", "url: 'regex https?://[^/\"]+([^\"]+)'");
     let done = tried(folder.path(), "elsewhere", &by_path);
     assert_eq!(done.code, Some(0), "{}", done.trouble());
+}
+
+/// A result that a gateway keeps back to the end is nobody's loss; the backend's own word that there is none is one.
+#[test]
+fn a_result_behind_a_gateway_that_does_not_reach_it_is_not_known() {
+    for (driver, verdict, jobs) in
+        [(BY_URL.to_owned(), "inconclusive", "unknown"), (BY_ID.replace("/results/", "/none/"), "failed", "mismatched")]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let done = tried_with(folder.path(), "unreached", &driver, "{ at: 300ms, ", "2s");
+        assert_eq!(done.verdict("all_jobs_complete"), verdict, "{}", done.trouble());
+        assert!(done.result["jobs"][jobs].as_u64() > Some(3), "{}", done.result["jobs"]);
+    }
 }
 
 /// What leads to a login leads to no result, and ends no job.

@@ -59,4 +59,5 @@ mod statistics;
 mod strangers;
 mod suite;
 mod thresholds;
+mod unknown;
 mod unread;

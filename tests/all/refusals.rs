@@ -125,32 +125,6 @@ fn a_path_that_never_took_a_job_is_the_drivers_fault() {
     assert_eq!(answered(CHECK, 500, false).verdict().ruling, Failed);
 }
 
-/// A server that answers with the result, and under load with a job that it took: what became of those nobody asked, and it is no
-/// error of the server's.
-#[test]
-fn a_job_that_was_only_taken_is_nobodys_error_and_proves_nothing() {
-    let taken = |script: &mut Script| {
-        for t in 60..70 {
-            script.submitted(f64::from(t), Answer::Taken { reason: "it says that the job is `queued`".to_owned() });
-        }
-    };
-    let rules = |check: &str| judged(check, taken).verdict();
-    let verdict = rules("all_jobs_complete: { within: 30s }");
-    assert_eq!(verdict.ruling, Inconclusive, "{verdict:?}");
-    assert!(verdict.observed.contains("of 10 of 110 jobs"), "{verdict:?}");
-    assert_eq!(rules(CHECK).ruling, Inconclusive, "one of eleven may have gone wrong: {:?}", rules(CHECK));
-    assert_ne!(rules("backpressure_is_honest: {}").ruling, Failed);
-    let script = judged(CHECK, taken);
-    let findings = chaos::report::findings::of(&chaos::check::View::of(&script.record)).join("\n");
-    assert!(findings.contains("10 jobs were taken, and what became of them nobody asked"), "{findings}");
-    // One that was lost besides decides.
-    let mut lost = judged("all_jobs_complete: { within: 30s }", taken);
-    lost.record.ended = false;
-    let job = lost.accepted(155.0);
-    lost.at(156.0, Event::Vanished { job }).end(200.0);
-    assert_eq!(lost.verdict().ruling, Failed, "{:?}", lost.verdict());
-}
-
 /// `expired` may be an end, and may be none: whoever does not know the word cannot say that the job is lost.
 #[test]
 fn a_state_that_the_driver_does_not_know_is_no_loss() {
