@@ -61,7 +61,7 @@
 
   var j = r.jobs;
   var tiles = [["submitted", j.submitted], ["accepted", j.accepted], ["completed", j.completed], ["rejected", j.rejected], ["invalid", j.invalid], ["failed", j.failed, 1], ["shed", j.shed, 1],
-    ["lost", j.lost, 1], ["duplicated", j.duplicated, 1], ["mismatched", j.mismatched, 1], ["abandoned", j.abandoned], ["p95", r.latency.p95_s === null ? "–" : shown(r.latency.p95_s, "seconds")], ["duration", shown(r.duration_s, "seconds")]];
+    ["lost", j.lost, 1], ["duplicated", j.duplicated, 1], ["mismatched", j.mismatched, 1], ["abandoned", j.abandoned], ["unknown", j.unknown], ["p95", r.latency.p95_s === null ? "–" : shown(r.latency.p95_s, "seconds")], ["duration", shown(r.duration_s, "seconds")]];
   add(el("div", { class: "tiles" }, ...tiles.map(function (t) {
     return el("div", { class: "tile" + (t[2] && t[1] > 0 ? " bad" : "") }, el("b", {}, t[1]), el("span", {}, t[0]));
   })));

@@ -1,5 +1,6 @@
 //! Every accepted job ended, once, with its own result.
 
+use super::error_rate::is_error;
 use super::noise::Bearing;
 use super::{Check, Verdict, View};
 use crate::experiment::decode::At;
@@ -58,14 +59,18 @@ impl Check for AllJobsComplete {
         let expected = format!("every accepted job completes, once, with its own result, within {} of the load's end", view.time(self.within));
         let count = |class| view.jobs(self.load()).filter(|(_, c, _)| *c == class).count();
         let accepted = view.jobs(self.load()).filter(|(job, ..)| job.accepted()).count();
-        let (refused, late) = (count(Class::Rejected), self.late(view));
-        let bad: Vec<(&JobFacts, Class, Why<'_>)> = view.jobs(self.load()).filter(|(_, class, _)| self.is_bad(*class)).collect();
+        // What a gateway answered is no acceptance to whoever asked.
+        let is_refused = |job: &JobFacts, class| class == Class::Rejected || (class == Class::Unknown && is_error(job, class));
+        let is_forbidden = |job: &JobFacts, class| self.rejected == Refusals::Forbidden && is_refused(job, class);
+        let (refused, late) = (view.jobs(self.load()).filter(|(job, class, _)| is_refused(job, *class)).count(), self.late(view));
+        let bad: Vec<(&JobFacts, Class, Why<'_>)> =
+            view.jobs(self.load()).filter(|(job, class, _)| is_bad(*class) || is_forbidden(job, *class)).collect();
         if !bad.is_empty() || late > 0 {
             let examples = bad.iter().take(SHOWN).map(|(job, class, why)| format!("job {} ({}, {class}): {why}", job.number, job.load));
             let mut kinds: Vec<String> =
                 BAD.iter().filter(|(class, _)| count(*class) > 0).map(|(class, words)| format!("{} {words}", count(*class))).collect();
             kinds.extend((late > 0).then(|| format!("{late} ended too late")));
-            kinds.extend((self.is_bad(Class::Rejected) && refused > 0).then(|| format!("{refused} refused")));
+            kinds.extend((self.rejected == Refusals::Forbidden && refused > 0).then(|| format!("{refused} refused")));
             let observed = format!("{} of {accepted} accepted jobs: {}", bad.len() + late, kinds.join(", "));
             return Verdict::failed(&expected, observed).with(examples);
         }
@@ -93,11 +98,11 @@ impl Check for AllJobsComplete {
     }
 }
 
-impl AllJobsComplete {
-    fn is_bad(&self, class: Class) -> bool {
-        BAD.iter().any(|(bad, _)| *bad == class) || (class == Class::Rejected && self.rejected == Refusals::Forbidden)
-    }
+fn is_bad(class: Class) -> bool {
+    BAD.iter().any(|(bad, _)| *bad == class)
+}
 
+impl AllJobsComplete {
     /// Jobs that did end, but after the deadline.
     fn late(&self, view: &View<'_>) -> usize {
         let Some(deadline) = view.record.load_stopped_t.map(|t| t + self.within.as_s()) else { return 0 };

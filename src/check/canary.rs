@@ -1,8 +1,11 @@
 //! A small job of our own, sent at intervals, is what readiness means: after the faults it completes, soon, and goes on to.
 
+use super::error_rate::is_error;
 use super::noise::Bearing;
-use super::{Check, Verdict, View};
+use super::{Check, Ruling, Verdict, View};
 use crate::experiment::units::Time;
+use crate::journal::facts::JobFacts;
+use crate::journal::outage::Outage;
 use crate::load::ledger::Class;
 use crate::plan::build::CANARY;
 use crate::record;
@@ -35,51 +38,87 @@ impl Check for Canary {
         }
         let Some(outage) = record.outage() else { return Verdict::pending(&expected, "a fault is at work") };
         let since = outage.t;
-        let sent: Vec<(f64, Option<f64>, Class)> = view
+        // What a gateway answered is an error to whoever asked.
+        let class = |job: &JobFacts, class| if class == Class::Unknown && is_error(job, class) { Class::Failed } else { class };
+        let sent: Vec<Sent> = view
             .jobs(None)
             .filter(|(job, ..)| job.load == CANARY && job.intended_t >= since)
-            .map(|(job, class, _)| (job.intended_t, job.ended.as_ref().map(|e| e.0), class))
+            .map(|(job, is, _)| Sent { due_t: job.intended_t, ended_t: job.ended.as_ref().map(|e| e.0), class: class(job, is) })
             .collect();
-        let fine = |class: Class| class == Class::Completed;
+        let verdict = self.verdict(&expected, &sent, &outage, view);
+        let unknown = sent.iter().filter(|c| c.class == Class::Unknown).count();
+        if unknown == 0 || !self.may_be_otherwise(&sent, since, verdict.ruling) {
+            return verdict.with([outage.told()]);
+        }
+        let observed = format!("{}; nobody can tell what became of {} of {} canaries", verdict.observed, unknown, sent.len());
+        Verdict::inconclusive(&expected, observed).with([outage.told()])
+    }
+}
+
+/// One canary since the outage began.
+struct Sent {
+    due_t: f64,
+    ended_t: Option<f64>,
+    class: Class,
+}
+
+impl Sent {
+    fn is_fine(&self) -> bool {
+        self.class == Class::Completed
+    }
+
+    fn may_be_fine(&self) -> bool {
+        matches!(self.class, Class::Completed | Class::Unknown)
+    }
+
+    fn has_failed(&self) -> bool {
+        !matches!(self.class, Class::Completed | Class::Open | Class::Unknown)
+    }
+}
+
+impl Canary {
+    /// The verdict would be another one if those had completed of which nobody can tell, or had not.
+    fn may_be_otherwise(&self, sent: &[Sent], since: f64, ruling: Ruling) -> bool {
+        let row = |is: fn(&Sent) -> bool| (0..(sent.len() + 1).saturating_sub(ROW)).find(|at| sent[*at..*at + ROW].iter().all(is));
+        match ruling {
+            Ruling::Passed => row(Sent::is_fine).is_some_and(|at| sent[at..].iter().any(|c| c.class == Class::Unknown)),
+            Ruling::Failed => row(Sent::may_be_fine).is_some_and(|at| {
+                let ready_t = sent[at].ended_t.unwrap_or(sent[at].due_t);
+                ready_t - since <= self.within.as_s() && !sent[at..].iter().any(Sent::has_failed)
+            }),
+            Ruling::Inconclusive | Ruling::Pending => false,
+        }
+    }
+
+    /// With what is known; one of which nobody can tell breaks a row, and is no failure.
+    fn verdict(&self, expected: &str, sent: &[Sent], outage: &Outage, view: &View<'_>) -> Verdict {
+        let (record, since) = (view.record, outage.t);
         // No canary is sent after the load.
         let looked_until = record.load_stopped_t.unwrap_or(record.now);
-        let decided = sent.iter().take_while(|(_, _, class)| *class != Class::Open).count();
-        let row = (0..decided.saturating_sub(ROW - 1)).find(|at| sent[*at..*at + ROW].iter().all(|c| fine(c.2)));
+        let decided = sent.iter().take_while(|c| c.class != Class::Open).count();
+        let row = (0..decided.saturating_sub(ROW - 1)).find(|at| sent[*at..*at + ROW].iter().all(Sent::is_fine));
         let deadline = since + self.within.as_s();
-        // Where it would be otherwise if those had completed of which nobody can tell, nothing is decided.
-        let unknown = |sent: &[(f64, Option<f64>, Class)]| sent.iter().filter(|c| c.2 == Class::Unknown).count();
-        let may_be_fine = |at: usize| sent[at..at + ROW].iter().all(|c| fine(c.2) || c.2 == Class::Unknown);
-        let untold = |n: usize| format!("of {n} of {} canaries nobody can tell what became of them", sent.len());
         let Some(at) = row else {
-            if record.ended && unknown(&sent) > 0 && (0..(sent.len() + 1).saturating_sub(ROW)).any(may_be_fine) {
-                return Verdict::inconclusive(&expected, untold(unknown(&sent))).with([outage.told()]);
-            }
-            let observed = format!("{} of {} canaries completed since", sent.iter().filter(|c| fine(c.2)).count(), sent.len());
+            let observed = format!("{} of {} canaries completed since", sent.iter().filter(|c| c.is_fine()).count(), sent.len());
             // The last of a row that could still be in time is due before the deadline: what was sent by then decides.
-            let due = sent.iter().filter(|c| c.0 <= deadline).count();
+            let due = sent.iter().filter(|c| c.due_t <= deadline).count();
             // A row that has begun in time and is not complete yet.
-            let row = sent[..decided].iter().rev().take_while(|c| fine(c.2));
-            let begun = row.last().and_then(|c| c.1).is_some_and(|t| t <= deadline);
+            let row = sent[..decided].iter().rev().take_while(|c| c.is_fine());
+            let begun = row.last().and_then(|c| c.ended_t).is_some_and(|t| t <= deadline);
             return match looked_until > deadline && !begun {
-                true if due >= ROW => Verdict::failed(&expected, format!("not ready: {observed}")).with([outage.told()]),
-                true => Verdict::inconclusive(&expected, format!("{observed}: too few were sent in time")).with([outage.told()]),
+                true if due >= ROW => Verdict::failed(expected, format!("not ready: {observed}")),
+                true => Verdict::inconclusive(expected, format!("{observed}: too few were sent in time")),
                 false if record.ended => {
                     let looked = view.seconds(looked_until - since);
-                    Verdict::inconclusive(&expected, format!("{observed} when the load ended, {looked} after the outage began")).with([outage.told()])
+                    Verdict::inconclusive(expected, format!("{observed} when the load ended, {looked} after the outage began"))
                 }
-                false => Verdict::pending(&expected, observed),
+                false => Verdict::pending(expected, observed),
             };
         };
-        let took = sent[at].1.map_or(0.0, |t| t - since);
-        let failed_later = sent[at..].iter().filter(|(.., class)| !matches!(class, Class::Completed | Class::Open | Class::Unknown)).count();
+        let took = sent[at].ended_t.map_or(0.0, |t| t - since);
+        let failed_later = sent[at..].iter().filter(|c| c.has_failed()).count();
         let observed = format!("ready {} after {}, {failed_later} of {} later canaries failed", view.seconds(took), outage.what, sent.len() - at);
-        let verdict = match took <= self.within.as_s() && failed_later == 0 {
-            true if unknown(&sent[at..]) > 0 => Verdict::inconclusive(&expected, format!("{observed}; {}", untold(unknown(&sent[at..])))),
-            // Those before the row may have completed, and in time.
-            false if failed_later == 0 && unknown(&sent[..at]) > 0 => Verdict::inconclusive(&expected, format!("{observed}; {}", untold(unknown(&sent[..at])))),
-            true => Verdict::passed(&expected, observed),
-            false => Verdict::failed(&expected, observed),
-        };
-        verdict.measuring(view.seconds(took)).taking(took).with([outage.told()])
+        let verdict = if took <= self.within.as_s() && failed_later == 0 { Verdict::passed(expected, observed) } else { Verdict::failed(expected, observed) };
+        verdict.measuring(view.seconds(took)).taking(took)
     }
 }

@@ -6,6 +6,7 @@ use super::error_rate::is_error;
 use super::latency::latency;
 use super::noise::Bearing;
 use super::{Check, Verdict, View};
+use super::untold::{is_untold, is_without_end};
 use crate::experiment::diagnostic::{Diagnostics, Span};
 use crate::journal::facts::JobFacts;
 use crate::experiment::units::{Share, Time};
@@ -149,15 +150,15 @@ impl Capacity {
         // Whoever still waits has waited at least until now.
         // One that was lost or given up has waited too; only of one whose id is another's nobody can tell.
         let gone = |job: &JobFacts| job.ended.as_ref().map(|e| e.0).or(job.given_to().map(|given| given.t));
-        let is_unknown = |job: &JobFacts, class| class == Class::Unknown && job.ended.is_none();
-        let unknown = jobs.iter().filter(|(job, class)| is_unknown(job, *class) && (from_t..until_t).contains(&job.intended_t)).count();
-        let waiting = jobs.iter().filter(|(job, class)| job.accepted() && !is_unknown(job, *class) && job.intended_t < until_t && gone(job).is_none_or(|t| t >= until_t));
+        let unknown = jobs.iter().filter(|(job, class)| is_untold(job, *class) && job.ended.is_none() && (from_t..until_t).contains(&job.intended_t)).count();
+        let waiting = jobs.iter().filter(|(job, class)| job.accepted() && !is_without_end(job, *class) && job.intended_t < until_t && gone(job).is_none_or(|t| t >= until_t));
         let mut latencies: Vec<f64> = done.iter().filter_map(|(job, class)| latency(job, *class)).chain(waiting.map(|(job, _)| until_t - job.intended_t).filter(|s| *s > self.latency.as_s())).collect();
         let wrong = done.iter().filter(|(job, class)| is_error(job, *class)).count();
-        let refused = jobs.iter().filter(|(job, class)| *class == Class::Rejected && ended(job.submitting_t) && is_error(job, *class)).count();
+        let refused = jobs.iter().filter(|(job, class)| matches!(class, Class::Rejected | Class::Unknown) && ended(job.submitting_t) && is_error(job, *class)).count();
         let n = latencies.len();
         let slow = latencies.iter().filter(|s| **s > self.latency.as_s()).count();
-        let p95_s = quantile(&mut latencies, 0.95).or((unknown > 0).then_some(f64::NAN))?;
+        // Where all were refused there is none.
+        let p95_s = quantile(&mut latencies, 0.95).or((unknown + refused > 0).then_some(0.0))?;
         let tried = done.len() + refused;
         let errors = (wrong + refused) as f64 / tried.max(1) as f64;
         let queue = view.record.series.get("queue.depth").and_then(|s| s.mean(from_t, until_t)).unwrap_or(0.0);

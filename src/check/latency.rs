@@ -5,6 +5,7 @@ use super::dose::Dose;
 use super::grade::{Limits, Met, describe};
 use super::noise::Bearing;
 use super::scope::Over;
+use super::untold::is_without_end;
 use super::{Check, Ruling, Verdict, View};
 use crate::experiment::decode::At;
 use crate::experiment::diagnostic::{Diagnostics, Span};
@@ -128,7 +129,7 @@ impl Times {
         let mut known: Vec<f64> = jobs.iter().filter_map(|(job, class)| of.seconds(job, *class)).collect();
         known.sort_by(f64::total_cmp);
         let (mut waited, mut untold) = (Vec::new(), Vec::new());
-        for (job, class) in jobs.iter().filter(|(job, class)| is_open(job, *class)) {
+        for (job, class) in jobs.iter().filter(|(job, class)| is_open(job, *class) || is_without_end(job, *class)) {
             let seconds = match of {
                 TimeOf::Completion => waited_s(job, record),
                 // When tokens came is told with the end.
@@ -193,14 +194,13 @@ impl Times {
         let waited = self.waited.iter().filter(|s| **s < limit).count();
         let untold = self.untold.iter().filter(|s| **s < limit).count();
         let told = |n: usize, what: &str| (n > 0).then(|| format!("{} {what}, and may have been faster or slower than the limit", jobs(n as u64)));
-        told(waited, "had not ended").into_iter().chain(told(untold, "came to nobody knows what")).reduce(|a, b| format!("{a}; {b}"))
+        told(waited, "had not ended").into_iter().chain(told(untold, "came to an end that nobody can tell")).reduce(|a, b| format!("{a}; {b}"))
     }
 }
 
-/// Sent, not refused, and what became of it was not looked at, or nobody can tell.
+/// Sent, not refused, and what became of it was not looked at.
 pub fn is_open(job: &JobFacts, class: Class) -> bool {
-    let is_under_way = || class == Class::Open && (job.accepted() || job.answer.is_none());
-    job.ended.is_none() && (class == Class::Unknown || is_under_way())
+    class == Class::Open && job.ended.is_none() && (job.accepted() || job.answer.is_none())
 }
 
 /// How long the client of such a job had waited for it.

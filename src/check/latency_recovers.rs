@@ -12,6 +12,7 @@
 use super::dose::Dose;
 use super::latency::{check_percentile, is_open, latency, waited_s};
 use super::noise::Bearing;
+use super::untold::{self, is_without_end, too_many};
 use super::{Check, Verdict, View};
 use crate::experiment::decode::At;
 use crate::experiment::diagnostic::{Diagnostics, Span};
@@ -116,7 +117,12 @@ impl Check for LatencyRecovers {
             Some(r) => {
                 let took = r.from_t - outage.t;
                 let told = format!("{} after {}", view.seconds(took), outage.what);
+                let untold = view.jobs(self.load()).filter(|(job, class, _)| is_without_end(job, *class) && job.intended_t >= r.from_t).count();
+                let known = after.iter().filter(|s| s.intended_t >= r.from_t).count();
                 match took <= self.within.as_s() {
+                    true if too_many(untold, known).is_some() => {
+                        Verdict::inconclusive(&expected, format!("recovered {told}; {}", untold::told(untold)))
+                    }
                     true => Verdict::passed(&expected, format!("recovered {told}, certain after {} jobs", r.jobs)).taking(took),
                     false => Verdict::failed(&expected, format!("recovered only {told}")).taking(took),
                 }
@@ -132,10 +138,10 @@ impl LatencyRecovers {
         let is_fault = |load: &str| view.record.plan().faults.iter().any(|f| f.name == load);
         let mut samples: Vec<Sample> = view
             .jobs(self.load())
-            .filter(|(job, class, _)| !is_fault(&job.load) && !matches!(class, Class::Rejected | Class::Invalid))
+            .filter(|(job, class, _)| !is_fault(&job.load) && !matches!(class, Class::Rejected | Class::Invalid) && !is_without_end(job, *class))
             .map(|(job, class, _)| Sample {
                 intended_t: job.intended_t,
-                latency: latency(job, class),
+                latency: latency(job, class).or_else(|| job.total_s().filter(|_| class == Class::Unknown)),
                 waited: if is_open(job, class) { waited_s(job, view.record) } else { 0.0 },
                 cold: job.cold,
                 hangs: class == Class::Lost,

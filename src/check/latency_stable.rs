@@ -6,6 +6,7 @@ use super::latency::{is_open, latency};
 use super::noise::Bearing;
 use super::scope::Over;
 use super::{Check, Verdict, View};
+use super::untold::{is_without_end, told, too_many};
 use crate::experiment::decode::At;
 use crate::experiment::units::Share;
 use crate::record;
@@ -87,8 +88,11 @@ impl Check for LatencyStable {
             return Verdict::inconclusive(&expected, "every job was due at the same moment");
         };
         let observed = format!("{:+.1} % over {} jobs ({}: {:+.1} to {:+.1} %)", drift * 100.0, points.len(), view.confidence(), low * 100.0, high * 100.0);
+        let untold = view.background(self.load(), self.over).iter().filter(|(job, class)| is_without_end(job, *class)).count();
+        let too_many = too_many(untold, points.len());
         let verdict = match self.drift.0 {
             bound if low > bound => Verdict::failed(&expected, observed),
+            _ if too_many.is_some() => Verdict::inconclusive(&expected, format!("{observed}; {}", told(untold))),
             bound if high < bound => Verdict::passed(&expected, observed),
             _ => Verdict::inconclusive(&expected, observed),
         };

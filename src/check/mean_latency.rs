@@ -68,7 +68,7 @@ impl MeanLatency {
     /// Of jobs that had waited for longer than others took, only that is known.
     fn with_open(&self, expected: &str, at_least: &[f64], open: usize, view: &View<'_>) -> Verdict {
         let mean = at_least.iter().sum::<f64>() / at_least.len() as f64;
-        let observed = format!("at least {} over {} jobs, {open} of which had not ended", view.seconds(mean), at_least.len());
+        let observed = format!("at least {} over {} jobs, {open} of which had not ended, or nobody can tell", view.seconds(mean), at_least.len());
         let is_above = mean_interval(at_least, view.confidence()).is_some_and(|(_, low, _)| low > self.within.to.as_s());
         if is_above { Verdict::failed(expected, observed) } else { Verdict::inconclusive(expected, observed) }
     }

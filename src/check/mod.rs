@@ -14,6 +14,7 @@ pub mod queue;
 pub mod scope;
 mod stages;
 pub mod standstill;
+mod untold;
 pub mod without_noise;
 
 use std::cell::OnceCell;

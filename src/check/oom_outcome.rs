@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::oom::Signs;
 use super::gpu_level::Memory;
 use super::{Check, Verdict, View};
+use super::untold;
 use crate::experiment::units::Share;
 use crate::journal::event::Answer;
 use crate::journal::facts::JobFacts;
@@ -62,12 +63,18 @@ impl Check for OomOutcome {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         let mut wrong = Vec::new();
         let signs = Signs::of(record);
+        let mut untold = 0;
         for (job, class, why) in view.jobs(None) {
+            untold += usize::from(class == Class::Unknown && signs.met(job));
             let Some(outcome) = outcome(job, class, &signs, record) else { continue };
             *counts.entry(outcome.word()).or_default() += 1;
             if !self.allow.contains(&outcome) {
                 wrong.push(format!("job {} ({}): {}: {why}", job.number, job.load, outcome.word()));
             }
+        }
+        if untold > 0 && wrong.is_empty() {
+            let told = untold::told(untold);
+            return Verdict::inconclusive(&expected, format!("of those that met an out-of-memory {told}"));
         }
         if counts.is_empty() {
             return Verdict::inconclusive(&expected, "no job is known to have met an out-of-memory (one whose process was ended meanwhile tells nothing)");

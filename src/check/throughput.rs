@@ -5,6 +5,7 @@ use super::grade::{Limits, describe};
 use super::noise::Bearing;
 use super::scope::Over;
 use super::{Check, Verdict, View};
+use super::untold::{is_untold, told};
 use crate::experiment::decode::At;
 use crate::experiment::units::Rate;
 use crate::journal::facts::JobFacts;
@@ -89,6 +90,14 @@ impl Check for Throughput {
             failure: self.failure.map(|l| at_least(l).into()),
         };
         let counted = (self.over == Over::After).then(|| record.outage().map(|outage| outage.told())).flatten();
+        // Those of which nobody can tell may have completed.
+        let due = |job: &JobFacts| (from..=to).contains(&job.ended.as_ref().map_or(job.intended_t, |(t, ..)| *t));
+        let untold = view.measured(self.load(), Over::All).into_iter().filter(|(job, class)| is_untold(job, *class) && due(job)).count();
+        let at_best = (n + untold) as f64 / (to - from);
+        let least = self.acceptable.unwrap_or(self.at_least);
+        if self.of == Counted::Jobs && rate < least.0 && at_best >= least.0 {
+            return Verdict::inconclusive(&expected, format!("{observed}; {}", told(untold))).measuring(per_minute(rate)).with(counted);
+        }
         limits.verdict(&expected, observed).measuring(per_minute(rate)).with(counted)
     }
 }

@@ -14,6 +14,7 @@ use super::noise::Bearing;
 use super::scope::Over;
 use super::stages::{closed, opened, ready_t, stages};
 use super::{Check, Verdict, View};
+use super::untold::{is_untold, too_many};
 use crate::experiment::decode::At;
 use crate::experiment::units::{Share, Time};
 use crate::journal::facts::Generation;
@@ -28,8 +29,6 @@ const STEPS: usize = 200;
 /// A series is looked at so often at the most, and throughput in so many parts of `hold`.
 const MOST_SAMPLES: f64 = 20_000.0;
 const MOST_BINS: f64 = 1e6;
-/// A larger share of jobs of which nobody can tell decides over the rest.
-const UNTOLD: f64 = 0.05;
 
 record! {
     /// An indicator returns to the band of its own baseline, and stays there.
@@ -100,10 +99,17 @@ impl Check for TimeToRecover {
                     true => "within the band from the end of the last fault on".to_owned(),
                     false => format!("recovered {} after {}", view.seconds(took), outage.what),
                 };
-                let verdict = match (took <= self.within.as_s(), self.untold(view, since, &after)) {
-                    (true, Some(untold)) if self.indicator == "latency" => Verdict::inconclusive(&expected, format!("{observed}; {untold}")),
-                    (true, _) => Verdict::passed(&expected, observed),
-                    (false, _) => Verdict::failed(&expected, format!("{observed}: too late")),
+                let is_in_time = took <= self.within.as_s();
+                // A slow job may be among those of which nobody can tell; and what they completed is missing in a throughput.
+                let untold = match self.indicator.as_str() {
+                    "latency" if is_in_time => self.untold(view, t),
+                    "throughput" if !is_in_time => self.untold(view, since),
+                    _ => None,
+                };
+                let verdict = match (is_in_time, untold) {
+                    (_, Some(untold)) => Verdict::inconclusive(&expected, format!("{observed}; {untold}")),
+                    (true, None) => Verdict::passed(&expected, observed),
+                    (false, None) => Verdict::failed(&expected, format!("{observed}: too late")),
                 };
                 verdict.measuring(view.seconds(took)).taking(took).with(stages)
             }
@@ -138,19 +144,20 @@ impl TimeToRecover {
             return Verdict::inconclusive(expected, observed).measuring("not within the run");
         }
         let observed = format!("not within the run: {} after the last fault it is still off", view.seconds(end - outage_t));
-        match self.untold(view, outage_t, after).filter(|_| self.indicator == "throughput") {
+        match self.untold(view, outage_t).filter(|_| self.indicator == "throughput") {
             Some(untold) => Verdict::inconclusive(expected, format!("{observed}; {untold}")),
             None => Verdict::failed(expected, observed),
         }
         .measuring("not within the run")
     }
 
-    /// Of so many jobs since that moment nobody can tell what became of them that the indicator is not known: they may be the
-    /// slow ones, or may have completed.
-    fn untold(&self, view: &View<'_>, since: f64, after: &[(f64, f64)]) -> Option<String> {
+    /// Of so many jobs since that moment nobody can tell what became of them that the indicator is not known. An error that a client
+    /// saw is no completed job.
+    fn untold(&self, view: &View<'_>, since: f64) -> Option<String> {
         let jobs = view.background(self.load(), Over::All);
-        let unknown = jobs.iter().filter(|(job, class)| *class == Class::Unknown && job.ended.is_none() && job.intended_t >= since).count();
-        (unknown as f64 > UNTOLD * (after.len() + unknown) as f64).then(|| format!("of {unknown} jobs since nobody can tell what became of them"))
+        let later = || jobs.iter().filter(|(job, _)| job.intended_t >= since);
+        let untold = later().filter(|(job, class)| is_untold(job, *class) && job.ended.is_none()).count();
+        too_many(untold, later().filter(|(_, class)| *class == Class::Completed).count())
     }
 
     /// It has been looked at for as long as the file allows.

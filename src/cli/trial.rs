@@ -7,7 +7,7 @@ use crate::check::all_jobs_complete::{AllJobsComplete, Refusals};
 use crate::driver::request::preview;
 use crate::driver::{Ask, Driver};
 use crate::experiment::units::{Time, TimeRange};
-use crate::journal::event::{Answer, Level, Via};
+use crate::journal::event::{Answer, JobState, Level, Via};
 use crate::journal::facts::JobFacts;
 use crate::journal::reader;
 use crate::journal::record::Record;
@@ -180,7 +180,7 @@ fn following(job: &JobFacts, record: &Record, patience: Time) -> Item {
         return Item::new("end of the job", State::Failed, detail, "add it to the driver's `status.states`");
     }
     match (&job.ended, class) {
-        (Some((_, view, via)), Class::Completed | Class::Mismatched) => {
+        (Some((_, view, via)), Class::Completed | Class::Mismatched | Class::Unknown) if view.state == JobState::Completed => {
             let how = match via {
                 Via::Socket => "as was pushed",
                 Via::Poll | Via::SafetyNet => "as it said when asked",
@@ -221,8 +221,9 @@ fn pushed(job: &JobFacts, driver: &Driver) -> Option<Item> {
 fn result(job: &JobFacts, record: &Record) -> Option<Item> {
     let remedy = "correct the driver's `result`";
     let Some(look) = &job.result else {
-        let completed = job.ended.is_some() && record.plan().driver.result.is_some();
-        return completed.then(|| Item::new("result", State::Failed, "was not looked at: the job did not complete", ""));
+        let is_wanted = job.ended.is_some() && record.plan().driver.result.is_some();
+        let why = job.gave_up().unwrap_or("the job did not complete");
+        return is_wanted.then(|| Item::new("result", State::Failed, format!("was not seen: {why}"), ""));
     };
     let detail = format!("{} bytes of {}", look.bytes, look.kind);
     Some(match &look.error {

@@ -47,7 +47,7 @@ const RESULTS: [&str; 34] = [
     "predictions",
 ];
 /// What acceptances hold besides the id and the state.
-const BESIDE: [&str; 31] = [
+const BESIDE: [&str; 39] = [
     "ok",
     "success",
     "code",
@@ -79,15 +79,29 @@ const BESIDE: [&str; 31] = [
     "priority",
     "nodeerrors",
     "metadata",
+    "object",
+    "model",
+    "traceid",
+    "elapsed",
+    "timeelapsed",
+    "submittime",
+    "statuscode",
+    "statusmsg",
 ];
 /// A text there may be what was asked for.
-const TEXTS: [&str; 5] = ["message", "detail", "msg", "code", "metadata"];
+const TEXTS: [&str; 6] = ["message", "detail", "msg", "statusmsg", "code", "metadata"];
+/// What an answer says of itself, and why.
+const SAID: [&str; 9] = ["message", "msg", "detail", "reason", "description", "errmsg", "errormsg", "errormessage", "statusmsg"];
 /// Words for a job that has ended, and not only for a request that was taken.
 const ENDS: [&str; 6] = ["completed", "complete", "done", "finished", "succeeded", "ready"];
 
-/// Words in a sentence that says that a job was taken.
+/// Words in a sentence that says that a job was taken, of what, and what takes that back.
 const TAKEN: [&str; 10] =
     ["submitted", "queued", "enqueued", "accepted", "received", "scheduled", "started", "created", "processing", "pending"];
+const OF_A_JOB: [&str; 6] = ["job", "task", "request", "submission", "successfully", "queue"];
+const NOT: [&str; 12] = ["not", "no", "t", "cannot", "could", "unable", "fail", "failed", "error", "full", "rejected", "denied"];
+/// So short a sentence speaks of nothing else.
+const FEW_WORDS: usize = 2;
 /// What else holds a job, besides results.
 const ENVELOPES: [&str; 3] = ["output", "result", "response"];
 /// So many envelopes in one another are opened.
@@ -126,8 +140,14 @@ impl Field<'_> {
     }
 }
 
+/// What stands in a header of the answer's own belongs to it.
 fn fields_of(map: &Map<String, Json>) -> Vec<Field<'_>> {
-    map.iter().map(|(key, value)| Field { name: plain(key), key, value }).collect()
+    let mut fields: Vec<Field<'_>> = map.iter().map(|(key, value)| Field { name: plain(key), key, value }).collect();
+    if let Some(at) = fields.iter().position(|field| field.name == "baseresp" && field.value.is_object()) {
+        let head = fields.remove(at).value.as_object();
+        fields.extend(head.into_iter().flatten().map(|(key, value)| Field { name: plain(key), key, value }));
+    }
+    fields
 }
 
 /// What an answer is instead of a result; `None` where it may hold one. `asked` is what was sent, which some answers repeat.
@@ -147,6 +167,11 @@ pub fn told(answer: &Json, asked: impl FnOnce() -> Option<Json>) -> Option<NoRes
         return None;
     }
     fields.retain(|field| !field.value.is_null() && is_own(field));
+    if let [only] = fields.as_slice()
+        && let Some(id) = only.value.as_str().filter(|text| only.is(&RESULTS) && is_uuid(text))
+    {
+        return Some(NoResult::Taken(format!("it holds an id, and nothing else: {id}")));
+    }
     if fields.iter().any(|field| field.is(&RESULTS) && if is_waiting { holds_text(field.value) } else { holds(field.value) }) {
         return None;
     }
@@ -165,18 +190,26 @@ fn layers(answer: &Map<String, Json>) -> (Vec<Field<'_>>, Vec<Option<&str>>) {
     let mut layer = fields_of(answer);
     for _ in 0..DEEPEST {
         words.push(word_in(&layer));
-        let held = layer.iter().position(|field| match field.value {
-            Json::Object(_) if field.is(&words::HELD) => true,
-            Json::Object(map) => field.is(&ENVELOPES) && is_only_a_job(map),
-            _ => false,
-        });
-        let held = held.map(|at| layer.remove(at).value);
+        let is_opened = |field: &Field<'_>| match (field.value, held_in(field.value)) {
+            (Json::Object(_), _) if field.is(&words::HELD) => true,
+            (_, Some(map)) => (field.is(&ENVELOPES) || field.is(&words::HELD)) && (is_only_a_job(map) || is_only_a_failure(map)),
+            (_, None) => false,
+        };
+        let held = layer.iter().position(is_opened).map(|at| layer.remove(at).value);
         fields.append(&mut layer);
-        let Some(Json::Object(map)) = held else { break };
+        let Some(map) = held.and_then(held_in) else { break };
         layer = fields_of(map);
     }
     fields.append(&mut layer);
     (fields, words)
+}
+
+/// An object, or the only one of a list.
+fn held_in(value: &Json) -> Option<&Map<String, Json>> {
+    match value {
+        Json::Array(all) if all.len() == 1 => all[0].as_object(),
+        value => value.as_object(),
+    }
 }
 
 fn word_in<'a>(fields: &[Field<'a>]) -> Option<&'a str> {
@@ -197,30 +230,52 @@ fn is_only_a_job(map: &Map<String, Json>) -> bool {
     names_a_job(&fields) && (word_in(&fields).is_some_and(|word| waits(word) || is_over(word)) || is_bare_job(&fields))
 }
 
+/// What is called a result holds an error, and no text besides.
+fn is_only_a_failure(map: &Map<String, Json>) -> bool {
+    let fields = fields_of(map);
+    failed(&fields, word_in(&fields).is_some_and(is_over), |_| true).is_some()
+        && !fields.iter().any(|field| field.is(&RESULTS) && holds_text(field.value))
+}
+
 fn names_a_job(fields: &[Field<'_>]) -> bool {
-    fields.iter().any(|field| field.is(&words::IDS) && (field.value.is_string() || field.value.is_number()))
+    // Google's operations have a name like a path.
+    let is_operation =
+        |field: &Field<'_>| field.name == "name" && field.value.as_str().is_some_and(|name| name.contains("operations/"));
+    let is_name = |value: &Json| value.is_number() || value.as_str().is_some_and(|id| !id.trim().is_empty());
+    fields.iter().any(|field| (field.is(&words::IDS) && is_name(field.value)) || is_operation(field))
 }
 
 /// It names a job, and holds nothing else.
 fn is_bare_job(fields: &[Field<'_>]) -> bool {
-    // `id` is the name of many things; of what has another name a sentence may tell.
-    let is_surely_a_job = fields.iter().any(|field| field.is(&words::IDS) && !matches!(field.name.as_str(), "id" | "uuid"));
-    let is_usual = |field: &Field<'_>| {
-        let text = field.value.as_str();
-        let is_word = |text: &str| !holds(field.value) && says_something(field.value) && text.len() <= LONG;
-        field.is(&words::IDS)
-            || field.is(&words::STATE)
-            || (field.is(&BESIDE) && !(field.is(&TEXTS) && text.is_some()))
-            || (field.is(&["result", "results", "response"]) && text.is_some_and(is_word))
-            || (field.is(&TEXTS) && text.is_some_and(|text| is_word(text) || (is_surely_a_job && tells_of_acceptance(text))))
+    // `id` is the name of many things, and every answer may have the number of its request; of a job a sentence may tell.
+    let of_many = ["id", "uuid", "requestid"];
+    let is_surely_a_job = fields.iter().any(|field| field.is(&words::IDS) && !of_many.contains(&field.name.as_str()));
+    let is_word = |field: &Field<'_>| {
+        let is_short = field.value.as_str().is_some_and(|text| text.len() <= LONG);
+        is_short && !holds(field.value) && says_something(field.value)
+    };
+    let tells = |field: &Field<'_>| is_surely_a_job && field.value.as_str().is_some_and(tells_of_acceptance);
+    let is_usual = |field: &Field<'_>| match field.value {
+        Json::String(_) if field.is(&TEXTS) => is_word(field) || tells(field),
+        Json::Object(_) | Json::Array(_) if field.is(&TEXTS) => !holds_text(field.value),
+        _ => {
+            field.is(&words::IDS)
+                || field.is(&words::STATE)
+                || field.is(&BESIDE)
+                || field.name == "name"
+                || (field.name == "done" && *field.value == Json::Bool(false))
+                || (field.is(&["result", "results", "response"]) && is_word(field))
+        }
     };
     names_a_job(fields) && fields.iter().all(is_usual)
 }
 
-/// A sentence such as "Your job was submitted".
+/// A sentence such as "Your job was submitted", and none such as "The task was not accepted".
 fn tells_of_acceptance(sentence: &str) -> bool {
-    let is_one = |word: &str| TAKEN.iter().any(|taken| word.eq_ignore_ascii_case(taken));
-    sentence.len() <= LONGEST_SENTENCE && sentence.split(|c: char| !c.is_alphanumeric()).any(is_one)
+    let words = || sentence.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    let has_one = |all: &[&str]| words().any(|word| all.iter().any(|one| word.eq_ignore_ascii_case(one)));
+    let is_of_a_job = || words().count() <= FEW_WORDS || has_one(&OF_A_JOB);
+    sentence.len() <= LONGEST_SENTENCE && has_one(&TAKEN) && is_of_a_job() && !has_one(&NOT)
 }
 
 /// It says that the job failed, or that there was an error, in one of the usual ways. `is_own` of what was not sent to it.
@@ -233,7 +288,7 @@ fn failed(fields: &[Field<'_>], is_over: bool, is_own: impl Fn(&Field<'_>) -> bo
     };
     let error = all(&["error", "errors", "errormessage"]).find(is_error).map(|field| field.value);
     let said = || {
-        let message = || all(&["message", "detail", "msg", "reason"]).find(|field| says_something(field.value));
+        let message = || all(&SAID).find(|field| says_something(field.value));
         error.filter(|error| !error.is_boolean()).or_else(|| message().map(|field| field.value)).map(as_text)
     };
     let says_no = all(&["success", "ok"]).any(|field| *field.value == Json::Bool(false));
@@ -253,21 +308,29 @@ fn failed(fields: &[Field<'_>], is_over: bool, is_own: impl Fn(&Field<'_>) -> bo
 
 /// The number of an error: one of HTTP's, or one in a field for nothing else, or one beside which there is only a message.
 fn error_code(fields: &[Field<'_>]) -> Option<String> {
-    let told = |field: &Field<'_>| Some(format!("{} {}", field.key, field.number()?));
-    let of_errors = fields.iter().find(|field| {
-        field.is(&["errorcode", "errcode", "errno"])
-            && field.number().is_some_and(|code| code != 0 && !(200..300).contains(&code))
-    });
-    let is_message =
-        |field: &Field<'_>| field.is(&["message", "msg", "detail", "code", "statuscode"]) || !says_something(field.value);
-    let is_alone = || fields.iter().all(is_message) && fields.iter().any(|field| field.is(&["message", "msg", "detail"]));
-    let of_http = || {
-        fields.iter().filter(|field| field.is(&["code", "statuscode"])).find(|field| match field.number() {
-            Some(code) => code < 0 || (400..600).contains(&code) || (code > 1 && !is_success(code) && is_alone()),
-            None => false,
-        })
+    let is_fine = |text: &str| {
+        let fine = ["ok", "success", "succeeded", "none", "null", ""];
+        fine.iter().any(|word| text.trim().eq_ignore_ascii_case(word))
     };
-    of_errors.or_else(of_http).and_then(told)
+    let is_message = |field: &Field<'_>| field.is(&SAID) && field.value.as_str().is_some_and(|text| !is_fine(text));
+    let is_alone = || {
+        let says_nothing_more = |field: &Field<'_>| {
+            field.is(&SAID) || field.is(&["code", "statuscode", "status", "requestid"]) || !says_something(field.value)
+        };
+        fields.iter().all(says_nothing_more) && fields.iter().any(is_message)
+    };
+    let is_of_errors = |field: &Field<'_>| match field.number() {
+        Some(code) => code != 0 && !(200..300).contains(&code),
+        None => field.value.as_str().is_some_and(|text| !is_fine(text)),
+    };
+    let is_of_http = |field: &Field<'_>| match field.number() {
+        Some(code) => code < 0 || (400..600).contains(&code) || (code != 0 && !is_success(code) && is_alone()),
+        None => *field.value == Json::Bool(false) && field.name == "status" && is_alone(),
+    };
+    let found = |names: &[&str], is: &dyn Fn(&Field<'_>) -> bool| {
+        fields.iter().find(|field| field.is(names) && is(field)).map(|field| format!("{} {}", field.key, as_text(field.value)))
+    };
+    found(&["errorcode", "errcode", "errno"], &is_of_errors).or_else(|| found(&["code", "statuscode", "status"], &is_of_http))
 }
 
 /// HTTP's, and what is made of it with digits of one's own.
@@ -286,9 +349,31 @@ fn holds_an_error(error: &Json) -> bool {
     }
 }
 
-/// At the place that a driver names for the result there is one: also a word such as `rejected`, but none for a job that waits.
-pub fn is_what_was_asked_for(value: &Json) -> bool {
-    holds(value) || value.as_str().is_some_and(|text| says_something(value) && !waits(text))
+/// What an answer is instead of a result, where a driver names the place of the result. What stands there is one, but a word that may be
+/// the state of a job, beside an error or the name of a job.
+pub fn told_beside(answer: &Json, place: &str, asked: impl FnOnce() -> Option<Json>) -> Option<NoResult> {
+    let is_one = |found: &&Json| match found {
+        Json::Null => false,
+        Json::String(_) => says_something(found),
+        Json::Array(_) | Json::Object(_) => holds(found),
+        Json::Bool(_) | Json::Number(_) => true,
+    };
+    let Some(found) = answer.pointer(place).filter(|_| !place.is_empty()).filter(is_one) else {
+        return told(answer, asked);
+    };
+    let is_word = found.as_str().is_some_and(|_| !holds(found));
+    if !is_word {
+        return None;
+    }
+    let mut rest = answer.clone();
+    if let Some(place) = rest.pointer_mut(place) {
+        *place = Json::Null;
+    }
+    let of_a_request = |word: &str| waits(word) || matches!(words::meaning(word), Some(StateWord::Completed) | None);
+    told(&rest, asked).filter(|told| match told {
+        NoResult::Failed(_) => true,
+        NoResult::Taken(_) => found.as_str().is_some_and(of_a_request),
+    })
 }
 
 /// There is something in it, and not only the word for a state.
@@ -309,9 +394,17 @@ fn holds_text(value: &Json) -> bool {
     match value {
         Json::String(text) => holds(value) && !is_a_place(text),
         Json::Array(all) => all.iter().any(holds_text),
-        Json::Object(fields) => fields.values().any(holds_text),
+        // The kind of what is to come is no result.
+        Json::Object(fields) => fields.iter().any(|(key, value)| !matches!(key.as_str(), "type" | "format") && holds_text(value)),
         Json::Null | Json::Number(_) | Json::Bool(_) => false,
     }
+}
+
+fn is_uuid(text: &str) -> bool {
+    let lengths = [8, 4, 4, 4, 12];
+    let parts = || text.split('-');
+    parts().count() == lengths.len()
+        && parts().zip(lengths).all(|(part, length)| part.len() == length && part.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 /// A URL, a path, or the name of a file.
@@ -340,127 +433,4 @@ fn room_after(value: &Json, room: usize) -> Option<usize> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn an_acceptance_is_no_result_and_a_result_is_no_acceptance() {
-        let asked = json!({ "prompt": "a cat", "steps": 4, "width": 512, "text": "a cat in the rain" });
-        let of = |answer: &Json| told(answer, || Some(asked.clone()));
-        for acceptance in [
-            json!({ "id": "a1" }),
-            json!({ "id": 0 }),
-            json!({ "job_id": 7, "status": "QUEUED" }),
-            json!({ "taskId": "t", "state": "pending", "eta": 3.5, "queue_position": 4 }),
-            json!({ "success": true, "data": { "id": "x", "status": "in_progress" } }),
-            json!({ "status": "success", "data": { "request_id": "x", "status": "created", "message": "your job was taken" } }),
-            json!({ "id": "x", "status_url": "/jobs/x" }),
-            json!({ "status": "processing" }),
-            json!({ "status": "ok", "id": 5 }),
-            json!({ "status": "success", "job_id": 5 }),
-            json!({ "status": "success", "data": { "id": 5 } }),
-            json!({ "id": "x", "status": "queued", "prompt": "a cat", "worker": "gpu-3" }),
-            json!({ "uuid": "x", "steps": 4 }),
-            json!({ "prompt_id": "x", "number": 3, "node_errors": {} }),
-            json!({ "id": "x", "status": "starting", "model": "m", "input": { "prompt": "a" }, "output": null, "urls": { "get": "/p/x" } }),
-            json!({ "job_id": "a", "status": "queued", "url": "/jobs/a" }),
-            json!({ "result": "success", "task_id": 5 }),
-            json!({ "response": "ok", "id": 3 }),
-            json!({ "status": "queued", "id": 1, "output": { "images": [] } }),
-            json!({ "status": "pending", "id": 1, "text": "a cat in the rain" }),
-            json!({ "status": "processing", "id": 1, "output": ["https://cdn/x.png"] }),
-            json!({ "status": "queued", "id": "a", "result": false }),
-            json!({ "status": "queued", "data": { "id": 5, "worker": "g" } }),
-            json!({ "task": "txt2img", "data": { "id": 1, "status": "queued" } }),
-            json!({ "output": { "task_id": "t", "task_status": "PENDING" }, "request_id": "r" }),
-            json!({ "jsonrpc": "2.0", "id": 1, "result": { "job_id": "x", "status": "queued" } }),
-            json!({ "result": { "job_id": "x" } }),
-            json!({ "id": 1, "status": "queued", "file": "a1.png" }),
-            json!({ "job_id": "x", "message": "submitted" }),
-            json!({ "job_id": "x", "message": "Your job was submitted." }),
-            json!({ "code": 0, "msg": "success", "data": { "job": { "id": "x", "status": "queued" } } }),
-            json!({ "code": 0, "data": { "result": { "task_id": "x", "progress": 0 } } }),
-        ] {
-            assert!(matches!(of(&acceptance), Some(NoResult::Taken(_))), "{acceptance}");
-        }
-        for result in [
-            json!({ "image": "aGVsbG8=" }),
-            json!({ "id": "a1", "status": "completed" }),
-            json!({ "id": "a1", "url": "/files/a1.png" }),
-            json!({ "id": "cmpl-1", "choices": [{ "text": "a" }], "created": 1 }),
-            json!({ "status": "pending", "output": "text" }),
-            json!({ "id": 1, "message": "a cat sat on the mat" }),
-            json!({ "id": 1, "code": "def f(): pass" }),
-            json!({ "status": "ok", "data": { "id": 1, "embedding": [0.1] } }),
-            json!({ "id": "m1", "flagged": false }),
-            json!({ "request_id": "r", "detections": [] }),
-            json!({ "id": "x", "text": "" }),
-            json!({ "id": "x", "text": "a word", "error": "one was left out" }),
-            json!({ "ok": true }),
-            json!({ "id": "x", "text": "Done" }),
-            json!({ "job_id": "x", "message": "once upon a time a cat sat on the mat" }),
-            json!({ "id": "x", "message": "The letter was received on a Monday" }),
-            json!({ "output": { "task_id": "t", "task_status": "SUCCEEDED", "results": [{ "url": "https://cdn/x.png" }] } }),
-            json!({ "result": { "id": "img-1", "url": "/files/img-1.png" } }),
-            json!({ "jsonrpc": "2.0", "id": 1, "result": { "text": "a cat" } }),
-            json!({ "code": 200, "data": { "image": "aGVsbG8=" } }),
-            json!({ "code": 20000, "message": "success", "image": "aGVsbG8=" }),
-            json!({ "code": 1, "msg": "ok", "url": "/a.png" }),
-            json!({ "id": "x", "output": (0..1000).collect::<Vec<u32>>() }),
-            json!({ "id": "x", "answer": "true" }),
-            json!({ "id": "x", "status": "pending", "text": "once upon a time" }),
-            json!({}),
-            json!(["a"]),
-            json!("a1"),
-        ] {
-            assert_eq!(of(&result), None, "{result}");
-        }
-    }
-
-    #[test]
-    fn an_error_is_one_whatever_its_status() {
-        let failed =
-            |answer: Json| matches!(told(&answer, || None), Some(NoResult::Failed(why)) if why.contains("out of memory"));
-        assert!(failed(json!({ "error": "CUDA out of memory" })));
-        assert!(failed(json!({ "id": 3, "error": { "message": "CUDA out of memory" } })));
-        assert!(failed(json!({ "status": "success", "data": { "error": "CUDA out of memory", "image": null } })));
-        assert!(failed(json!({ "status": "error", "message": "CUDA out of memory" })));
-        assert!(failed(json!({ "success": false, "message": "CUDA out of memory", "image": "placeholder" })));
-        assert!(failed(json!({ "error": true, "message": "CUDA out of memory" })));
-        assert!(failed(json!({ "errors": ["CUDA out of memory"] })));
-        assert!(failed(json!({ "error": null, "data": { "error": "CUDA out of memory" } })));
-        assert!(failed(json!({ "error": "", "error_message": "CUDA out of memory" })));
-        assert!(failed(json!({ "error": "CUDA out of memory", "result": false })));
-        assert!(failed(json!({ "status": "error", "message": "CUDA out of memory", "data": {} })));
-        assert!(failed(json!({ "success": true, "data": { "success": false, "message": "CUDA out of memory" } })));
-        assert!(failed(json!({ "result": "error", "error": "CUDA out of memory" })));
-        assert!(failed(json!({ "code": 500, "msg": "CUDA out of memory", "data": null })));
-        assert!(failed(json!({ "code": "500", "msg": "CUDA out of memory" })));
-        assert!(failed(json!({ "code": 10012, "message": "CUDA out of memory" })));
-        assert!(failed(json!({ "error_code": 7, "message": "CUDA out of memory" })));
-        assert!(failed(json!({ "jsonrpc": "2.0", "id": 1, "error": { "code": -32000, "message": "CUDA out of memory" } })));
-        assert!(failed(json!({ "output": { "task_id": "t", "task_status": "FAILED", "message": "CUDA out of memory" } })));
-        let echoed = json!({ "error": "CUDA out of memory", "text": "a cat in the rain" });
-        let asked = || Some(json!({ "text": "a cat in the rain" }));
-        assert!(matches!(told(&echoed, asked), Some(NoResult::Failed(_))));
-        assert_eq!(told(&echoed, || None), None, "beside a text it may be a warning");
-        assert!(matches!(told(&json!({ "id": 1, "status": "failed" }), || None), Some(NoResult::Failed(_))));
-        for fine in [
-            json!({ "error": { "code": 0, "message": "" }, "x": 1 }),
-            json!({ "errors": [], "x": 1 }),
-            json!({ "error": "one was left out", "image": "aGVsbG8=" }),
-            json!({ "error": null, "x": 1 }),
-            json!({ "error": "", "x": 1 }),
-            json!({ "error": false, "x": 1 }),
-            json!({ "error": 0, "x": 1 }),
-            json!({ "error": 0.02, "x": 1 }),
-            json!({ "error_code": 0, "x": 1 }),
-            json!({ "code": 0, "message": "success" }),
-            json!({ "code": 20000, "message": "success" }),
-            json!({ "code": 404, "text": "it stands for a page that is not there" }),
-        ] {
-            assert_eq!(told(&fine, || None), None, "{fine}");
-        }
-    }
-}
+mod tests;

@@ -178,12 +178,11 @@ impl HttpPort {
     /// An answer that is taken for the result, and tells of something else.
     fn no_result(&self, last: &Step, ask: &Ask, vars: &Vars, reply: &Reply) -> Option<Answer> {
         let place = self.driver.result.as_ref().and_then(|route| route.inline.as_deref()).unwrap_or_default();
-        let is_there = || !place.is_empty() && reply.json.pointer(place).is_some_and(acceptance::is_what_was_asked_for);
-        if !(200..300).contains(&reply.status) || is_there() {
+        if !(200..300).contains(&reply.status) {
             return None;
         }
         let asked = || Some(template::json(last.json.as_ref()?, &|name| vars.get(name).cloned().or_else(|| ask.value(name))));
-        match acceptance::told(&reply.json, asked)? {
+        match acceptance::told_beside(&reply.json, place, asked)? {
             NoResult::Taken(why) => {
                 let asked = format!("{} {}", last.method, last.path);
                 let reason = bounded(&format!("{asked}: {why}, so it is no result: {FOLLOW}. It was: {}", reply.excerpt()));

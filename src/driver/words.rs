@@ -51,7 +51,21 @@ pub const STATES: [(&str, StateWord); 42] = [
     ("false", StateWord::Running),
 ];
 /// What a job's id is called, as `plain` writes it, the likeliest first.
-pub const IDS: [&str; 7] = ["id", "jobid", "taskid", "requestid", "promptid", "uuid", "generationid"];
+pub const IDS: [&str; 13] = [
+    "id",
+    "jobid",
+    "taskid",
+    "requestid",
+    "promptid",
+    "uuid",
+    "generationid",
+    "eventid",
+    "callid",
+    "operationid",
+    "predictionid",
+    "executionid",
+    "runid",
+];
 /// ... and its state.
 pub const STATE: [&str; 5] = ["status", "state", "jobstatus", "taskstatus", "phase"];
 /// What an envelope holds a job in.

@@ -87,7 +87,8 @@ impl Fault for Flood {
 
     async fn revert(_undo: &Undo, world: &World, name: &str) -> Result<Reverted, FaultError> {
         // Whose id was given again is not at the target any more: somebody else's job would be cancelled.
-        let is_open = |job: &JobFacts| (!job.settled() || job.gave_up().is_some()) && job.given_to().is_none();
+        let is_left = |job: &JobFacts| job.gave_up().is_some() && job.ended.is_none();
+        let is_open = |job: &JobFacts| (!job.settled() || is_left(job)) && job.given_to().is_none();
         let open: Vec<String> = jobs(world, name, is_open).into_iter().filter_map(|job| job.id().map(str::to_owned)).collect();
         let results = join_all(open.iter().map(|id| world.port.cancel(id))).await;
         let failed: Vec<String> = results.into_iter().filter_map(Result::err).collect();

@@ -23,6 +23,9 @@ use crate::{record, words};
 
 /// A connection is gone within this time, or was not taken away.
 const GONE_WITHIN: Duration = Duration::from_secs(5);
+/// For so long it is looked whether all of them are gone.
+const SEEN_WITHIN: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long `back: after_end` waits for the open jobs to end, in the times of the file.
 const ENDS_WITHIN: Time = Time::secs(1800);
 
@@ -153,7 +156,7 @@ impl Fault for WebsocketDrop {
                 0 => Observation::unknown("no listener is connected"),
                 n => Observation::intact(format!("{n} listeners are connected")),
             },
-            When::During => self.seen_gone(world, name),
+            When::During => self.seen_all_gone(world, name).await,
             When::After => seen_back(world, name),
         }
     }
@@ -200,6 +203,22 @@ impl WebsocketDrop {
         let asked = self.asked(all.len());
         all.truncate(asked);
         all
+    }
+
+    /// The kernel may be a little later than the listener that let go: the strongest of some looks, up to the first at which all are
+    /// gone.
+    async fn seen_all_gone(&self, world: &World, name: &str) -> Observation {
+        let strength = |seen: &Observation| if let Observation::Broken { strength, .. } = seen { *strength } else { 0.0 };
+        let began = tokio::time::Instant::now();
+        let mut best = self.seen_gone(world, name);
+        while strength(&best) < 1.0 && began.elapsed() < SEEN_WITHIN {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let seen = self.seen_gone(world, name);
+            if strength(&seen) > strength(&best) {
+                best = seen;
+            }
+        }
+        best
     }
 
     /// What the kernel, or for connections that are only silent the listener, says of each connection.

@@ -366,6 +366,7 @@ pub fn figures(result: &RunResult) -> Vec<(String, f64)> {
         ("jobs.completed".to_owned(), jobs.completed as f64),
         ("jobs.rejected".to_owned(), jobs.rejected as f64),
         ("jobs.failed".to_owned(), (jobs.failed + jobs.shed) as f64),
+        ("jobs.unknown".to_owned(), jobs.unknown as f64),
         ("jobs.lost".to_owned(), (jobs.lost + jobs.duplicated + jobs.mismatched) as f64),
     ];
     let latency = &result.latency;

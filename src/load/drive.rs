@@ -335,7 +335,7 @@ impl Following<'_> {
         let error = look.error.clone().unwrap_or_default();
         self.shop.journal.emit(match asked_s >= RESULT_LATER_S {
             true => Event::ResultSeen { job, look },
-            false => Event::GaveUp { job, why: format!("it was asked for only {asked_s:.1} s to the end of the run: {error}") },
+            false => Event::GaveUp { job, why: format!("not had within {asked_s:.1} s, and the run was over: {error}") },
         });
     }
 
@@ -347,11 +347,12 @@ impl Following<'_> {
             let nobody_there = look.status == 0;
             // One that has no room now has it soon.
             let comes_later = matches!(look.status, 429 | 502..=504) && self.shop.clock.now_s() - began_t < RESULT_LATER_S;
-            if !(nobody_there || comes_later) {
-                return self.shop.journal.emit(Event::ResultSeen { job: self.number, look });
-            }
-            if self.shop.give_up.is_cancelled() {
+            let is_over = self.shop.give_up.is_cancelled();
+            if nobody_there && is_over {
                 return self.no_result(look, began_t);
+            }
+            if !(nobody_there || comes_later) || is_over {
+                return self.shop.journal.emit(Event::ResultSeen { job: self.number, look });
             }
             tokio::time::sleep(self.shop.poll_every).await;
         }

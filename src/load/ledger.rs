@@ -62,11 +62,10 @@ pub struct Counts {
     /// Cancelled by their own clients, which had waited long enough.
     #[serde(default)]
     pub abandoned: u64,
-    /// Taken, or perhaps taken, and nobody can tell what became of them: they were only taken, a gateway gave up waiting, their id was
-    /// given to another, or they are in a state that the driver does not know.
+    /// Taken, or perhaps taken, and nobody can tell what became of them.
     #[serde(default)]
     pub unknown: u64,
-    /// Refusals that were no open backpressure: errors, no connection, no answer. They are part of `rejected`.
+    /// Refusals that were no open backpressure: errors, no connection, no answer. They are part of `rejected`, or of `unknown`.
     pub errors: u64,
 }
 
@@ -85,10 +84,8 @@ type Reason<'a> = Box<dyn Fn() -> String + 'a>;
 /// A result smaller than this share of what its size promises, by the run's own baseline, is no plausible result.
 const PLAUSIBLE_SHARE: f64 = 0.2;
 
-/// A gateway that answers sooner has not reached the backend, or was refused by it.
-const NOT_REACHED_S: f64 = 1.0;
-/// A gateway learns of the end of a process at once, and the observer may write that down a little later.
-const LATE_WORD_S: f64 = 0.1;
+/// A gateway learns of the end of a process at once, and who watches it writes that down a little later.
+const LATE_WORD_S: f64 = 1.0;
 
 /// Makes the account.
 pub fn of(record: &Record) -> Ledger<'_> {
@@ -126,12 +123,17 @@ impl std::fmt::Display for Why<'_> {
 }
 
 impl Counts {
+    /// All that were accepted, or may have been.
+    pub fn asked_for(&self) -> u64 {
+        self.submitted.saturating_sub(self.rejected + self.invalid).max(self.accepted)
+    }
+
     fn add(&mut self, job: &JobFacts, class: Class, refused: Option<Wrongly>) {
         self.submitted += 1;
         self.accepted += u64::from(job.accepted());
         let is_error =
             |answer: &Answer| matches!(answer, Answer::Error { .. } | Answer::Unreachable { .. } | Answer::NoAnswer { .. });
-        let error = class != Class::Unknown && job.answer.as_ref().is_some_and(|(_, answer)| is_error(answer));
+        let error = job.answer.as_ref().is_some_and(|(_, answer)| is_error(answer));
         self.errors += u64::from(refused.map_or(error, |wrongly| wrongly == Wrongly::ByTheTarget));
         match class {
             Class::Open => {}
@@ -179,14 +181,17 @@ impl Ledger<'_> {
     /// A gateway stands for the answer that would hold the result, and the backend may have been at work on the job: whether it was
     /// done nobody knows.
     fn is_cut_off_by_a_gateway(&self, job: &JobFacts) -> bool {
-        let Some((t, Answer::Error { status, proxy: true, .. })) = &job.answer else { return false };
+        let Some((t, Answer::Error { status, proxy: true, reason })) = &job.answer else { return false };
+        let submit = &self.record.plan().driver.submit;
+        // What came before it, an upload, is no job yet.
+        let is_last_step = submit.steps.last().is_none_or(|last| reason.contains(&format!("{} {}: ", last.method, last.path)));
         let ended_meanwhile = |life: &Generation| {
             life.exited.as_ref().is_some_and(|(exited, ..)| (job.submitting_t..=t + LATE_WORD_S).contains(exited))
         };
-        self.record.plan().driver.submit.answer != AnswerIs::Acceptance
-            && (gateway::gave_up_waiting(*status)
-                || t - job.submitting_t > NOT_REACHED_S
-                || self.record.generations.iter().any(ended_meanwhile))
+        submit.answer != AnswerIs::Acceptance
+            && (is_last_step || submit.steps.len() == 1)
+            && (gateway::may_have_reached(*status, reason, t - job.submitting_t)
+                || (matches!(status, 502 | 503) && self.record.generations.iter().any(ended_meanwhile)))
     }
 
     /// How many results are of jobs whose input another job had, too: of them it cannot be told whose is whose.
@@ -300,8 +305,8 @@ impl Ledger<'_> {
     fn unseen<'a>(&'a self, job: &'a JobFacts) -> (Class, Reason<'a>) {
         match job.gave_up() {
             None => (Class::Open, Box::new(|| "completed, its result not looked at yet".to_owned())),
-            Some(why) if patience::is_gone(self.record, patience::followed_until(job, self.record)) => {
-                (Class::Mismatched, Box::new(move || format!("called completed, but nobody is left who has its result: {why}")))
+            Some(why) if patience::was_given_time(job, self.record) => {
+                (Class::Mismatched, Box::new(move || format!("called completed, but its result cannot be had: {why}")))
             }
             Some(why) => (Class::Unknown, Box::new(move || format!("completed, its result not seen: {why}"))),
         }

@@ -46,11 +46,22 @@ pub fn followed_until(job: &JobFacts, record: &Record) -> f64 {
     given_t.or(job.gave_up_t()).unwrap_or_else(|| record.looked_until())
 }
 
+/// Whoever has the result of a completed job was given the time to answer, or is gone.
+pub fn was_given_time(job: &JobFacts, record: &Record) -> bool {
+    let until = followed_until(job, record);
+    let asked_s = job.ended.as_ref().map_or(0.0, |(t, ..)| until - t);
+    is_gone(record, until) || stated(record).is_some_and(|stated| asked_s >= stated - 0.01)
+}
+
+/// How long the last jobs may take, where the file says so.
+fn stated(record: &Record) -> Option<f64> {
+    record.plan().checks.iter().filter_map(|check| check.spec.waits_for_jobs()).max().map(|stated| stated.as_s())
+}
+
 /// The file says how long the last jobs may take, and they were given that time.
 fn stated_patience_over(record: &Record, until: f64) -> bool {
-    let stated = record.plan().checks.iter().filter_map(|check| check.spec.waits_for_jobs()).max();
     // The clocks of the load's end and of its last look are read one after the other.
-    stated.zip(record.load_stopped_t).is_some_and(|(stated, stopped)| until - stopped >= stated.as_s() - 0.01)
+    stated(record).zip(record.load_stopped_t).is_some_and(|(stated, stopped)| until - stopped >= stated - 0.01)
 }
 
 /// Every process of the target has ended, and none was started again: nobody is left who could end the job.

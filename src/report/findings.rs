@@ -148,6 +148,8 @@ fn counters(view: &View<'_>, findings: &mut Vec<String>) {
             .iter()
             .filter(|j| j.ended.as_ref().is_some_and(|e| series.last_point().is_some_and(|p| e.0 > p.t)))
             .count();
+        // Those of which nobody can tell may be in it, or not.
+        let unseen = unseen as u64 + counts.unknown;
         if (theirs - ours as f64).abs() > unseen as f64 + 0.5 {
             findings.push(format!("the target counts {theirs:.0} jobs {what}, the ledger {ours}"));
         }

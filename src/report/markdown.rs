@@ -36,11 +36,11 @@ const MOST_JOBS: usize = 50;
 pub fn render(material: &Material<'_>) -> Result<String, String> {
     let (record, r) = (material.record, material.result);
     let view = View::of(record);
-    let accepted = r.jobs.accepted.max(1) as f64;
+    let asked_for = r.jobs.asked_for().max(1) as f64;
     let troubled: Vec<[String; 4]> = troubled(&view);
     let page = Page {
         r,
-        success: format!("{:.1} %", r.jobs.completed as f64 / accepted * 100.0),
+        success: format!("{:.1} %", r.jobs.completed as f64 / asked_for * 100.0),
         loads: load_rows(r),
         resources: r
             .resources

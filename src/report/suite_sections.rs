@@ -84,7 +84,7 @@ fn summary(suite: &SuiteResult) -> Section {
         format!("System: {}", system(runs)),
         format!("Total scenarios run: {} ({passed} passed)", runs.len()),
         format!("Total requests: {submitted}, of which {accepted} were accepted"),
-        format!("Success rate: {} of the accepted", percent(completed, accepted)),
+        format!("Success rate: {} of those that were not refused", percent(completed, count(|r| r.jobs.asked_for()))),
         format!("Total duration: {:.2} hours of the experiments' own time, {} by the clock", own / 3600.0, seconds(clock)),
     ];
     let section = Section::list("Test Summary", items, "");
@@ -122,7 +122,7 @@ fn performance(runs: &[RunResult]) -> Section {
             r.users.clone(),
             own(Some(r.duration_s)),
             j.submitted.to_string(),
-            percent(j.completed, j.accepted),
+            percent(j.completed, j.asked_for()),
             own(r.latency.mean_s),
             own(r.latency.p95_s),
             errors.to_string(),

@@ -189,9 +189,11 @@ pub fn summary(result: &RunResult, folder: &Path, colour: bool) -> String {
         }
     }
     let j = &result.jobs;
+    let seldom = |n: u64, what: &str| if n > 0 { format!(", {n} {what}") } else { String::new() };
+    let rare = seldom(j.abandoned, "abandoned") + &seldom(j.unknown, "unknown");
     out.push_str(&format!(
-        "\n  jobs: {} submitted, {} accepted, {} completed, {} rejected, {} invalid, {} failed, {} shed, {} lost, {} duplicated, {} mismatched\n",
-        j.submitted, j.accepted, j.completed, j.rejected, j.invalid, j.failed, j.shed, j.lost, j.duplicated, j.mismatched
+        "\n  jobs: {} submitted, {} accepted, {} completed, {} rejected, {} invalid, {} failed, {} shed, {} lost, {} duplicated, {} mismatched{}\n",
+        j.submitted, j.accepted, j.completed, j.rejected, j.invalid, j.failed, j.shed, j.lost, j.duplicated, j.mismatched, rare
     ));
     if let (Some(p50), Some(p95)) = (result.latency.p50_s, result.latency.p95_s) {
         // In the file's times, like the checks above.

@@ -24,7 +24,7 @@ use crate::journal::writer::Journal;
 use crate::secret::lines::Lines;
 
 /// How long a process may take to appear, and to announce its address.
-const APPEAR_WITHIN: Duration = Duration::from_secs(20);
+const APPEAR_WITHIN: Duration = Duration::from_secs(60);
 const KILLED_WITHIN: Duration = Duration::from_secs(10);
 /// What is read of its output at once.
 const PIECE: usize = 16 << 10;
@@ -206,6 +206,8 @@ async fn read_lines(mut stream: impl AsyncRead + Unpin, sink: Sink) {
     let mut piece = vec![0; PIECE];
     while let Ok(count @ 1..) = stream.read(&mut piece).await {
         lines.take(&piece[..count], |line| sink.take(line));
+        // Whoever prints without end holds up nobody else.
+        tokio::task::yield_now().await;
     }
     lines.finish(|line| sink.take(line));
 }

@@ -88,17 +88,15 @@ pub(super) async fn follow(shared: Arc<Shared>, engine: Engine, id: String, bega
                 () = &mut end => break,
             };
             match chunk {
-                Some(Ok(chunk)) => lines.take(chunk, &mut told_line),
+                Some(Ok(chunk)) => {
+                    is_whole = false;
+                    lines.take(chunk, &mut told_line);
+                }
                 // It was removed; the engine's events say so.
                 Some(Err(EngineError::DockerResponseServerError { status_code: 404, .. })) => {
-                    if !is_whole {
-                        let error = "it was removed before its last lines were read".to_owned();
-                        shared.journal.emit(Event::Gap { source: LOG_END.into(), error });
-                    }
-                    return;
+                    return removed(&shared, is_whole);
                 }
                 Some(Err(error)) => {
-                    is_whole = false;
                     if is_over {
                         shared.journal.emit(Event::Gap { source: LOG_END.into(), error: error.to_string() });
                     } else if !std::mem::replace(&mut told, true) {
@@ -118,9 +116,17 @@ pub(super) async fn follow(shared: Arc<Shared>, engine: Engine, id: String, bega
         }
         let ours = shared.members.all().iter().any(|m| m.id == id && !m.removed);
         if !ours {
-            return;
+            return removed(&shared, is_whole);
         }
         _ = tokio::time::timeout(ASK_AGAIN, stop.cancelled()).await;
+    }
+}
+
+/// The container is gone, and with it what was not read.
+fn removed(shared: &Shared, is_whole: bool) {
+    if !is_whole {
+        let error = "it was removed before its last lines were read".to_owned();
+        shared.journal.emit(Event::Gap { source: LOG_END.into(), error });
     }
 }
 
