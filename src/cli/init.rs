@@ -54,8 +54,14 @@ pub fn run(args: Args) -> Exit {
     }
     let names: Vec<String> = files.iter().map(|(name, _)| args.into.join(name).display().to_string()).collect();
     let experiment = names.last().cloned().unwrap_or_default();
+    let needs = match &proposal.choice {
+        init::Choice::File { needs, .. } => needs.as_slice(),
+        init::Choice::BuiltIn { .. } => &[],
+    };
+    let needs: String =
+        needs.iter().map(|need| format!("set in {experiment}: target.with.{} ({})\n", need.parameter, need.why)).collect();
     print(&format!(
-        "{} answers at {}\nlooks like: {} ({})\nwritten: {}\nnext: chaos doctor {experiment}\n",
+        "{} answers at {}\nlooks like: {} ({})\nwritten: {}\n{needs}next: chaos doctor {experiment}\n",
         found.url,
         if found.paths().is_empty() { "no path that is known".to_owned() } else { found.paths().join(", ") },
         proposal.kind,

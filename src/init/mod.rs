@@ -3,6 +3,7 @@
 //! To recognise another kind: one line in `KINDS`.
 
 mod gradio;
+mod inference;
 mod look;
 mod openapi;
 mod routes;
@@ -18,8 +19,15 @@ pub use write::files;
 pub enum Choice {
     /// A built-in driver with its parameters.
     BuiltIn { name: &'static str, with: Json },
-    /// A driver file of its own.
-    File(String),
+    /// A driver file of its own, and what the experiment has to set for it.
+    File { text: String, needs: Vec<Need> },
+}
+
+/// A parameter of a driver that nobody but the user knows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Need {
+    pub parameter: String,
+    pub why: String,
 }
 
 /// What is proposed, and why.
@@ -34,7 +42,8 @@ pub struct Proposal {
 type Recognise = fn(&Found) -> Option<Proposal>;
 
 /// The most specific first.
-const KINDS: &[Recognise] = &[comfyui, gradio::recognise, orfeas, reference, openai, openapi::recognise, routes::recognise];
+const KINDS: &[Recognise] =
+    &[comfyui, gradio::recognise, orfeas, reference, openai, inference::recognise, openapi::recognise, routes::recognise];
 
 fn recognised(found: &Found) -> Option<Proposal> {
     KINDS.iter().find_map(|recognise| recognise(found))
@@ -112,7 +121,7 @@ mod tests {
     fn name(found: &Found) -> &'static str {
         match propose(found).choice {
             Choice::BuiltIn { name, .. } => name,
-            Choice::File(_) => "file",
+            Choice::File { .. } => "file",
         }
     }
 
@@ -166,7 +175,7 @@ mod tests {
                 .unwrap_or_else(|diags| panic!("{}: {}", proposal.kind, diags.render(false)));
             let plan = crate::plan::build::build(&mut loaded, crate::seed::Seed(1), folder.path());
             let plan = plan.unwrap_or_else(|| panic!("{}: {}", proposal.kind, loaded.diags.render(false)));
-            if let Choice::File(_) = proposal.choice {
+            if let Choice::File { .. } = proposal.choice {
                 assert_eq!(
                     plan.driver.submit.steps[0].json,
                     Some(json!({ "prompt": "{{prompt}}", "width": "{{width}}", "steps": 4 }))

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::{Choice, Found, Proposal};
+use super::{Choice, Found, Need, Proposal};
 use crate::driver::words::{HELD, IDS, STATE, STATES, plain};
 
 /// Where such a document is found.
@@ -66,6 +66,8 @@ const DOES_NOT: [&str; 34] = [
     "pause",
     "reload",
 ];
+/// What is named in a path, and does jobs.
+const DOERS: [&str; 9] = ["model", "name", "workflow", "pipeline", "deployment", "engine", "function", "endpoint", "app"];
 const ANY_ID: &str = "/id or /job_id or /task_id or /request_id or /prompt_id or /jobId or /taskId or /uuid or /data/id or /data/job_id or /data/task_id or /job/id or /task/id";
 /// A field that only says that it is over.
 const FLAGS: [&str; 4] = ["done", "finished", "completed", "isdone"];
@@ -74,8 +76,13 @@ const ERRORS: [&str; 2] = ["error", "errormessage"];
 const ANY_STATE: [&str; 8] = ["status", "state", "job_status", "task_status", "phase", "done", "finished", "completed"];
 const ANY_ERROR: [&str; 2] = ["error", "error_message"];
 
+/// The document, where there is one.
+pub fn document(found: &Found) -> Option<&Json> {
+    DOCUMENTS.iter().find_map(|path| found.json(path).filter(|api| api.get("paths").is_some()))
+}
+
 pub fn recognise(found: &Found) -> Option<Proposal> {
-    let api = DOCUMENTS.iter().find_map(|path| found.json(path).filter(|api| api.get("paths").is_some()))?;
+    let api = document(found)?;
     driver(found, api, api.get("paths")?.as_object()?, "its OpenAPI document has")
 }
 
@@ -87,7 +94,9 @@ pub fn driver(found: &Found, api: &Json, paths: &Map<String, Json>, known_by: &s
     submit.insert("steps".into(), json!([step(api, path, post, &mut guessed)]));
     let mut driver = json!({ "version": 1, "name": "mine", "description": format!("Made by `chaos init` for {}.", found.url) });
     let by_word = one_of(paths, &["status", "job", "task", "progress", "queue", "history", "generation"]);
-    let status = by_word.or_else(|| below(paths, path));
+    // What is asked of the same model is not of a job.
+    let is_of_a_job = |status: &String| variable(path).is_none() || variable(status) != variable(path);
+    let status = by_word.or_else(|| below(paths, path)).filter(is_of_a_job);
     match status {
         Some(status) => {
             let answered = properties(api, post.get("responses"));
@@ -111,24 +120,42 @@ pub fn driver(found: &Found, api: &Json, paths: &Map<String, Json>, known_by: &s
     if found.metrics().is_some() {
         driver["metrics"] = json!({ "path": "/metrics" });
     }
+    // What stands for a model, or a workflow, in the path: only the user knows which.
+    let named = variable(path);
+    if let Some(name) = named {
+        driver["parameters"] = json!({ name: { "about": format!("What stands for `{{{name}}}` in {path}.") } });
+    }
+    let needs = named.map(|name| Need { parameter: name.to_owned(), why: format!("what stands for `{{{name}}}` in {path}") });
     let text = serde_yaml::to_string(&driver).ok()?;
     let head: String = guessed.iter().map(|what| format!("# A guess, for no document says it: {what}.\n")).collect();
     let because = format!("{known_by} POST {path}");
-    Some(Proposal { kind: "HTTP API", because, choice: Choice::File(head + &text) })
+    Some(Proposal { kind: "HTTP API", because, choice: Choice::File { text: head + &text, needs: needs.into_iter().collect() } })
 }
 
 /// What sends a job.
 fn sends(paths: &Map<String, Json>) -> Option<(&String, &Json)> {
     let posts: Vec<(&String, &Json)> = paths
         .iter()
-        .filter(|(path, _)| !path.contains('{') && !DOES_NOT.iter().any(|word| path.to_lowercase().contains(word)))
+        .filter(|(path, _)| !DOES_NOT.iter().any(|word| path.to_lowercase().contains(word)))
         .filter_map(|(path, item)| Some((path, item.get("post")?)))
         .collect();
+    let (named, posts): (Vec<_>, Vec<_>) = posts.into_iter().partition(|(path, _)| path.contains('{'));
     let last = |path: &str| path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_lowercase();
     let fits = |word: &str| posts.iter().filter(move |(path, _)| last(path).contains(word)).min_by_key(|(path, _)| path.len());
-    let by_word = SENDS.iter().find_map(|word| fits(word));
+    let by_word = SENDS.iter().find_map(|word| fits(word)).copied();
+    let of_a_model = || {
+        let is_one = |word: &str, path: &str| is_of_a_model(path) && last(path).contains(word);
+        let fits = |word: &&str| named.iter().filter(|(path, _)| is_one(word, path)).min_by_key(|(path, _)| path.len());
+        SENDS.iter().find_map(fits).copied()
+    };
     // The only one there is.
-    by_word.or(posts.first().filter(|_| posts.len() == 1)).copied()
+    by_word.or_else(of_a_model).or(posts.first().filter(|_| posts.len() == 1).copied())
+}
+
+/// What stands in the path is what does the job, and no job: `/models/{model_name}/predict`, `/predictions/{model}`.
+fn is_of_a_model(path: &str) -> bool {
+    let name = variable(path).map(plain).unwrap_or_default();
+    path.matches('{').count() == 1 && !name.ends_with("id") && DOERS.iter().any(|doer| name.contains(doer))
 }
 
 /// The request that sends a job: its body in the form that is asked for, and what is to stand in the query.
@@ -143,6 +170,8 @@ fn step(api: &Json, path: &str, post: &Json, guessed: &mut Vec<&str>) -> Json {
             Some(format!("{name}={}", crate::driver::template::as_text(&value)))
         })
         .collect();
+    let path =
+        &variable(path).map_or_else(|| path.to_owned(), |name| path.replace(&format!("{{{name}}}"), &format!("${{{name}}}")));
     let path = if query.is_empty() { path.to_owned() } else { format!("{path}?{}", query.join("&")) };
     let content = post.get("requestBody").map(|body| resolved(api, body)).and_then(|body| body.get("content")?.as_object());
     let Some((kind, schema)) =
@@ -365,12 +394,29 @@ mod tests {
         let url = "http://127.0.0.1:1";
         let answers = [("/openapi.json".to_owned(), json!({ "paths": paths }).to_string())];
         let proposal = recognise(&Found::of(url, answers)).unwrap();
-        let Choice::File(text) = proposal.choice else { panic!("no file") };
+        let Choice::File { text, .. } = proposal.choice else { panic!("no file") };
         serde_yaml::from_str(&text).unwrap()
     }
 
     fn answering(schema: Json) -> Json {
         json!({ "responses": { "200": { "content": { "application/json": { "schema": schema } } } } })
+    }
+
+    #[test]
+    fn what_does_the_job_may_stand_in_the_path() {
+        let driver =
+            driver_of(json!({ "/models/{model_name}/predict": { "post": {} }, "/models/{model_name}/ready": { "get": {} } }));
+        assert_eq!(driver["submit"]["steps"][0]["path"], "/models/${model_name}/predict");
+        assert!(driver["parameters"]["model_name"]["about"].as_str().is_some(), "{driver}");
+        // What has an id is a job, or something else that is there.
+        let none = |path: &str| {
+            recognise(&Found::of(
+                "http://x",
+                [("/openapi.json".to_owned(), json!({ "paths": { path: { "post": {} } } }).to_string())],
+            ))
+        };
+        assert_eq!(none("/jobs/{job_id}/run"), None);
+        assert_eq!(none("/models/{model}/versions/{version}/predict"), None);
     }
 
     /// What a driver takes from an answer.

@@ -7,10 +7,13 @@ pub fn files(found: &Found, proposal: &Proposal, name: &str) -> Vec<(String, Str
     let driver_file = format!("{name}-driver.yaml");
     let mut files = Vec::new();
     let target = match &proposal.choice {
-        Choice::File(text) => {
+        Choice::File { text, needs } => {
             let head = "# Checked by `chaos validate`, tried by `chaos doctor`; the format stands in docs/drivers.md.\n";
             files.push((driver_file.clone(), format!("{head}{text}")));
-            format!("  driver: ./{driver_file}\n")
+            let whys: String = needs.iter().map(|need| format!("  # To be set: {}.\n", need.why)).collect();
+            let names: Vec<String> = needs.iter().map(|need| format!("{}: …", need.parameter)).collect();
+            let with = if names.is_empty() { String::new() } else { format!("{whys}  # with: {{ {} }}\n", names.join(", ")) };
+            format!("  driver: ./{driver_file}\n{with}")
         }
         Choice::BuiltIn { name, with } => {
             let with: String =
