@@ -79,12 +79,16 @@ impl Sent {
 impl Canary {
     /// The verdict would be another one if those had completed of which nobody can tell, or had not.
     fn may_be_otherwise(&self, sent: &[Sent], since: f64, ruling: Ruling) -> bool {
-        let row = |is: fn(&Sent) -> bool| (0..(sent.len() + 1).saturating_sub(ROW)).find(|at| sent[*at..*at + ROW].iter().all(is));
+        let rows = |is: fn(&Sent) -> bool| (0..(sent.len() + 1).saturating_sub(ROW)).filter(move |at| sent[*at..*at + ROW].iter().all(is));
+        // The first row that is sure ends the search for one, whatever stands before it.
+        let sure = rows(Sent::is_fine).next();
+        let mut possible = rows(Sent::may_be_fine).take_while(|at| sure.is_none_or(|sure| *at <= sure));
+        let fails_later = |at: usize| sent[at..].iter().any(Sent::has_failed);
         match ruling {
-            Ruling::Passed => row(Sent::is_fine).is_some_and(|at| sent[at..].iter().any(|c| c.class == Class::Unknown)),
-            Ruling::Failed => row(Sent::may_be_fine).is_some_and(|at| {
+            Ruling::Passed => sure.is_some_and(|at| sent[at..].iter().any(|c| c.class == Class::Unknown)) || possible.any(fails_later),
+            Ruling::Failed => possible.any(|at| {
                 let ready_t = sent[at].ended_t.unwrap_or(sent[at].due_t);
-                ready_t - since <= self.within.as_s() && !sent[at..].iter().any(Sent::has_failed)
+                ready_t - since <= self.within.as_s() && !fails_later(at)
             }),
             Ruling::Inconclusive | Ruling::Pending => false,
         }

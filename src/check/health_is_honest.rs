@@ -61,9 +61,8 @@ impl Check for HealthIsHonest {
 /// For each of these moments, which are in order: since when a job has waited that was accepted by then and had not ended.
 fn waiting_since(record: &Record, moments: &[f64]) -> Vec<Option<f64>> {
     let stay = |job: &JobFacts| {
-        // In a state that nobody knows it may have ended.
-        let from = job.answer.as_ref().filter(|_| job.accepted() && !job.is_out_of_sight())?.0;
-        Some((from, job.left_t().unwrap_or(f64::INFINITY)))
+        let from = job.answer.as_ref().filter(|_| job.accepted())?.0;
+        Some((from, job.left_t().or(job.odd_t()).unwrap_or(f64::INFINITY)))
     };
     let mut stays: Vec<(f64, f64)> = record.jobs.iter().filter_map(stay).collect();
     stays.sort_by(|a, b| a.0.total_cmp(&b.0));

@@ -12,7 +12,7 @@
 use super::dose::Dose;
 use super::latency::{check_percentile, is_open, latency, waited_s};
 use super::noise::Bearing;
-use super::untold::{self, is_without_end, too_many};
+use super::untold::{self, is_without_end};
 use super::{Check, Verdict, View};
 use crate::experiment::decode::At;
 use crate::experiment::diagnostic::{Diagnostics, Span};
@@ -44,6 +44,8 @@ const LONGEST_ROW: usize = 20;
 struct Sample {
     intended_t: f64,
     latency: Option<f64>,
+    /// Nobody can tell what became of it.
+    untold: bool,
     /// While it is under way: for how long it has been waited for.
     waited: f64,
     cold: bool,
@@ -108,7 +110,9 @@ impl Check for LatencyRecovers {
         let limit = usual * (1.0 + self.to_within.0);
         let facts = format!("baseline p{} {} over {n} jobs, so the limit is {}", self.percentile, view.seconds(usual), view.seconds(limit));
         // Jobs from the moment on that the target is back; the deadline counts from the moment that it was gone.
-        let after: Vec<&Sample> = samples.iter().filter(|s| s.intended_t >= back).collect();
+        // One of which nobody can tell tells only where its client had waited for too long.
+        let (untold, after): (Vec<&Sample>, Vec<&Sample>) =
+            samples.iter().filter(|s| s.intended_t >= back).partition(|s| s.untold && s.is_over(limit).is_none());
         let is_over = record.load_stopped_t.is_some() || self.patience_is_over(record, outage.t);
         let verdict = match self.recovery(&after, limit) {
             Some(r) if !is_over && !r.held => {
@@ -117,11 +121,14 @@ impl Check for LatencyRecovers {
             Some(r) => {
                 let took = r.from_t - outage.t;
                 let told = format!("{} after {}", view.seconds(took), outage.what);
-                let untold = view.jobs(self.load()).filter(|(job, class, _)| is_without_end(job, *class) && job.intended_t >= r.from_t).count();
-                let known = after.iter().filter(|s| s.intended_t >= r.from_t).count();
+                let later = |all: &[&Sample]| all.iter().filter(|s| s.intended_t >= r.from_t).count();
+                let over = after.iter().filter(|s| s.intended_t >= r.from_t && s.is_over(limit) == Some(true)).count();
+                // All of them too slow: whatever became of them, it would be the same.
+                let (lost, all) = (later(&untold), later(&untold) + later(&after));
+                let at_worst = percentile_against(self.percentile, (over + lost) as u64, all as u64, Confidence::USUAL);
                 match took <= self.within.as_s() {
-                    true if too_many(untold, known).is_some() => {
-                        Verdict::inconclusive(&expected, format!("recovered {told}; {}", untold::told(untold)))
+                    true if lost > 0 && at_worst != Against::Below => {
+                        Verdict::inconclusive(&expected, format!("recovered {told}; {}", untold::told(lost)))
                     }
                     true => Verdict::passed(&expected, format!("recovered {told}, certain after {} jobs", r.jobs)).taking(took),
                     false => Verdict::failed(&expected, format!("recovered only {told}")).taking(took),
@@ -138,11 +145,12 @@ impl LatencyRecovers {
         let is_fault = |load: &str| view.record.plan().faults.iter().any(|f| f.name == load);
         let mut samples: Vec<Sample> = view
             .jobs(self.load())
-            .filter(|(job, class, _)| !is_fault(&job.load) && !matches!(class, Class::Rejected | Class::Invalid) && !is_without_end(job, *class))
+            .filter(|(job, class, _)| !is_fault(&job.load) && !matches!(class, Class::Rejected | Class::Invalid))
             .map(|(job, class, _)| Sample {
                 intended_t: job.intended_t,
                 latency: latency(job, class).or_else(|| job.total_s().filter(|_| class == Class::Unknown)),
-                waited: if is_open(job, class) { waited_s(job, view.record) } else { 0.0 },
+                waited: if is_open(job, class) || is_without_end(job, class) { waited_s(job, view.record) } else { 0.0 },
+                untold: is_without_end(job, class),
                 cold: job.cold,
                 hangs: class == Class::Lost,
             })

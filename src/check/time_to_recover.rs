@@ -14,10 +14,10 @@ use super::noise::Bearing;
 use super::scope::Over;
 use super::stages::{closed, opened, ready_t, stages};
 use super::{Check, Verdict, View};
-use super::untold::{is_untold, too_many};
+use super::untold::{is_untold, is_without_end, too_many};
 use crate::experiment::decode::At;
 use crate::experiment::units::{Share, Time};
-use crate::journal::facts::Generation;
+use crate::journal::facts::{Generation, JobFacts};
 use crate::journal::record::Record;
 use crate::load::ledger::Class;
 use crate::record;
@@ -152,11 +152,13 @@ impl TimeToRecover {
     }
 
     /// Of so many jobs since that moment nobody can tell what became of them that the indicator is not known. An error that a client
-    /// saw is no completed job.
+    /// saw is no completed job, but its client may have waited for long.
     fn untold(&self, view: &View<'_>, since: f64) -> Option<String> {
         let jobs = view.background(self.load(), Over::All);
         let later = || jobs.iter().filter(|(job, _)| job.intended_t >= since);
-        let untold = later().filter(|(job, class)| is_untold(job, *class) && job.ended.is_none()).count();
+        let is_latency = self.indicator == "latency";
+        let is_one = |job: &JobFacts, class| if is_latency { is_without_end(job, class) } else { is_untold(job, class) };
+        let untold = later().filter(|(job, class)| is_one(job, *class)).count();
         too_many(untold, later().filter(|(_, class)| *class == Class::Completed).count())
     }
 

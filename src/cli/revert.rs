@@ -28,7 +28,8 @@ pub fn run(args: Args, globals: &Globals) -> Exit {
         Err(reason) => return complain(Exit::CannotRun, reason),
     };
     let runs = args.run.as_ref().map_or_else(|| claims::unfinished(&state), |run| vec![Leftover::of(run, &state)]);
-    if runs.is_empty() {
+    let damaged = if args.run.is_none() { claims::damaged(&state) } else { Vec::new() };
+    if runs.is_empty() && damaged.is_empty() {
         return print("nothing is left to put back\n");
     }
     let runtime = match tokio_runtime() {
@@ -36,6 +37,9 @@ pub fn run(args: Args, globals: &Globals) -> Exit {
         Err(reason) => return complain(Exit::CannotRun, reason),
     };
     let mut worst = Exit::Passed;
+    for why in damaged {
+        worst = complain(Exit::Stuck, why);
+    }
     for run in runs {
         if run.is_unknown() {
             worst =

@@ -47,7 +47,7 @@ const RESULTS: [&str; 34] = [
     "predictions",
 ];
 /// What acceptances hold besides the id and the state.
-const BESIDE: [&str; 39] = [
+const BESIDE: [&str; 37] = [
     "ok",
     "success",
     "code",
@@ -79,8 +79,6 @@ const BESIDE: [&str; 39] = [
     "priority",
     "nodeerrors",
     "metadata",
-    "object",
-    "model",
     "traceid",
     "elapsed",
     "timeelapsed",
@@ -95,13 +93,33 @@ const SAID: [&str; 9] = ["message", "msg", "detail", "reason", "description", "e
 /// Words for a job that has ended, and not only for a request that was taken.
 const ENDS: [&str; 6] = ["completed", "complete", "done", "finished", "succeeded", "ready"];
 
-/// Words in a sentence that says that a job was taken, of what, and what takes that back.
+/// Words in a sentence that says that a job was taken, or was not, and of what.
 const TAKEN: [&str; 10] =
     ["submitted", "queued", "enqueued", "accepted", "received", "scheduled", "started", "created", "processing", "pending"];
 const OF_A_JOB: [&str; 6] = ["job", "task", "request", "submission", "successfully", "queue"];
-const NOT: [&str; 12] = ["not", "no", "t", "cannot", "could", "unable", "fail", "failed", "error", "full", "rejected", "denied"];
+/// What an answer of an API is of.
+const OBJECTS: [&str; 10] =
+    ["response", "task", "job", "video", "image", "generation", "prediction", "batch", "operation", "imagegeneration"];
+/// Words in a message that tells of an error, whatever its number.
+const WRONG: [&str; 14] = [
+    "error",
+    "fail",
+    "failed",
+    "failure",
+    "invalid",
+    "unable",
+    "cannot",
+    "not",
+    "denied",
+    "exceeded",
+    "memory",
+    "oom",
+    "exception",
+    "unavailable",
+];
 /// So short a sentence speaks of nothing else.
 const FEW_WORDS: usize = 2;
+const ERRORS: [&str; 3] = ["error", "errors", "errormessage"];
 /// What else holds a job, besides results.
 const ENVELOPES: [&str; 3] = ["output", "result", "response"];
 /// So many envelopes in one another are opened.
@@ -132,6 +150,16 @@ struct Field<'a> {
 impl Field<'_> {
     fn is(&self, names: &[&str]) -> bool {
         names.contains(&self.name.as_str())
+    }
+
+    /// The name of a job, and not that of anything, or of the request alone.
+    fn is_sure_id(&self) -> bool {
+        self.is(&words::IDS) && !matches!(self.name.as_str(), "id" | "uuid" | "requestid")
+    }
+
+    /// Google's operations have a name like a path.
+    fn is_operation(&self) -> bool {
+        self.name == "name" && self.value.as_str().is_some_and(|name| name.contains("operations/"))
     }
 
     /// Many write a number as its text.
@@ -168,7 +196,7 @@ pub fn told(answer: &Json, asked: impl FnOnce() -> Option<Json>) -> Option<NoRes
     }
     fields.retain(|field| !field.value.is_null() && is_own(field));
     if let [only] = fields.as_slice()
-        && let Some(id) = only.value.as_str().filter(|text| only.is(&RESULTS) && is_uuid(text))
+        && let Some(id) = only.value.as_str().filter(|text| only.is(&ENVELOPES) && is_uuid(text))
     {
         return Some(NoResult::Taken(format!("it holds an id, and nothing else: {id}")));
     }
@@ -230,26 +258,29 @@ fn is_only_a_job(map: &Map<String, Json>) -> bool {
     names_a_job(&fields) && (word_in(&fields).is_some_and(|word| waits(word) || is_over(word)) || is_bare_job(&fields))
 }
 
-/// What is called a result holds an error, and no text besides.
+/// What is called a result holds an error, and nothing besides but what belongs to it.
 fn is_only_a_failure(map: &Map<String, Json>) -> bool {
     let fields = fields_of(map);
-    failed(&fields, word_in(&fields).is_some_and(is_over), |_| true).is_some()
-        && !fields.iter().any(|field| field.is(&RESULTS) && holds_text(field.value))
+    let belongs = |field: &Field<'_>| {
+        field.is(&ERRORS)
+            || field.is(&SAID)
+            || field.is(&words::IDS)
+            || field.is(&["success", "code", "statuscode"])
+            || !says_something(field.value)
+    };
+    let is_told = fields.iter().any(|field| field.is(&ERRORS) || (field.name == "success" && *field.value == Json::Bool(false)));
+    is_told && fields.iter().all(belongs) && failed(&fields, false, |_| true).is_some()
 }
 
 fn names_a_job(fields: &[Field<'_>]) -> bool {
-    // Google's operations have a name like a path.
-    let is_operation =
-        |field: &Field<'_>| field.name == "name" && field.value.as_str().is_some_and(|name| name.contains("operations/"));
     let is_name = |value: &Json| value.is_number() || value.as_str().is_some_and(|id| !id.trim().is_empty());
-    fields.iter().any(|field| (field.is(&words::IDS) && is_name(field.value)) || is_operation(field))
+    fields.iter().any(|field| (field.is(&words::IDS) && is_name(field.value)) || field.is_operation())
 }
 
 /// It names a job, and holds nothing else.
 fn is_bare_job(fields: &[Field<'_>]) -> bool {
     // `id` is the name of many things, and every answer may have the number of its request; of a job a sentence may tell.
-    let of_many = ["id", "uuid", "requestid"];
-    let is_surely_a_job = fields.iter().any(|field| field.is(&words::IDS) && !of_many.contains(&field.name.as_str()));
+    let is_surely_a_job = fields.iter().any(|field| field.is_sure_id());
     let is_word = |field: &Field<'_>| {
         let is_short = field.value.as_str().is_some_and(|text| text.len() <= LONG);
         is_short && !holds(field.value) && says_something(field.value)
@@ -262,7 +293,9 @@ fn is_bare_job(fields: &[Field<'_>]) -> bool {
             field.is(&words::IDS)
                 || field.is(&words::STATE)
                 || field.is(&BESIDE)
-                || field.name == "name"
+                || field.is_operation()
+                || (field.name == "object" && field.value.as_str().is_some_and(|word| OBJECTS.contains(&plain(word).as_str())))
+                || (field.name == "model" && field.value.as_str().is_some_and(|name| name.len() < 128 && !is_a_place(name)))
                 || (field.name == "done" && *field.value == Json::Bool(false))
                 || (field.is(&["result", "results", "response"]) && is_word(field))
         }
@@ -270,12 +303,18 @@ fn is_bare_job(fields: &[Field<'_>]) -> bool {
     names_a_job(fields) && fields.iter().all(is_usual)
 }
 
-/// A sentence such as "Your job was submitted", and none such as "The task was not accepted".
+/// A sentence such as "Your job was submitted", or one that it was not: of neither is the rest a result.
 fn tells_of_acceptance(sentence: &str) -> bool {
-    let words = || sentence.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-    let has_one = |all: &[&str]| words().any(|word| all.iter().any(|one| word.eq_ignore_ascii_case(one)));
-    let is_of_a_job = || words().count() <= FEW_WORDS || has_one(&OF_A_JOB);
-    sentence.len() <= LONGEST_SENTENCE && has_one(&TAKEN) && is_of_a_job() && !has_one(&NOT)
+    let is_of_a_job = || words_of(sentence).count() <= FEW_WORDS || has_one(sentence, &OF_A_JOB);
+    sentence.len() <= LONGEST_SENTENCE && has_one(sentence, &TAKEN) && is_of_a_job()
+}
+
+fn words_of(sentence: &str) -> impl Iterator<Item = &str> {
+    sentence.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty())
+}
+
+fn has_one(sentence: &str, of: &[&str]) -> bool {
+    words_of(sentence).any(|word| of.iter().any(|one| word.eq_ignore_ascii_case(one)))
 }
 
 /// It says that the job failed, or that there was an error, in one of the usual ways. `is_own` of what was not sent to it.
@@ -286,7 +325,7 @@ fn failed(fields: &[Field<'_>], is_over: bool, is_own: impl Fn(&Field<'_>) -> bo
         Json::Number(_) => false,
         error => *error != Json::Bool(false) && holds_an_error(error),
     };
-    let error = all(&["error", "errors", "errormessage"]).find(is_error).map(|field| field.value);
+    let error = all(&ERRORS).find(is_error).map(|field| field.value);
     let said = || {
         let message = || all(&SAID).find(|field| says_something(field.value));
         error.filter(|error| !error.is_boolean()).or_else(|| message().map(|field| field.value)).map(as_text)
@@ -294,6 +333,11 @@ fn failed(fields: &[Field<'_>], is_over: bool, is_own: impl Fn(&Field<'_>) -> bo
     let says_no = all(&["success", "ok"]).any(|field| *field.value == Json::Bool(false));
     if says_no || is_over || error == Some(&Json::Bool(true)) {
         return Some(said().unwrap_or_else(|| WITHOUT_A_REASON.to_owned()));
+    }
+    // The name of a job is left empty, and a sentence says why.
+    let has_no_job = fields.iter().any(|field| field.is_sure_id() && !says_something(field.value) && !field.value.is_number());
+    if has_no_job && is_only_said(fields) {
+        return said();
     }
     let code = error_code(fields);
     if error.is_none() && code.is_none() {
@@ -306,25 +350,50 @@ fn failed(fields: &[Field<'_>], is_over: bool, is_own: impl Fn(&Field<'_>) -> bo
     error.map(as_text).or_else(|| Some(format!("{}{}", code?, said().map_or_else(String::new, |why| format!(": {why}")))))
 }
 
+/// There is a message, and nothing besides but what every answer may have.
+fn is_only_said(fields: &[Field<'_>]) -> bool {
+    let usual = [
+        "code",
+        "statuscode",
+        "status",
+        "errorcode",
+        "errcode",
+        "errno",
+        "requestid",
+        "traceid",
+        "elapsed",
+        "timeelapsed",
+        "timestamp",
+    ];
+    let is_usual = |field: &Field<'_>| field.is(&SAID) || field.is(&usual) || !says_something(field.value);
+    fields.iter().all(is_usual) && message(fields).is_some()
+}
+
+/// What an answer says of itself, where that is not that all is well.
+fn message<'a>(fields: &[Field<'a>]) -> Option<&'a str> {
+    let told = fields.iter().filter(|field| field.is(&SAID) && field.name != "description");
+    told.filter_map(|field| field.value.as_str()).find(|text| !is_fine(text))
+}
+
+fn is_fine(text: &str) -> bool {
+    matches!(plain(text).as_str(), "" | "ok" | "success" | "succeeded" | "none" | "null" | "noerror" | "sok" | "0")
+}
+
 /// The number of an error: one of HTTP's, or one in a field for nothing else, or one beside which there is only a message.
 fn error_code(fields: &[Field<'_>]) -> Option<String> {
-    let is_fine = |text: &str| {
-        let fine = ["ok", "success", "succeeded", "none", "null", ""];
-        fine.iter().any(|word| text.trim().eq_ignore_ascii_case(word))
-    };
-    let is_message = |field: &Field<'_>| field.is(&SAID) && field.value.as_str().is_some_and(|text| !is_fine(text));
-    let is_alone = || {
-        let says_nothing_more = |field: &Field<'_>| {
-            field.is(&SAID) || field.is(&["code", "statuscode", "status", "requestid"]) || !says_something(field.value)
-        };
-        fields.iter().all(says_nothing_more) && fields.iter().any(is_message)
+    let is_alone = || is_only_said(fields);
+    // 1 is a success to some, and an error to others: the message tells, or that there are no data.
+    let is_wrong = |code: i64| {
+        let has_no_data = || fields.iter().any(|field| field.is(&words::HELD) && !says_something(field.value));
+        let says_so = || message(fields).is_some_and(|text| has_one(text, &WRONG));
+        code != 1 || has_no_data() || says_so()
     };
     let is_of_errors = |field: &Field<'_>| match field.number() {
         Some(code) => code != 0 && !(200..300).contains(&code),
-        None => field.value.as_str().is_some_and(|text| !is_fine(text)),
+        None => field.value.as_str().is_some_and(|text| !is_fine(text)) && is_alone(),
     };
     let is_of_http = |field: &Field<'_>| match field.number() {
-        Some(code) => code < 0 || (400..600).contains(&code) || (code != 0 && !is_success(code) && is_alone()),
+        Some(code) => code < 0 || (400..600).contains(&code) || (code != 0 && !is_success(code) && is_alone() && is_wrong(code)),
         None => *field.value == Json::Bool(false) && field.name == "status" && is_alone(),
     };
     let found = |names: &[&str], is: &dyn Fn(&Field<'_>) -> bool| {
@@ -369,11 +438,17 @@ pub fn told_beside(answer: &Json, place: &str, asked: impl FnOnce() -> Option<Js
     if let Some(place) = rest.pointer_mut(place) {
         *place = Json::Null;
     }
-    let of_a_request = |word: &str| waits(word) || matches!(words::meaning(word), Some(StateWord::Completed) | None);
+    let word = plain(found.as_str().unwrap_or_default());
+    let of_a_request = || waits(&word) || (matches!(words::meaning(&word), Some(StateWord::Completed) | None) && !is_flag(&word));
+    let names_surely_a_job = || rest.as_object().is_some_and(|map| fields_of(map).iter().any(Field::is_sure_id));
     told(&rest, asked).filter(|told| match told {
-        NoResult::Failed(_) => true,
-        NoResult::Taken(_) => found.as_str().is_some_and(of_a_request),
+        NoResult::Failed(_) => matches!(word.as_str(), "error" | "failed" | "failure"),
+        NoResult::Taken(_) => of_a_request() && names_surely_a_job(),
     })
+}
+
+fn is_flag(word: &str) -> bool {
+    matches!(word, "true" | "false")
 }
 
 /// There is something in it, and not only the word for a state.

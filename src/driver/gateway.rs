@@ -62,7 +62,9 @@ pub fn may_have_reached(status: u16, words: &str, after_s: f64) -> bool {
     let words = words.to_lowercase();
     let no_connection = || NO_CONNECTION.iter().any(|known| words.contains(known));
     let was_reset = || words.contains("disconnect/reset") && !no_connection();
-    gave_up_waiting(status) || (after_s > NOT_REACHED_S && (status == 502 || (status == 503 && was_reset())))
+    gave_up_waiting(status)
+        || (after_s > NOT_REACHED_S
+            && (status == 502 || (status == 503 && (was_reset() || words.contains("backend fetch failed")))))
 }
 
 /// A gateway's word, and not the backend's.
@@ -83,10 +85,6 @@ pub fn answered(reply: &Reply) -> bool {
     }
     let text = String::from_utf8_lossy(&reply.body[..reply.body.len().min(LOOKED_AT)]).to_lowercase();
     let has_one_of = |all: &[&str]| all.iter().any(|one| text.contains(one));
-    // Whoever says when to come back refuses.
-    if reply.status == 503 && !header("retry-after").is_empty() {
-        return false;
-    }
     if has_one_of(&PAGES) {
         return true;
     }

@@ -10,16 +10,11 @@ const READY: &str = "/v2/health/ready";
 const INFER: [&str; 2] = ["/v2/models/{model_name}/infer", "/v2/models/{name}/infer"];
 
 pub fn recognise(found: &Found) -> Option<Proposal> {
-    let is_there = |path: &str| found.paths().contains(&path);
-    let in_document = || {
-        let paths = super::openapi::document(found)?.get("paths")?;
-        INFER.iter().find(|path| paths.get(**path).is_some())
-    };
-    let live = [LIVE, READY].into_iter().find(|path| is_there(path));
-    let because = match (live, in_document()) {
-        (_, Some(path)) => format!("its OpenAPI document has POST {path}"),
-        (Some(path), None) => format!("it answers at {path}"),
-        (None, None) => return None,
+    let live = [LIVE, READY].into_iter().find(|path| found.answers(path));
+    // A document says it better.
+    let because = match super::openapi::document(found).and_then(|document| document.get("paths")) {
+        Some(paths) => format!("its OpenAPI document has POST {}", INFER.iter().find(|path| paths.get(**path).is_some())?),
+        None => format!("it answers at {}", live?),
     };
     let mut driver = json!({
         "version": 1,
@@ -57,7 +52,7 @@ mod tests {
 
     #[test]
     fn it_is_known_by_its_health_or_by_its_document() {
-        let by_health = Found::of("http://x", [(LIVE.to_owned(), "{}".to_owned())]);
+        let by_health = Found::of("http://x", [(LIVE.to_owned(), String::new())]);
         let document = json!({ "paths": {
             "/v2/models/{model_name}/infer": { "post": {} }, "/v2/repository/index": { "post": {} } } });
         let by_document = Found::of("http://x", [("/openapi.json".to_owned(), document.to_string())]);
@@ -68,5 +63,11 @@ mod tests {
             assert_eq!(needs.iter().map(|need| need.parameter.as_str()).collect::<Vec<_>>(), ["model"]);
         }
         assert_eq!(recognise(&Found::of("http://x", [("/health".to_owned(), "{}".to_owned())])), None);
+        // A page that is answered everywhere, and a document that has something else.
+        let page = ("/v2/health/live".to_owned(), "<html>".to_owned());
+        assert_eq!(recognise(&Found::of("http://x", [page])), None);
+        let document = json!({ "paths": { "/generate": { "post": {} } } }).to_string();
+        let both = [("/openapi.json".to_owned(), document), (LIVE.to_owned(), "{}".to_owned())];
+        assert_eq!(recognise(&Found::of("http://x", both)), None);
     }
 }

@@ -23,6 +23,7 @@ const PATHS: &[&str] = &[
     "/apispec_1.json",
     "/livez",
     "/v2/health/live",
+    "/v2/health/ready",
     "/ping",
     "/config",
     "/gradio_api/info",
@@ -69,6 +70,11 @@ impl Found {
             .get("/metrics")
             .map(|(text, _)| text.as_str())
             .filter(|text| text.contains("# TYPE") || text.contains("# HELP"))
+    }
+
+    /// It answered there, and not with a page, as it may everywhere.
+    pub fn answers(&self, path: &str) -> bool {
+        self.answers.get(path).is_some_and(|(text, json)| text.trim().is_empty() || !json.is_null())
     }
 
     /// The paths that answered.

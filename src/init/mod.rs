@@ -14,6 +14,8 @@ use serde_json::{Value as Json, json};
 pub use look::{Found, look};
 pub use write::files;
 
+use crate::driver::template::bounded;
+
 /// What drives the backend.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Choice {
@@ -49,13 +51,18 @@ fn recognised(found: &Found) -> Option<Proposal> {
     KINDS.iter().find_map(|recognise| recognise(found))
 }
 
-/// Proposes something for whatever answered.
+/// Proposes something for whatever answered. What the target says of itself stands in comments, and on a terminal.
 pub fn propose(found: &Found) -> Proposal {
-    recognised(found).unwrap_or_else(|| Proposal {
+    let mut proposal = recognised(found).unwrap_or_else(|| Proposal {
         kind: "HTTP server",
         because: "a guess: nothing about it is known; say in `with` where jobs are sent, and with which body".to_owned(),
         choice: Choice::BuiltIn { name: "http", with: with_health(found, json!({ "path": "/generate" })) },
-    })
+    });
+    proposal.because = bounded(&proposal.because);
+    if let Choice::File { needs, .. } = &mut proposal.choice {
+        needs.iter_mut().for_each(|need| need.why = bounded(&need.why));
+    }
+    proposal
 }
 
 fn built_in(kind: &'static str, because: &str, name: &'static str, with: Json) -> Option<Proposal> {

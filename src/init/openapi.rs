@@ -67,7 +67,7 @@ const DOES_NOT: [&str; 34] = [
     "reload",
 ];
 /// What is named in a path, and does jobs.
-const DOERS: [&str; 9] = ["model", "name", "workflow", "pipeline", "deployment", "engine", "function", "endpoint", "app"];
+const DOERS: [&str; 8] = ["model", "workflow", "pipeline", "deployment", "engine", "function", "endpoint", "app"];
 const ANY_ID: &str = "/id or /job_id or /task_id or /request_id or /prompt_id or /jobId or /taskId or /uuid or /data/id or /data/job_id or /data/task_id or /job/id or /task/id";
 /// A field that only says that it is over.
 const FLAGS: [&str; 4] = ["done", "finished", "completed", "isdone"];
@@ -93,9 +93,9 @@ pub fn driver(found: &Found, api: &Json, paths: &Map<String, Json>, known_by: &s
     let mut submit = Map::new();
     submit.insert("steps".into(), json!([step(api, path, post, &mut guessed)]));
     let mut driver = json!({ "version": 1, "name": "mine", "description": format!("Made by `chaos init` for {}.", found.url) });
-    let by_word = one_of(paths, &["status", "job", "task", "progress", "queue", "history", "generation"]);
     // What is asked of the same model is not of a job.
     let is_of_a_job = |status: &String| variable(path).is_none() || variable(status) != variable(path);
+    let by_word = one_of(paths, &["status", "job", "task", "progress", "queue", "history", "generation"], is_of_a_job);
     let status = by_word.or_else(|| below(paths, path)).filter(is_of_a_job);
     match status {
         Some(status) => {
@@ -144,18 +144,22 @@ fn sends(paths: &Map<String, Json>) -> Option<(&String, &Json)> {
     let fits = |word: &str| posts.iter().filter(move |(path, _)| last(path).contains(word)).min_by_key(|(path, _)| path.len());
     let by_word = SENDS.iter().find_map(|word| fits(word)).copied();
     let of_a_model = || {
-        let is_one = |word: &str, path: &str| is_of_a_model(path) && last(path).contains(word);
+        // The last word of it: what stands for the model may stand behind.
+        let word_of =
+            |path: &str| path.rsplit('/').find(|part| !part.is_empty() && !part.contains('{')).unwrap_or_default().to_lowercase();
+        let is_one = |word: &str, path: &str| is_of_a_model(path) && word_of(path).contains(word);
         let fits = |word: &&str| named.iter().filter(|(path, _)| is_one(word, path)).min_by_key(|(path, _)| path.len());
         SENDS.iter().find_map(fits).copied()
     };
     // The only one there is.
-    by_word.or_else(of_a_model).or(posts.first().filter(|_| posts.len() == 1).copied())
+    by_word.or(posts.first().filter(|_| posts.len() == 1).copied()).or_else(of_a_model)
 }
 
 /// What stands in the path is what does the job, and no job: `/models/{model_name}/predict`, `/predictions/{model}`.
 fn is_of_a_model(path: &str) -> bool {
     let name = variable(path).map(plain).unwrap_or_default();
-    path.matches('{').count() == 1 && !name.ends_with("id") && DOERS.iter().any(|doer| name.contains(doer))
+    let is_a_doer = DOERS.iter().any(|doer| name.strip_prefix(doer).is_some_and(|rest| matches!(rest, "" | "name")));
+    path.matches('{').count() == 1 && is_a_doer
 }
 
 /// The request that sends a job: its body in the form that is asked for, and what is to stand in the query.
@@ -201,7 +205,8 @@ fn step(api: &Json, path: &str, post: &Json, guessed: &mut Vec<&str>) -> Json {
 
 /// The name of what stands in a path.
 fn variable(path: &str) -> Option<&str> {
-    path.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(name, _)| name)
+    let name = path.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(name, _)| name)?;
+    Some(name).filter(|name| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')))
 }
 
 /// Where the id is: by its name in the answer, by that of the variable in the status' path, or in one of the usual places.
@@ -265,8 +270,8 @@ fn result_of(paths: &Map<String, Json>, status: &str) -> Option<String> {
 }
 
 /// A path with one variable in it that can be asked for.
-fn one_of(paths: &Map<String, Json>, words: &[&str]) -> Option<String> {
-    words.iter().find_map(|word| all_of(paths, word).into_iter().next())
+fn one_of(paths: &Map<String, Json>, words: &[&str], is_one: impl Fn(&String) -> bool) -> Option<String> {
+    words.iter().find_map(|word| all_of(paths, word).into_iter().find(&is_one))
 }
 
 /// What is asked for directly below the path that jobs are sent to, where that is not a picture's.
@@ -415,7 +420,18 @@ mod tests {
                 [("/openapi.json".to_owned(), json!({ "paths": { path: { "post": {} } } }).to_string())],
             ))
         };
-        assert_eq!(none("/jobs/{job_id}/run"), None);
+        for path in
+            ["/jobs/{job_id}/run", "/jobs/{job_name}/run", "/collections/{collection_name}/create", "/models/{model\n}/predict"]
+        {
+            assert_eq!(none(path), None, "{path}");
+        }
+        let served =
+            driver_of(json!({ "/predictions/{model_name}": { "post": {} }, "/models/{model_name}/status": { "get": {} } }));
+        assert_eq!(served["submit"]["steps"][0]["path"], "/predictions/${model_name}");
+        assert_eq!(served["submit"]["answer"], "result");
+        let followed = driver_of(json!({
+            "/models/{model}/predict": { "post": {} }, "/models/{model}/status": { "get": {} }, "/jobs/{job_id}": { "get": {} } }));
+        assert_eq!(followed["status"]["path"], "/jobs/{{id}}");
         assert_eq!(none("/models/{model}/versions/{version}/predict"), None);
     }
 

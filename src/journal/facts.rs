@@ -49,6 +49,8 @@ pub struct Rare {
     /// Progress ran backwards: from, to.
     pub backwards: Option<(f64, f64)>,
     pub unknown_state: Option<String>,
+    /// Since when it is in a state that the driver does not know.
+    pub odd_t: Option<f64>,
     pub missing_t: Option<f64>,
     pub vanished_t: Option<f64>,
     pub gave_up: Option<String>,
@@ -155,6 +157,11 @@ impl JobFacts {
         self.rare.as_ref()?.unknown_state.as_deref()
     }
 
+    /// Since when it is in one: from then on it may have ended.
+    pub fn odd_t(&self) -> Option<f64> {
+        self.rare.as_ref()?.odd_t.filter(|_| self.is_out_of_sight())
+    }
+
     pub fn missing_t(&self) -> Option<f64> {
         self.rare.as_ref()?.missing_t
     }
@@ -198,7 +205,7 @@ impl JobFacts {
     /// The moments that few jobs have.
     pub(super) fn rare_times(&mut self) -> Option<impl Iterator<Item = &mut f64>> {
         let rare = self.rare.as_mut()?;
-        let moments = [&mut rare.missing_t, &mut rare.vanished_t, &mut rare.gave_up_t].into_iter().flatten();
+        let moments = [&mut rare.odd_t, &mut rare.missing_t, &mut rare.vanished_t, &mut rare.gave_up_t].into_iter().flatten();
         let given = rare.given_to.iter_mut().flat_map(|given| [&mut given.t, &mut given.sent_t]);
         Some(moments.chain(rare.cancelled.iter_mut().map(|(t, _)| t)).chain(given))
     }
@@ -275,7 +282,11 @@ impl JobFacts {
             self.last_running_t = Some(t);
         }
         if view.state == JobState::Unknown {
-            self.rare_mut().unknown_state.get_or_insert_with(|| view.word.clone());
+            let rare = self.rare_mut();
+            rare.unknown_state.get_or_insert_with(|| view.word.clone());
+            rare.odd_t.get_or_insert(t);
+        } else if let Some(rare) = &mut self.rare {
+            rare.odd_t = None;
         }
         if let Some(progress) = view.progress {
             if progress < self.highest_progress - 1e-9 && !view.state.is_terminal() {

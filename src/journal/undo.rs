@@ -19,7 +19,7 @@ pub struct Open {
     /// Which kind of fault it is; empty where an older version did not say, and the plan must.
     pub kind: String,
     pub undo: Json,
-    /// Its injection had begun.
+    /// Its injection is known to have begun.
     pub injecting: bool,
     /// ... and had ended.
     pub injected: bool,
@@ -98,6 +98,8 @@ struct Seen {
     undo: Option<Json>,
     injecting: bool,
     injected: bool,
+    /// Somebody tried to put it back.
+    tried: bool,
     reverted: bool,
     skipped: bool,
 }
@@ -147,7 +149,8 @@ impl Scan {
         match name {
             "run_ended" => self.ended = true,
             "run_started" => self.plan = data.get_mut("plan").map(Json::take),
-            "fault_prepared" | "fault_injecting" | "fault_injected" | "fault_reverted" | "fault_skipped" => {
+            "fault_prepared" | "fault_injecting" | "fault_injected" | "fault_reverting" | "fault_stuck" | "fault_reverted"
+            | "fault_skipped" => {
                 let Some(fault) = data.get("fault").and_then(Json::as_str).map(str::to_owned) else {
                     return self.trouble(format!("line {number} of the journal names no fault"));
                 };
@@ -174,6 +177,7 @@ impl Scan {
             }
             "fault_injecting" => seen.injecting = true,
             "fault_injected" => seen.injected = true,
+            "fault_reverting" | "fault_stuck" => seen.tried = true,
             "fault_reverted" => seen.reverted = true,
             _ => seen.skipped = true,
         }
@@ -183,8 +187,11 @@ impl Scan {
         let mut open = Vec::new();
         for name in std::mem::take(&mut self.order) {
             let Some(seen) = self.faults.remove(&name).filter(|seen| !seen.reverted) else { continue };
-            // Where a line cannot be read, it may be the one that says that the injection began.
-            let begun = seen.injecting || seen.injected || (self.trouble.is_some() && !self.ended && !seen.skipped);
+            // What was prepared was used, unless something says that it was not: a line of the fault's own, or a run that came to
+            // its end and of which every line can be read. The line that says that the injection began may be missing: cut off by
+            // the end of the machine, or damaged.
+            let is_proven = seen.skipped || (self.ended && self.trouble.is_none());
+            let begun = seen.injecting || seen.injected || seen.tried || !is_proven;
             match seen.undo {
                 Some(undo) if begun => {
                     open.push(Open { fault: name, kind: seen.kind, undo, injecting: seen.injecting, injected: seen.injected });

@@ -1,7 +1,7 @@
 //! Writes the journal. An event is in the file before what it announces is done.
 
 use std::fs::{File, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -229,17 +229,21 @@ async fn locked(path: &Path, dies_within: Duration) -> Result<File, String> {
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
-    drop_cut_line(&mut file).map_err(failed)?;
+    end_last_line(&mut file).map_err(failed)?;
     Ok(file)
 }
 
-/// A process that was killed may have been in the middle of a line.
-fn drop_cut_line(file: &mut File) -> io::Result<()> {
+/// A process that was killed may have been in the middle of a line, which is cut off, or before its end, which is written.
+fn end_last_line(file: &mut File) -> io::Result<()> {
     let (length, mut end) = (file.seek(SeekFrom::End(0))?, Vec::new());
     file.seek(SeekFrom::Start(length.saturating_sub(LONGEST_LINE)))?;
     file.read_to_end(&mut end)?;
     let cut = end.iter().rev().take_while(|byte| **byte != b'\n').count();
-    if cut > 0 { file.set_len(length - cut as u64) } else { Ok(()) }
+    match &end[end.len() - cut..] {
+        [] => Ok(()),
+        line if serde_json::from_slice::<serde_json::Map<String, Json>>(line).is_ok() => file.write_all(b"\n"),
+        _ => file.set_len(length - cut as u64),
+    }
 }
 
 impl Inner {

@@ -25,6 +25,8 @@ const SOCKET_GRACE: Duration = Duration::from_secs(1);
 const PROGRESS_STEP: f64 = 20.0;
 /// A target that cannot answer a question about a result now (429, 502 to 504) is asked again for so long.
 const RESULT_LATER_S: f64 = 30.0;
+/// ... and for so long when the run is over.
+const LAST_TRIES_S: f64 = 2.0;
 
 /// What every client shares. Cheap to clone.
 #[derive(Clone)]
@@ -341,18 +343,22 @@ impl Following<'_> {
 
     async fn look_at_result(&self, id: &str) {
         let began_t = self.shop.clock.now_s();
+        let mut over_t = None;
         let completed = self.told.as_ref().is_some_and(|view| view.state == JobState::Completed);
         while completed && let Some(look) = self.shop.port.result(id).await {
             // A server that goes down or is paused between the end and the result has not lost it yet.
             let nobody_there = look.status == 0;
             // One that has no room now has it soon.
             let comes_later = matches!(look.status, 429 | 502..=504) && self.shop.clock.now_s() - began_t < RESULT_LATER_S;
-            let is_over = self.shop.give_up.is_cancelled();
-            if nobody_there && is_over {
-                return self.no_result(look, began_t);
-            }
-            if !(nobody_there || comes_later) || is_over {
+            if !(nobody_there || comes_later) {
                 return self.shop.journal.emit(Event::ResultSeen { job: self.number, look });
+            }
+            // At the end all ask at once: whoever has no room for that has it a moment later.
+            if self.shop.give_up.is_cancelled() {
+                let over_t = *over_t.get_or_insert_with(|| self.shop.clock.now_s());
+                if nobody_there || self.shop.clock.now_s() - over_t >= LAST_TRIES_S {
+                    return self.no_result(look, began_t);
+                }
             }
             tokio::time::sleep(self.shop.poll_every).await;
         }

@@ -76,7 +76,11 @@ impl Claims {
         let failed = |e: io::Error| format!("the claim {} cannot be used: {e}", path.display());
         let mut file = state::open(&path).map_err(failed)?;
         let locked = file.try_lock();
-        let found = read(&mut file).filter(|claim| claim.run != self.leftover.folder);
+        let found = match read(&mut file) {
+            // Whoever holds it may be writing it just now.
+            Err(_) if locked.is_err() => None,
+            found => found.map_err(|why| unreadable(&path, &why))?.filter(|claim| claim.run != self.leftover.folder),
+        };
         match (locked, found) {
             (Err(TryLockError::WouldBlock), found) => {
                 let who = found
@@ -137,7 +141,7 @@ impl Claims {
         let claim = |path: PathBuf| {
             let mut file = state::open(&path).ok()?;
             file.try_lock().ok()?;
-            let claim = read(&mut file).filter(|claim| claim.run.file_name() == self.leftover.run_id())?;
+            let claim = read(&mut file).ok()?.filter(|claim| claim.run.file_name() == self.leftover.run_id())?;
             Some((file, claim))
         };
         files(&self.state).filter_map(claim).collect()
@@ -194,10 +198,35 @@ fn files(state: &Path) -> impl Iterator<Item = PathBuf> {
     std::fs::read_dir(state.join(CLAIMS)).into_iter().flatten().flatten().map(|entry| entry.path())
 }
 
-fn read(file: &mut File) -> Option<Claim> {
-    let mut text = String::new();
-    file.rewind().and_then(|()| file.read_to_string(&mut text)).ok()?;
-    serde_json::from_str(&text).ok()
+/// `None` of one that was given up: it is empty.
+///
+/// # Errors
+/// It cannot be read: whose it is, and so what is broken there, cannot be told.
+fn read(file: &mut File) -> Result<Option<Claim>, String> {
+    let mut text = Vec::new();
+    file.rewind().and_then(|()| file.read_to_end(&mut text)).map_err(|e| e.to_string())?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    serde_json::from_slice(&text).map(Some).map_err(|e| e.to_string())
+}
+
+/// What is said of such a claim.
+fn unreadable(path: &Path, why: &str) -> String {
+    format!(
+        "the claim {} is damaged ({why}): which run made it, and whether that left something broken, cannot be told. Put back what is known, with: chaos revert; look at the target; and then remove that file",
+        path.display()
+    )
+}
+
+/// Claims of runs that are over which cannot be read: what is said of each.
+pub fn damaged(state: &Path) -> Vec<String> {
+    let of_one = |path: PathBuf| {
+        let mut file = File::open(&path).ok()?;
+        file.try_lock_shared().ok()?;
+        read(&mut file).err().map(|why| unreadable(&path, &why))
+    };
+    files(state).filter_map(of_one).collect()
 }
 
 /// Something that this run did has not been put back, or may not have been. A run of which no trace is left can tell nothing,
@@ -216,7 +245,7 @@ pub fn unfinished(state: &Path) -> Vec<Leftover> {
         let mut file = File::open(path).ok()?;
         // One that can be locked belongs to no run that lives.
         file.try_lock_shared().ok()?;
-        read(&mut file)
+        read(&mut file).ok()?
     });
     let mut runs = Leftover::all_at_rest(state);
     runs.extend(claims.map(|claim| Leftover::of(&claim.run, state)));

@@ -45,6 +45,71 @@ fn a_run_whose_folder_is_gone_or_damaged_is_put_back_by_hand() {
     }
 }
 
+/// The journal and its copy end in the middle, as after a loss of power: what was prepared is put back all the same.
+#[test]
+fn a_journal_that_ends_in_the_middle_hides_nothing() {
+    type Damage = fn(&str) -> String;
+    let damages: [(&str, Damage); 4] = [
+        ("after what was prepared", |text| text[..=line_of(text, "fault_prepared").1].to_owned()),
+        ("with NUL bytes behind it", |text| text[..=line_of(text, "fault_prepared").1].to_owned() + &"\0".repeat(512)),
+        ("without the end of a line", |text| text[..line_of(text, "fault_injecting").1].to_owned()),
+        ("in half a line", |text| {
+            let (from, to) = line_of(text, "fault_injecting");
+            text[..(from + to) / 2].to_owned()
+        }),
+    ];
+    for (what, damage) in damages {
+        let machine = Machine::new();
+        let folder = machine.left();
+        let copy = machine.folder.path().join("state/undo").join(folder.file_name().unwrap());
+        for place in [folder.as_path(), copy.as_path()] {
+            std::fs::write(place.join("events.jsonl"), damage(&journal(place))).unwrap();
+        }
+        let refused = machine.run_again();
+        assert_eq!(refused.status.code(), Some(4), "{what}: {}", said(&refused));
+        let reverted = machine.revert(None);
+        assert!(reverted.status.success() && said(&reverted).contains("put back: exec"), "{what}: {}", said(&reverted));
+        assert!(!machine.marker().exists(), "{what}");
+        assert!(said(&machine.revert(None)).contains("nothing is left to put back"), "{what}");
+    }
+}
+
+/// Where the line with that word begins and ends.
+fn line_of(text: &str, word: &str) -> (usize, usize) {
+    let at = text.find(word).unwrap();
+    (text[..at].rfind('\n').unwrap() + 1, at + text[at..].find('\n').unwrap())
+}
+
+/// A claim that cannot be read blocks, and is named, until somebody has looked.
+#[test]
+fn a_damaged_claim_blocks_and_is_named() {
+    for damage in [|text: &[u8]| text[..text.len().min(60)].to_vec(), |_: &[u8]| b"\0\0garbage".to_vec()] {
+        let machine = Machine::on_a_port("60s");
+        machine.left();
+        machine.wait_for_the_end();
+        let claims = std::fs::read_dir(machine.folder.path().join("state/claims")).unwrap();
+        let claims: Vec<_> =
+            claims.map(|entry| entry.unwrap().path()).filter(|path| path.metadata().unwrap().len() > 0).collect();
+        assert!(!claims.is_empty());
+        for path in &claims {
+            let text = std::fs::read(path).unwrap();
+            std::fs::write(path, damage(&text)).unwrap();
+        }
+        assert_eq!(machine.run_afresh().status.code(), Some(4));
+        let reverted = machine.revert(None);
+        // What is known is put back; of the claim nobody can tell.
+        assert_eq!(reverted.status.code(), Some(5), "{}", said(&reverted));
+        assert!(said(&reverted).contains("is damaged") && said(&reverted).contains("put back: exec"), "{}", said(&reverted));
+        assert!(!machine.marker().exists());
+        let refused = machine.run_afresh();
+        assert!(refused.status.code() == Some(4) && said(&refused).contains("is damaged"), "{}", said(&refused));
+        claims.iter().for_each(|path| std::fs::remove_file(path).unwrap());
+        let again = machine.run_afresh();
+        assert!(matches!(again.status.code(), Some(0 | 1 | 6)), "{}", said(&again));
+        assert!(said(&machine.revert(None)).contains("nothing is left to put back"));
+    }
+}
+
 #[test]
 fn the_guardian_puts_back_whatever_became_of_the_folder() {
     type Damage = fn(&Path, &Path);

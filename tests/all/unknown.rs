@@ -190,6 +190,9 @@ fn a_canary_of_which_nobody_can_tell_is_neither_alive_nor_dead() {
         ("xxxxx?xxxxxxxxccc", Failed),
         ("c?cxxxxxxxxxxxxx", Failed),
         ("xxxxcc?cccccccccc", Passed),
+        ("?ccxcccccccccccc", Inconclusive),
+        ("?ccx?ccxxxxxxxcccc", Failed),
+        ("?ccx?cc", Inconclusive),
     ] {
         assert_eq!(canaries(row, taken), expected, "{row}");
         assert_eq!(canaries(row, in_a_state_that_nobody_knows), expected, "{row}");
@@ -220,6 +223,19 @@ fn the_latency_of_whom_nobody_knows_is_not_back() {
     let untold = of(4, "latency", 0.0);
     assert!(untold.ruling == Inconclusive && untold.observed.contains("nobody can tell"), "{untold:?}");
     assert_eq!(of(4, "latency", 9.0).ruling, Failed, "{:?}", of(4, "latency", 9.0));
+    // One of four waited for a minute, and got an error.
+    let mut errors = Script::new("time_to_recover: { indicator: latency, within: 30s, hold: 10s }");
+    (0..19).for_each(|t| _ = errors.completed(f64::from(t), 0.5));
+    errors.fault();
+    for t in 26..120 {
+        if t % 4 == 0 {
+            _ = gateway(&mut errors, "users", f64::from(t), 504, 60.0)
+        } else {
+            _ = errors.completed(f64::from(t), 0.5)
+        }
+    }
+    errors.end(181.0);
+    assert_ne!(ruling(&errors), Passed, "{:?}", errors.verdict());
     // Three of four may have completed.
     let of_three = |others: Option<Happens>| {
         let mut script = Script::new("time_to_recover: { indicator: throughput, within: 30s, hold: 10s }");
@@ -305,24 +321,29 @@ fn one_of_them_ends_no_trend_and_many_are_no_stable_one() {
 
 #[test]
 fn one_of_them_ends_no_recovery_and_many_are_none() {
-    let of = |is_one: &dyn Fn(u32) -> bool| {
-        let mut script = Script::new("latency_recovers: { percentile: 90, within: 600s }");
-        (0..190).for_each(|i| _ = script.completed(f64::from(i) / 10.0, 0.05));
+    let of = |percentile: u32, is_one: &dyn Fn(u32) -> bool, happens: Happens| {
+        let mut script = Script::new(&format!("latency_recovers: {{ percentile: {percentile}, within: 600s }}"));
+        (0..600).for_each(|i| _ = script.completed(f64::from(i) / 32.0, 0.5));
         script.fault();
-        for i in 0..360 {
+        for i in 0..700 {
             let t = 30.0 + f64::from(i);
             match is_one(i) {
-                true => taken(&mut script, "users", t),
-                false => _ = script.completed(t, 0.05),
+                true => happens(&mut script, "users", t),
+                false => _ = script.completed(t, 0.5),
             }
         }
-        script.end(400.0);
+        script.end(800.0);
         script.verdict()
     };
-    assert_eq!(of(&|_| false).ruling, Passed, "{:?}", of(&|_| false));
-    assert_eq!(of(&|i| i == 0).ruling, Passed, "{:?}", of(&|i| i == 0));
-    let many = of(&|i| i % 3 == 0);
+    assert_eq!(of(90, &|_| false, taken).ruling, Passed, "{:?}", of(90, &|_| false, taken));
+    assert_eq!(of(90, &|i| i == 0, taken).ruling, Passed, "{:?}", of(90, &|i| i == 0, taken));
+    let many = of(90, &|i| i % 3 == 0, taken);
     assert!(many.ruling == Inconclusive && many.observed.contains("nobody can tell"), "{many:?}");
+    // One of 25, all of which had waited for a minute: too slow for the 99th percentile, and not for the 90th.
+    let slow: Happens = |script, load, t| _ = gateway(script, load, t, 504, 60.0);
+    assert_ne!(of(99, &|i| i % 25 == 7, slow).ruling, Passed, "{:?}", of(99, &|i| i % 25 == 7, slow));
+    assert_eq!(of(90, &|i| i % 25 == 7, slow).ruling, Passed, "{:?}", of(90, &|i| i % 25 == 7, slow));
+    assert_eq!(of(90, &|_| true, slow).ruling, Failed, "{:?}", of(90, &|_| true, slow));
 }
 
 /// Ten a minute are asked for; what is missing may be among those of which nobody can tell, and is not among errors.
@@ -342,4 +363,22 @@ fn what_they_completed_may_be_missing_in_a_throughput() {
     assert!(some.ruling == Inconclusive && some.observed.contains("nobody can tell"), "{some:?}");
     assert_eq!(of(8, gave_up).ruling, Failed, "{:?}", of(8, gave_up));
     assert_eq!(of(8, its_result_not_seen).ruling, Inconclusive, "{:?}", of(8, its_result_not_seen));
+}
+
+/// Before it came into that state it waited, and its end may have come then.
+#[test]
+fn who_waited_before_an_odd_state_has_waited() {
+    let mut script = Script::new("queue_depth: { below: 10 }");
+    script.completed(0.5, 0.1);
+    let jobs: Vec<u32> = (0..20).map(|_| script.accepted(2.0)).collect();
+    for job in &jobs {
+        script.at(2.1, Event::Progress { job: *job, view: view(JobState::Queued) });
+    }
+    for job in &jobs {
+        script.at(50.0, Event::Progress { job: *job, view: view(JobState::Running) });
+        let odd = JobView { word: "archived".to_owned(), ..view(JobState::Unknown) };
+        script.at(60.0, Event::Progress { job: *job, view: odd });
+    }
+    script.end(190.0);
+    assert_eq!(ruling(&script), Failed, "{:?}", script.verdict());
 }

@@ -49,6 +49,8 @@ fn an_acceptance_is_no_result_and_a_result_is_no_acceptance() {
         json!({ "name": "models/veo/operations/1", "done": false }),
         json!({ "code": 200, "data": [{ "task_id": "x", "status": "submitted" }] }),
         json!({ "job_id": "x", "message": "Submitted." }),
+        json!({ "job_id": "x", "message": "Job queued, no GPU is free yet" }),
+        json!({ "task_id": "t1", "message": "Task could not be queued: the queue is full" }),
     ] {
         assert!(matches!(of(&acceptance), Some(NoResult::Taken(_))), "{acceptance}");
     }
@@ -74,6 +76,20 @@ fn an_acceptance_is_no_result_and_a_result_is_no_acceptance() {
         json!({ "id": "x", "message": { "role": "assistant", "content": "hi" } }),
         json!({ "data": [{ "url": "https://cdn/x.png" }], "created": 1 }),
         json!({ "output": { "text": "a cat", "error": "one was left out" } }),
+        json!({ "id": "a1", "model": "https://cdn/a1.glb" }),
+        json!({ "id": "x", "model": { "vertices": [0.5] } }),
+        json!({ "id": 281, "name": "tabby cat" }),
+        json!({ "id": 1, "object": "cat" }),
+        json!({ "data": [{ "id": 7, "name": "Alice" }] }),
+        json!({ "image": "018a210d-8ba4-705c-b111-1f1776f7f578" }),
+        json!({ "result": { "status": "rejected", "categories": ["nudity"], "score": 0.99 } }),
+        json!({ "result": { "ok": false, "reason": "nudity" } }),
+        json!({ "result": { "errors": ["comma splice"], "corrected": "He left, and I stayed." } }),
+        json!({ "result": [{ "code": 511, "label": "Publishing industries", "score": 0.9 }] }),
+        json!({ "status": 1, "description": "A cat on a mat." }),
+        json!({ "status": 1, "message": "Hello! How can I help?" }),
+        json!({ "code": 1, "msg": "Image saved to /out/1.png" }),
+        json!({ "error_code": "NO_ERROR", "audio_base64": "UklGR" }),
         json!({ "output": { "task_id": "t", "task_status": "SUCCEEDED", "results": [{ "url": "https://cdn/x.png" }] } }),
         json!({ "result": { "id": "img-1", "url": "/files/img-1.png" } }),
         json!({ "jsonrpc": "2.0", "id": 1, "result": { "text": "a cat" } }),
@@ -103,6 +119,11 @@ fn a_word_is_the_result_where_the_driver_says_so() {
         ("/ok", json!({ "ok": false })),
         ("/score", json!({ "id": "t1", "score": 0 })),
         ("/output", json!({ "id": "t1", "output": "text", "error": "one was left out" })),
+        ("/answer", json!({ "id": "x", "answer": "true" })),
+        ("/label", json!({ "request_id": "r", "model": "m", "label": "false" })),
+        ("/output", json!({ "id": "x", "model": "m", "output": "OK" })),
+        ("/verdict", json!({ "verdict": "fail", "errors": ["blurred"] })),
+        ("/verdict", json!({ "ok": false, "verdict": "rejected" })),
     ] {
         assert_eq!(of(place, answer.clone()), None, "{place} {answer}");
     }
@@ -149,6 +170,11 @@ fn an_error_is_one_whatever_its_status() {
     assert!(failed(json!({ "status": false, "message": "CUDA out of memory" })));
     assert!(failed(json!({ "error_code": "OOM", "message": "CUDA out of memory" })));
     assert!(failed(json!({ "errcode": 1, "errmsg": "CUDA out of memory" })));
+    assert!(failed(json!({ "base_resp": { "status_code": 1004, "status_msg": "CUDA out of memory" }, "trace_id": "x" })));
+    assert!(failed(
+        json!({ "code": 50411, "data": null, "message": "CUDA out of memory", "request_id": "r", "time_elapsed": "1ms" })
+    ));
+    assert!(failed(json!({ "task_id": "", "message": "The task was not accepted: CUDA out of memory" })));
     let echoed = json!({ "error": "CUDA out of memory", "text": "a cat in the rain" });
     let asked = || Some(json!({ "text": "a cat in the rain" }));
     assert!(matches!(told(&echoed, asked), Some(NoResult::Failed(_))));
