@@ -33,6 +33,8 @@ record! {
     }
 }
 
+const SHOWN: usize = 5;
+
 /// Went wrong in the eyes of the client that sent it.
 pub fn is_error(job: &JobFacts, class: Class) -> bool {
     match class {
@@ -64,9 +66,7 @@ impl Check for ErrorRate {
         let open = unknown + counted.iter().filter(|(job, class)| *class == Class::Open && job.answer.is_some()).count();
         counted.retain(|(job, class)| !matches!(class, Class::Invalid | Class::Open) && !is_unknown(job, *class));
         let n = counted.len();
-        let why = |job: &JobFacts| view.ledger.why(job).to_string();
-        let errors = counted.iter().filter(|(job, class)| is_error(job, *class));
-        let wrong: Vec<String> = errors.map(|(job, class)| format!("job {} ({class}): {}", job.number, why(job))).collect();
+        let wrong: Vec<&(&JobFacts, Class)> = counted.iter().filter(|(job, class)| is_error(job, *class)).collect();
         let rate = wrong.len() as f64 / n.max(1) as f64;
         let upper = rate_upper_bound(wrong.len() as u64, n as u64);
         let observed = format!("{} of {n} ({:.2} %); the true rate may be as high as {:.2} % (95 %)", wrong.len(), rate * 100.0, upper * 100.0);
@@ -84,6 +84,8 @@ impl Check for ErrorRate {
         }
         let below = |limit: Share| Met::from(rate < limit.0 || wrong.is_empty());
         let limits = Limits { target: below(self.below), acceptable: self.acceptable.map(below), failure: self.failure.map(|f| (rate <= f.0).into()) };
-        limits.verdict(&expected, observed).measuring(format!("{:.2} %", rate * 100.0)).with(wrong.into_iter().take(5))
+        limits.verdict(&expected, observed).measuring(format!("{:.2} %", rate * 100.0)).with(wrong.iter().take(SHOWN).map(|(job, class)| {
+            format!("job {} ({class}): {}", job.number, view.ledger.why(job))
+        }))
     }
 }

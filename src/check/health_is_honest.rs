@@ -62,7 +62,7 @@ impl Check for HealthIsHonest {
 fn waiting_since(record: &Record, moments: &[f64]) -> Vec<Option<f64>> {
     let stay = |job: &JobFacts| {
         let from = job.answer.as_ref().filter(|_| job.accepted())?.0;
-        Some((from, job.left_t().or(job.odd_t()).unwrap_or(f64::INFINITY)))
+        Some((from, job.left_t().into_iter().chain(job.odd_t()).fold(f64::INFINITY, f64::min)))
     };
     let mut stays: Vec<(f64, f64)> = record.jobs.iter().filter_map(stay).collect();
     stays.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -80,9 +80,10 @@ fn waiting_since(record: &Record, moments: &[f64]) -> Vec<Option<f64>> {
     moments.iter().map(at).collect()
 }
 
-/// Every moment at which a job started or ended.
+/// Every moment at which a job started or ended, or may have.
 fn steps(record: &Record) -> Vec<f64> {
-    let mut steps: Vec<f64> = record.jobs.iter().flat_map(|job| job.running_t.into_iter().chain(job.ended.as_ref().map(|e| e.0))).collect();
+    let of = |job: &JobFacts| [job.running_t, job.ended.as_ref().map(|e| e.0), job.odd_t()];
+    let mut steps: Vec<f64> = record.jobs.iter().flat_map(of).flatten().collect();
     steps.sort_by(f64::total_cmp);
     steps
 }

@@ -206,7 +206,9 @@ pub fn is_open(job: &JobFacts, class: Class) -> bool {
 /// How long the client of such a job had waited for it.
 pub fn waited_s(job: &JobFacts, record: &Record) -> f64 {
     let answered_t = job.answer.as_ref().filter(|_| !job.accepted()).map(|(t, _)| *t);
-    (answered_t.unwrap_or_else(|| followed_until(job, record)) - job.intended_t).max(0.0)
+    // In a state that nobody knows it may have ended.
+    let known_t = || job.odd_t().unwrap_or(f64::INFINITY).min(followed_until(job, record));
+    (answered_t.unwrap_or_else(known_t) - job.intended_t).max(0.0)
 }
 
 fn needed(percentile: f64, n: u64, confidence: Confidence) -> String {

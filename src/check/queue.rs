@@ -184,7 +184,7 @@ fn tells_who_runs(record: &Record) -> bool {
 /// From when to when a job waited, or may have waited, as its client saw it.
 fn stay(job: &JobFacts, record: &Record) -> Option<(f64, Option<f64>)> {
     let answered_t = job.answer.as_ref().map(|(t, _)| *t);
-    let left = || [job.running_t, job.left_t().or(job.odd_t())].into_iter().flatten().reduce(f64::min);
+    let left = || [job.running_t, job.left_t(), job.odd_t()].into_iter().flatten().reduce(f64::min);
     match record.plan().driver.submit.answer {
         AnswerIs::Acceptance => answered_t.filter(|_| job.accepted()).map(|t| (t, left())),
         AnswerIs::Result => Some((job.submitting_t, answered_t)),

@@ -101,7 +101,7 @@ const OF_A_JOB: [&str; 6] = ["job", "task", "request", "submission", "successful
 const OBJECTS: [&str; 10] =
     ["response", "task", "job", "video", "image", "generation", "prediction", "batch", "operation", "imagegeneration"];
 /// Words in a message that tells of an error, whatever its number.
-const WRONG: [&str; 14] = [
+const WRONG: [&str; 19] = [
     "error",
     "fail",
     "failed",
@@ -116,9 +116,16 @@ const WRONG: [&str; 14] = [
     "oom",
     "exception",
     "unavailable",
+    "crashed",
+    "died",
+    "exhausted",
+    "timeout",
+    "busy",
 ];
 /// So short a sentence speaks of nothing else.
 const FEW_WORDS: usize = 2;
+/// Words for a failure, and for no verdict.
+const FAILED: [&str; 3] = ["error", "failed", "failure"];
 const ERRORS: [&str; 3] = ["error", "errors", "errormessage"];
 /// What else holds a job, besides results.
 const ENVELOPES: [&str; 3] = ["output", "result", "response"];
@@ -262,14 +269,16 @@ fn is_only_a_job(map: &Map<String, Json>) -> bool {
 fn is_only_a_failure(map: &Map<String, Json>) -> bool {
     let fields = fields_of(map);
     let belongs = |field: &Field<'_>| {
-        field.is(&ERRORS)
+        field.name.starts_with("err")
             || field.is(&SAID)
             || field.is(&words::IDS)
-            || field.is(&["success", "code", "statuscode"])
+            || field.is(&words::STATE)
+            || field.is(&["success", "code", "statuscode", "traceback", "stack", "stacktrace", "exception", "type"])
             || !says_something(field.value)
     };
-    let is_told = fields.iter().any(|field| field.is(&ERRORS) || (field.name == "success" && *field.value == Json::Bool(false)));
-    is_told && fields.iter().all(belongs) && failed(&fields, false, |_| true).is_some()
+    let has_failed = word_in(&fields).is_some_and(|word| FAILED.contains(&plain(word).as_str()));
+    let is_told = has_failed || says_no(&fields) || fields.iter().any(|field| field.is(&ERRORS)) || error_code(&fields).is_some();
+    is_told && fields.iter().all(belongs) && failed(&fields, has_failed, |_| true).is_some()
 }
 
 fn names_a_job(fields: &[Field<'_>]) -> bool {
@@ -352,6 +361,10 @@ fn failed(fields: &[Field<'_>], is_over: bool, is_own: impl Fn(&Field<'_>) -> bo
 
 /// There is a message, and nothing besides but what every answer may have.
 fn is_only_said(fields: &[Field<'_>]) -> bool {
+    message(fields).is_some() && fields.iter().all(|field| is_of_any_answer(field))
+}
+
+fn is_of_any_answer(field: &Field<'_>) -> bool {
     let usual = [
         "code",
         "statuscode",
@@ -365,8 +378,7 @@ fn is_only_said(fields: &[Field<'_>]) -> bool {
         "timeelapsed",
         "timestamp",
     ];
-    let is_usual = |field: &Field<'_>| field.is(&SAID) || field.is(&usual) || !says_something(field.value);
-    fields.iter().all(is_usual) && message(fields).is_some()
+    field.is(&SAID) || field.is(&usual) || !says_something(field.value)
 }
 
 /// What an answer says of itself, where that is not that all is well.
@@ -382,6 +394,7 @@ fn is_fine(text: &str) -> bool {
 /// The number of an error: one of HTTP's, or one in a field for nothing else, or one beside which there is only a message.
 fn error_code(fields: &[Field<'_>]) -> Option<String> {
     let is_alone = || is_only_said(fields);
+    let holds_nothing_else = || fields.iter().all(|field| is_of_any_answer(field) || field.is(&words::IDS));
     // 1 is a success to some, and an error to others: the message tells, or that there are no data.
     let is_wrong = |code: i64| {
         let has_no_data = || fields.iter().any(|field| field.is(&words::HELD) && !says_something(field.value));
@@ -390,7 +403,7 @@ fn error_code(fields: &[Field<'_>]) -> Option<String> {
     };
     let is_of_errors = |field: &Field<'_>| match field.number() {
         Some(code) => code != 0 && !(200..300).contains(&code),
-        None => field.value.as_str().is_some_and(|text| !is_fine(text)) && is_alone(),
+        None => field.value.as_str().is_some_and(|text| !is_fine(text)) && holds_nothing_else(),
     };
     let is_of_http = |field: &Field<'_>| match field.number() {
         Some(code) => code < 0 || (400..600).contains(&code) || (code != 0 && !is_success(code) && is_alone() && is_wrong(code)),
@@ -439,16 +452,27 @@ pub fn told_beside(answer: &Json, place: &str, asked: impl FnOnce() -> Option<Js
         *place = Json::Null;
     }
     let word = plain(found.as_str().unwrap_or_default());
-    let of_a_request = || waits(&word) || (matches!(words::meaning(&word), Some(StateWord::Completed) | None) && !is_flag(&word));
-    let names_surely_a_job = || rest.as_object().is_some_and(|map| fields_of(map).iter().any(Field::is_sure_id));
+    let fields = rest.as_object().map(fields_of).unwrap_or_default();
+    let is_success = matches!(words::meaning(&word), Some(StateWord::Completed) | None) && !is_flag(&word);
+    let is_taken = || match waits(&word) && !is_flag(&word) {
+        true => names_a_job(&fields),
+        false => is_success && fields.iter().any(Field::is_sure_id),
+    };
+    // Several errors, or `ok: false`, may be what a verdict is made of; one error is that of the request.
+    let is_of_the_request = |field: &Field<'_>| field.is(&["error", "errormessage"]) && holds_an_error(field.value);
+    let has_failed = || FAILED.contains(&word.as_str()) || is_success || fields.iter().any(is_of_the_request);
     told(&rest, asked).filter(|told| match told {
-        NoResult::Failed(_) => matches!(word.as_str(), "error" | "failed" | "failure"),
-        NoResult::Taken(_) => of_a_request() && names_surely_a_job(),
+        NoResult::Failed(_) => has_failed() || says_no(&fields),
+        NoResult::Taken(_) => is_taken(),
     })
 }
 
 fn is_flag(word: &str) -> bool {
     matches!(word, "true" | "false")
+}
+
+fn says_no(fields: &[Field<'_>]) -> bool {
+    fields.iter().any(|field| field.name == "success" && *field.value == Json::Bool(false))
 }
 
 /// There is something in it, and not only the word for a state.

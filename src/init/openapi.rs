@@ -152,7 +152,7 @@ fn sends(paths: &Map<String, Json>) -> Option<(&String, &Json)> {
         SENDS.iter().find_map(fits).copied()
     };
     // The only one there is.
-    by_word.or(posts.first().filter(|_| posts.len() == 1).copied()).or_else(of_a_model)
+    by_word.or_else(of_a_model).or(posts.first().filter(|_| posts.len() == 1).copied())
 }
 
 /// What stands in the path is what does the job, and no job: `/models/{model_name}/predict`, `/predictions/{model}`.

@@ -196,7 +196,7 @@ impl Scan {
                 Some(undo) if begun => {
                     open.push(Open { fault: name, kind: seen.kind, undo, injecting: seen.injecting, injected: seen.injected });
                 }
-                None if seen.injecting => {
+                None if seen.injecting || seen.injected || seen.tried => {
                     self.trouble.get_or_insert(format!("fault `{name}` was injected, and what puts it back cannot be read"));
                     // A run that ended has tried, and its line would say that it could.
                     self.ended = false;

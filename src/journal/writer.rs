@@ -241,7 +241,10 @@ fn end_last_line(file: &mut File) -> io::Result<()> {
     let cut = end.iter().rev().take_while(|byte| **byte != b'\n').count();
     match &end[end.len() - cut..] {
         [] => Ok(()),
-        line if serde_json::from_slice::<serde_json::Map<String, Json>>(line).is_ok() => file.write_all(b"\n"),
+        line if serde_json::from_slice::<serde_json::Map<String, Json>>(line).is_ok() => {
+            // On a full disk it goes: what was prepared is put back without it.
+            file.write_all(b"\n").or_else(|_| file.set_len(length - cut as u64))
+        }
         _ => file.set_len(length - cut as u64),
     }
 }

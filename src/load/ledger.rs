@@ -1,7 +1,7 @@
 //! The account of every job: which class it belongs to, and why. A pure function of the record.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use regex::Regex;
 use schemars::JsonSchema;
@@ -15,6 +15,7 @@ use crate::driver::{AnswerIs, Patterns, gateway};
 use crate::journal::event::{Answer, JobNo, JobState, JobView};
 use crate::journal::facts::{Generation, JobFacts, ResultFacts};
 use crate::journal::record::Record;
+use crate::seed::fnv;
 use crate::stats;
 use crate::words;
 
@@ -73,6 +74,8 @@ pub struct Counts {
 pub struct Ledger<'a> {
     record: &'a Record,
     scale: Scale,
+    /// Sums of the jobs' marks, in order, and whose they are: made when it is asked for.
+    owners: OnceLock<Vec<(u64, JobNo)>>,
     /// By the number of the job.
     pub classes: Vec<Class>,
     pub counts: Counts,
@@ -90,7 +93,13 @@ const LATE_WORD_S: f64 = 1.0;
 /// Makes the account.
 pub fn of(record: &Record) -> Ledger<'_> {
     let scale = Scale::of(record);
-    let mut ledger = Ledger { record, scale, classes: Vec::with_capacity(record.jobs.len()), counts: Counts::default() };
+    let mut ledger = Ledger {
+        record,
+        scale,
+        owners: OnceLock::new(),
+        classes: Vec::with_capacity(record.jobs.len()),
+        counts: Counts::default(),
+    };
     for job in &record.jobs {
         let class = ledger.classify(job).0;
         let refused = ledger.refused_wrongly(job);
@@ -343,8 +352,18 @@ impl Ledger<'_> {
 
     /// Whose mark it is.
     fn owner(&self, mark: &str) -> String {
-        let owner = self.record.jobs.iter().find(|job| job.mark == mark);
-        owner.map_or_else(|| "an unknown job".to_owned(), |job| format!("job {}", job.number))
+        let owners = self.owners.get_or_init(|| {
+            let mut owners: Vec<(u64, JobNo)> =
+                self.record.jobs.iter().map(|job| (fnv(job.mark.as_bytes()), job.number)).collect();
+            owners.sort_unstable();
+            owners
+        });
+        let sum = fnv(mark.as_bytes());
+        let alike = owners[owners.partition_point(|(of, _)| *of < sum)..].iter().take_while(|(of, _)| *of == sum);
+        let owner = alike
+            .map(|(_, number)| number)
+            .find(|number| self.record.jobs.get(**number as usize).is_some_and(|job| job.mark == mark));
+        owner.map_or_else(|| "an unknown job".to_owned(), |number| format!("job {number}"))
     }
 }
 

@@ -6,6 +6,7 @@ use super::result::{CheckResult, FaultResult, RunResult};
 use super::{Material, facts};
 use crate::check::grade::Grade;
 use crate::check::{Ruling, View};
+use crate::load::ledger::Class;
 use crate::text::{figure, harmless, seconds};
 
 #[derive(Template)]
@@ -37,7 +38,7 @@ pub fn render(material: &Material<'_>) -> Result<String, String> {
     let (record, r) = (material.record, material.result);
     let view = View::of(record);
     let asked_for = r.jobs.asked_for().max(1) as f64;
-    let troubled: Vec<[String; 4]> = troubled(&view);
+    let in_trouble = view.jobs(None).filter(|(_, class, _)| *class != Class::Completed).count();
     let page = Page {
         r,
         success: format!("{:.1} %", r.jobs.completed as f64 / asked_for * 100.0),
@@ -54,8 +55,8 @@ pub fn render(material: &Material<'_>) -> Result<String, String> {
                 ]
             })
             .collect(),
-        more_troubled: troubled.len().saturating_sub(MOST_JOBS),
-        troubled: troubled.into_iter().take(MOST_JOBS).collect(),
+        more_troubled: in_trouble.saturating_sub(MOST_JOBS),
+        troubled: troubled(&view),
     };
     page.render().map_err(|e| e.to_string())
 }
@@ -76,11 +77,11 @@ fn load_rows(r: &RunResult) -> Vec<LoadRow> {
         .collect()
 }
 
-/// The jobs that are not plainly completed.
+/// The first jobs that are not plainly completed.
 fn troubled(view: &View<'_>) -> Vec<[String; 4]> {
-    use crate::load::ledger::Class;
     view.jobs(None)
         .filter(|(_, class, _)| *class != Class::Completed)
+        .take(MOST_JOBS)
         .map(|(job, class, why)| [job.number.to_string(), job.load.to_string(), class.to_string(), cell(&why.to_string())])
         .collect()
 }

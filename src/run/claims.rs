@@ -99,11 +99,16 @@ impl Claims {
         let socket = socket_of(resource)?;
         let claim = Claim { resource: resource.to_owned(), run: self.leftover.folder.clone(), process: std::process::id() };
         let text = serde_json::to_vec(&claim).map_err(|e| failed(e.into()))?;
-        file.set_len(0)
+        let written = file
+            .set_len(0)
             .and_then(|()| file.rewind())
             .and_then(|()| crash::write_all("claim", &mut file, &text))
-            .and_then(|()| file.sync_data())
-            .map_err(failed)?;
+            .and_then(|()| file.sync_data());
+        if let Err(error) = written {
+            // Half a claim would be taken for a damaged one. Nothing is broken yet.
+            let _ = file.set_len(0);
+            return Err(failed(error));
+        }
         Ok(Held { file, _socket: socket })
     }
 
@@ -205,7 +210,8 @@ fn files(state: &Path) -> impl Iterator<Item = PathBuf> {
 fn read(file: &mut File) -> Result<Option<Claim>, String> {
     let mut text = Vec::new();
     file.rewind().and_then(|()| file.read_to_end(&mut text)).map_err(|e| e.to_string())?;
-    if text.is_empty() {
+    // One that was never written as a whole, before anything was done: a loss of power leaves its length.
+    if text.iter().all(|byte| *byte == 0) {
         return Ok(None);
     }
     serde_json::from_slice(&text).map(Some).map_err(|e| e.to_string())

@@ -135,7 +135,8 @@ impl Leftover {
             return own();
         }
         let copy = undo::left(&path);
-        if copy.unreadable.is_none() { copy } else { own().and(copy) }
+        let has_own = self.journal.is_some() || self.folder.join(FILE).exists();
+        if copy.unreadable.is_none() || !has_own { copy } else { own().and(copy) }
     }
 
     /// It can be about any target, or nobody can tell what it is about: nothing may be begun beside it.

@@ -29,6 +29,7 @@ mod journal;
 mod late_engine;
 mod leftovers;
 mod levels;
+mod linear;
 mod memory;
 mod minimize;
 mod model;

@@ -129,6 +129,28 @@ fn a_result_that_nobody_has_any_more_is_none() {
     assert_eq!(ruling(&script), Failed);
 }
 
+/// In a state that nobody knows it may have ended at once, however long it is followed.
+#[test]
+fn who_may_have_ended_has_not_waited() {
+    let mut script = Script::new("latency: { percentile: 95, below: 2s }");
+    (0..100).for_each(|t| _ = script.completed(f64::from(t), 0.5));
+    (0..60).for_each(|t| in_a_state_that_nobody_knows(&mut script, "users", 100.0 + f64::from(t)));
+    script.end(400.0);
+    assert_eq!(ruling(&script), Inconclusive, "{:?}", script.verdict());
+    // One a minute comes into such a state: nothing shows that all of them waited.
+    let mut health = Script::new("health_is_honest: { stall: 600s }");
+    health.sample(0.5, "health.up", 1.0);
+    let jobs: Vec<u32> = (0..20).map(|_| health.accepted(1.0)).collect();
+    for (at, job) in jobs.iter().take(11).enumerate() {
+        let odd = JobView { word: "archived".to_owned(), ..view(JobState::Unknown) };
+        health.at(60.0 * (at as f64 + 1.0) - 20.0, Event::Progress { job: *job, view: odd });
+    }
+    health.completed(645.0, 0.5);
+    health.sample(650.0, "health.up", 1.0);
+    health.end(650.0);
+    assert_ne!(ruling(&health), Failed, "{:?}", health.verdict());
+}
+
 #[test]
 fn ten_of_a_hundred_and_ten_decide_no_percentile_and_no_rate() {
     for (kind, happens) in KINDS {

@@ -120,6 +120,7 @@ fn a_word_is_the_result_where_the_driver_says_so() {
         ("/score", json!({ "id": "t1", "score": 0 })),
         ("/output", json!({ "id": "t1", "output": "text", "error": "one was left out" })),
         ("/answer", json!({ "id": "x", "answer": "true" })),
+        ("/label", json!({ "task_id": "t1", "label": "false" })),
         ("/label", json!({ "request_id": "r", "model": "m", "label": "false" })),
         ("/output", json!({ "id": "x", "model": "m", "output": "OK" })),
         ("/verdict", json!({ "verdict": "fail", "errors": ["blurred"] })),
@@ -131,9 +132,13 @@ fn a_word_is_the_result_where_the_driver_says_so() {
     assert!(is_failed("/result", json!({ "result": "error", "error": "CUDA out of memory" })));
     assert!(is_failed("/result", json!({ "success": false, "result": "failed", "message": "CUDA out of memory" })));
     assert!(is_failed("/image", json!({ "image": null, "error": "CUDA out of memory" })));
+    assert!(is_failed("/output", json!({ "output": "OK", "error": "CUDA out of memory" })));
+    assert!(is_failed("/output", json!({ "output": "timeout", "success": false, "message": "no GPU" })));
+    assert!(is_failed("/result", json!({ "result": "rejected", "error": "CUDA out of memory" })));
     let is_taken = |place: &str, answer: Json| matches!(of(place, answer), Some(NoResult::Taken(_)));
     assert!(is_taken("/result", json!({ "task_id": 5, "result": "success" })));
     assert!(is_taken("/result", json!({ "task_id": 5, "result": "ok" })));
+    assert!(is_taken("/output", json!({ "id": "x", "output": "queued" })));
     assert!(is_taken("/status", json!({ "job_id": 5, "status": "pending" })));
 }
 
@@ -170,6 +175,13 @@ fn an_error_is_one_whatever_its_status() {
     assert!(failed(json!({ "status": false, "message": "CUDA out of memory" })));
     assert!(failed(json!({ "error_code": "OOM", "message": "CUDA out of memory" })));
     assert!(failed(json!({ "errcode": 1, "errmsg": "CUDA out of memory" })));
+    assert!(failed(json!({ "result": { "status": "failed", "error": "CUDA out of memory" } })));
+    assert!(failed(json!({ "output": { "status": "error", "message": "CUDA out of memory" } })));
+    assert!(failed(json!({ "result": { "error": "CUDA out of memory", "error_type": "OOM", "traceback": "..." } })));
+    assert!(failed(json!({ "result": { "code": 50411, "message": "CUDA out of memory" } })));
+    assert!(failed(json!({ "result": { "error_code": 7, "error_msg": "CUDA out of memory" } })));
+    assert!(failed(json!({ "task_id": "t1", "error_code": "OOM", "message": "CUDA out of memory" })));
+    assert!(matches!(told(&json!({ "id": "x", "error_code": "OUT_OF_MEMORY" }), || None), Some(NoResult::Failed(_))));
     assert!(failed(json!({ "base_resp": { "status_code": 1004, "status_msg": "CUDA out of memory" }, "trace_id": "x" })));
     assert!(failed(
         json!({ "code": 50411, "data": null, "message": "CUDA out of memory", "request_id": "r", "time_elapsed": "1ms" })
