@@ -99,7 +99,7 @@ fn a_backend_that_ignores_sigterm_serves_on_for_the_whole_grace_time_and_is_told
     let backend = Backend::allowed(&with("ignores-sigterm"));
     let grace = 4.0;
     let done = experiment("restart", &backend, &["--set", &format!("faults.0.restart.grace={grace}s")]);
-    assert_eq!(done.verdict("restarts_cleanly"), "failed", "{}", done.trouble());
+    assert!(done.finds("restarts_cleanly"), "{}", done.trouble());
     let observed = check(&done, "restarts_cleanly")["observed"].as_str().unwrap_or_default().to_owned();
     assert!(observed.contains("did not end when asked to"), "{observed}");
     // It was down from its death on, not from the moment when it was asked to end: however long the new start takes.

@@ -195,7 +195,7 @@ fn comfyui_is_evicted_and_warm_again() {
 #[test]
 fn comfyui_loses_jobs_and_only_its_lists_can_tell() {
     let Some(run) = (Case { arguments: &["--lose-every", "4"], ..COMFYUI }).run() else { return };
-    assert_eq!(run.verdict("all_jobs_complete"), "failed", "{}", run.trouble());
+    assert!(run.finds("all_jobs_complete"), "{}", run.trouble());
     assert!(count(&run, "lost") >= 1 && count(&run, "failed") == 0, "{}", run.result["jobs"]);
 }
 
@@ -265,7 +265,7 @@ fn a_stream_without_its_end_is_a_failed_job() {
     // A connection that is broken off may take the last pieces with it.
     for (argument, reason) in [("--cut-every", "without a reason"), ("--break-every", "the stream broke after")] {
         let Some(run) = (Case { arguments: &[argument, "5"], ..OPENAI }).run() else { return };
-        assert_eq!(run.verdict("all_jobs_complete"), "failed", "{}", run.trouble());
+        assert!(run.finds("all_jobs_complete"), "{}", run.trouble());
         assert!(count(&run, "failed") >= 1 && count(&run, "mismatched") == 0, "{}", run.result["jobs"]);
         assert!(run.result["checks"].to_string().contains(reason), "{}", run.result["checks"]);
     }

@@ -105,7 +105,7 @@ fn planted_defects_are_found_by_the_right_check() {
 fn a_flood_too_small_to_exhaust_the_memory_does_not_pass() {
     let done = short(&["--set", "faults.0.flood.jobs=2"]);
     assert_eq!(done.code, Some(1), "{}", done.trouble());
-    assert_eq!(done.verdict("oom_seen"), "failed");
+    assert!(done.finds("oom_seen"));
     let overrides: Vec<&str> = done.result["overrides"].as_array().unwrap().iter().filter_map(Json::as_str).collect();
     assert!(overrides.contains(&"--set faults.0.flood.jobs=2"), "{overrides:?}");
 }
@@ -127,7 +127,7 @@ fn a_restart_keeps_every_job_and_a_memory_only_queue_is_found_out() {
         let during = healthy.result["faults"][0]["seen"]["during"].as_str().unwrap();
         assert!(during.contains("ended") && during.contains("was started"), "{during}");
         let lossy = run(&[file, "--defect", "jobs-lost-on-restart"]);
-        assert_eq!(lossy.verdict("all_jobs_complete"), "failed", "{how}: {}", lossy.trouble());
+        assert!(lossy.finds("all_jobs_complete"), "{how}: {}", lossy.trouble());
     }
 }
 

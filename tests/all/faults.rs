@@ -79,7 +79,7 @@ fn a_drop_without_listeners_is_never_passed() {
 fn a_client_that_does_not_come_back_is_found_out() {
     let done =
         carried_out("websocket", "websocket_drop: { at: 1500ms, away: 100ms, reconnect: never }", "reconnects: { within: 2s }");
-    assert_eq!(done.verdict("reconnects"), "failed", "{}", done.trouble());
+    assert!(done.finds("reconnects"), "{}", done.trouble());
 }
 
 #[test]
