@@ -3,8 +3,6 @@
 
 mod errors;
 
-use std::cell::LazyCell;
-
 use serde_json::{Map, Value as Json};
 
 use self::errors::{ERRORS, FAILED, SAID, error_code, failed, holds_an_error, says_no};
@@ -159,11 +157,10 @@ fn fields_of(map: &Map<String, Json>) -> Vec<Field<'_>> {
     fields
 }
 
-/// What an answer is instead of a result; `None` where it may hold one. `asked` is what was sent, which some answers repeat.
-pub fn told(answer: &Json, asked: impl FnOnce() -> Option<Json>) -> Option<NoResult> {
+/// What an answer is instead of a result; `None` where it may hold one. `asked` tells a field of what was sent: some answers repeat it.
+pub fn told(answer: &Json, asked: impl Fn(&str) -> Option<Json>) -> Option<NoResult> {
     let (mut fields, words) = layers(answer.as_object()?);
-    let asked = LazyCell::new(asked);
-    let is_own = |field: &Field<'_>| asked.as_ref().and_then(|asked| asked.get(field.key)) != Some(field.value);
+    let is_own = |field: &Field<'_>| asked(field.key).as_ref() != Some(field.value);
     if let Some(why) = failed(&fields, words.iter().copied().flatten().any(is_over), is_own) {
         return Some(NoResult::Failed(bounded(&why)));
     }
@@ -199,18 +196,23 @@ fn layers(answer: &Map<String, Json>) -> (Vec<Field<'_>>, Vec<Option<&str>>) {
     let mut layer = fields_of(answer);
     for _ in 0..DEEPEST {
         words.push(word_in(&layer));
-        let is_opened = |field: &Field<'_>| match (field.value, held_in(field.value)) {
-            (Json::Object(_), _) if field.is(&words::HELD) => true,
-            (_, Some(map)) => (field.is(&ENVELOPES) || field.is(&words::HELD)) && (is_only_a_job(map) || is_only_a_failure(map)),
-            (_, None) => false,
-        };
-        let held = layer.iter().position(is_opened).map(|at| layer.remove(at).value);
+        let held = layer.iter().enumerate().find_map(|(at, field)| Some((at, opened(field)?)));
+        if let Some((at, _)) = held {
+            layer.remove(at);
+        }
         fields.append(&mut layer);
-        let Some(map) = held.and_then(held_in) else { break };
-        layer = fields_of(map);
+        let Some((_, inner)) = held else { break };
+        layer = inner;
     }
     fields.append(&mut layer);
     (fields, words)
+}
+
+/// What an envelope holds, if that is a job.
+fn opened<'a>(field: &Field<'a>) -> Option<Vec<Field<'a>>> {
+    let holds_a_job = field.is(&words::HELD);
+    let inner = fields_of(held_in(field.value).filter(|_| holds_a_job || field.is(&ENVELOPES))?);
+    ((holds_a_job && field.value.is_object()) || is_only_a_job(&inner) || is_only_a_failure(&inner)).then_some(inner)
 }
 
 /// An object, or the only one of a list.
@@ -234,14 +236,12 @@ fn is_over(word: &str) -> bool {
 }
 
 /// What is called a result names a job, which waits or has failed, or of which nothing else is told.
-fn is_only_a_job(map: &Map<String, Json>) -> bool {
-    let fields = fields_of(map);
-    names_a_job(&fields) && (word_in(&fields).is_some_and(|word| waits(word) || is_over(word)) || is_bare_job(&fields))
+fn is_only_a_job(fields: &[Field<'_>]) -> bool {
+    names_a_job(fields) && (word_in(fields).is_some_and(|word| waits(word) || is_over(word)) || is_bare_job(fields))
 }
 
 /// What is called a result holds an error, and nothing besides but what belongs to it.
-fn is_only_a_failure(map: &Map<String, Json>) -> bool {
-    let fields = fields_of(map);
+fn is_only_a_failure(fields: &[Field<'_>]) -> bool {
     let belongs = |field: &Field<'_>| {
         field.name.starts_with("err")
             || field.is(&SAID)
@@ -250,9 +250,9 @@ fn is_only_a_failure(map: &Map<String, Json>) -> bool {
             || field.is(&["success", "code", "statuscode", "traceback", "stack", "stacktrace", "exception", "type"])
             || !says_something(field.value)
     };
-    let has_failed = word_in(&fields).is_some_and(|word| FAILED.contains(&plain(word).as_str()));
-    let is_told = has_failed || says_no(&fields) || fields.iter().any(|field| field.is(&ERRORS)) || error_code(&fields).is_some();
-    is_told && fields.iter().all(belongs) && failed(&fields, has_failed, |_| true).is_some()
+    let has_failed = word_in(fields).is_some_and(|word| FAILED.contains(&plain(word).as_str()));
+    let is_told = has_failed || says_no(fields) || fields.iter().any(|field| field.is(&ERRORS)) || error_code(fields).is_some();
+    is_told && fields.iter().all(belongs) && failed(fields, has_failed, |_| true).is_some()
 }
 
 fn names_a_job(fields: &[Field<'_>]) -> bool {
@@ -302,7 +302,7 @@ fn has_one(sentence: &str, of: &[&str]) -> bool {
 
 /// What an answer is instead of a result, where a driver names the place of the result. What stands there is one, but a word that may be
 /// the state of a job, beside an error or the name of a job.
-pub fn told_beside(answer: &Json, place: &str, asked: impl FnOnce() -> Option<Json>) -> Option<NoResult> {
+pub fn told_beside(answer: &Json, place: &str, asked: impl Fn(&str) -> Option<Json>) -> Option<NoResult> {
     let is_one = |found: &&Json| match found {
         Json::Null => false,
         Json::String(_) => says_something(found),

@@ -78,11 +78,8 @@ impl Reply {
     /// What a client of the job sends back with its later requests: a balancer knows by it which node has the job. Together with
     /// what came before it, as one of what was captured.
     pub fn cookies(&self, asked: &str, before: &Vars) -> Vars {
-        let Ok(url) = url::Url::parse(asked) else { return Vars::new() };
         let set: Vec<&header::HeaderValue> = self.headers.get_all(header::SET_COOKIE).iter().collect();
-        if set.is_empty() {
-            return Vars::new();
-        }
+        let Some(url) = url::Url::parse(asked).ok().filter(|_| !set.is_empty()) else { return Vars::new() };
         let name = |pair: &str| pair.split('=').next().unwrap_or_default().trim().to_owned();
         let anew: Vec<String> = set.iter().filter_map(|value| Some(name(value.to_str().ok()?))).collect();
         let jar = Jar::default();

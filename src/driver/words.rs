@@ -79,20 +79,24 @@ pub fn plain(name: &str) -> String {
     name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
 }
 
-/// A word without its case, and without what parts words; `None` of a number and of other scripts, where nothing may be left out.
-pub fn folded(word: &str) -> Option<String> {
-    let is_plain = word.is_ascii() && word.starts_with(|c: char| c.is_ascii_alphabetic());
+/// A word without its case, and without what parts words; `None` of a number and of other scripts, where nothing may be left out, and
+/// of what is too long for a word.
+fn folded(word: &str) -> Option<impl Iterator<Item = char> + '_> {
+    let is_plain = word.len() <= LONGEST && word.is_ascii() && word.starts_with(|c: char| c.is_ascii_alphabetic());
     let parts = |c: &char| !matches!(c, '-' | '_' | ' ' | '.');
-    is_plain.then(|| word.chars().filter(parts).map(|c| c.to_ascii_lowercase()).collect())
+    is_plain.then(|| word.chars().filter(parts).map(|c| c.to_ascii_lowercase()))
+}
+
+/// The same word, whatever its case and what parts its words.
+pub fn is_same(one: &str, other: &str) -> bool {
+    folded(one).zip(folded(other)).is_some_and(|(one, other)| one.eq(other))
 }
 
 /// What a word for a state means, whatever its case and what parts its words.
 pub fn meaning(word: &str) -> Option<StateWord> {
     static OURS: LazyLock<HashMap<String, StateWord>> =
-        LazyLock::new(|| STATES.iter().filter_map(|(theirs, ours)| Some((folded(theirs)?, *ours))).collect());
-    // An answer of megabytes is no word.
-    let word = Some(word).filter(|word| word.len() <= LONGEST)?;
-    OURS.get(&folded(word)?).copied()
+        LazyLock::new(|| STATES.iter().filter_map(|(theirs, ours)| Some((folded(theirs)?.collect(), *ours))).collect());
+    OURS.get(&folded(word)?.collect::<String>()).copied()
 }
 
 #[cfg(test)]
@@ -104,6 +108,9 @@ mod tests {
         assert_eq!(meaning("In-Progress"), Some(StateWord::Running));
         assert_eq!(meaning("IN QUEUE"), Some(StateWord::Queued));
         assert_eq!((meaning("-1"), meaning("2?"), meaning("失败"), meaning("")), (None, None, None, None));
-        assert_eq!((folded("-2"), folded("2"), folded("完成")), (None, None, None));
+        assert!(is_same("In-Progress", "in_progress") && !is_same("in_progress", "progress"));
+        assert!(!is_same("-2", "2") && !is_same("2", "2") && !is_same("完成", "完成"));
+        let long = "x".repeat(LONGEST + 1);
+        assert!(!is_same(&long, &long), "an answer of megabytes is no word");
     }
 }
