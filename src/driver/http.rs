@@ -13,6 +13,7 @@ use super::inputs::{Ask, Vars};
 use super::jobs::JobsChannel;
 use super::live::Live;
 use super::messages::Said;
+use super::place::Place;
 use super::request::{Failure, Reply, Requester, SMALL_TIMEOUT};
 use super::results::{inline, lookless};
 use super::template::{self, bounded};
@@ -104,7 +105,10 @@ impl HttpPort {
         let fill = |name: &str| vars.get(name).cloned().or_else(|| ask.value(name));
         let captured = reply.capture(&step.capture, &fill).map_err(|reason| self.unreadable(step, &reply, reason))?;
         let cookies = reply.cookies(&format!("{}{}", self.requester.base(), step.path), vars);
-        vars.extend(captured.into_iter().chain(cookies));
+        let id = self.driver.submit.id.iter().map(|place| ("id", place));
+        let places = step.capture.iter().map(|(name, place)| (name.as_str(), place)).chain(id);
+        let locations = locations(&reply, places, &template::path(&step.path, &fill));
+        vars.extend(captured.into_iter().chain(cookies).chain(locations));
         Ok(reply)
     }
 
@@ -181,7 +185,12 @@ impl HttpPort {
         if !(200..300).contains(&reply.status) {
             return None;
         }
-        let asked = || Some(template::json(last.json.as_ref()?, &|name| vars.get(name).cloned().or_else(|| ask.value(name))));
+        let fill = |name: &str| vars.get(name).cloned().or_else(|| ask.value(name));
+        // The field alone, and no picture is encoded again for it.
+        let asked = |field: &str| match last.json.as_ref()? {
+            Json::Object(fields) => Some(template::json(fields.get(field).filter(|field| !holds_a_picture(field))?, &fill)),
+            whole => template::json(whole, &fill).get_mut(field).map(Json::take),
+        };
         match acceptance::told_beside(&reply.json, place, asked)? {
             NoResult::Taken(why) => {
                 let asked = format!("{} {}", last.method, last.path);
@@ -251,13 +260,31 @@ impl HttpPort {
         match view {
             Ok(view) => {
                 let captured = self.driver.status.capture.iter();
-                let found = captured.filter_map(|(name, place)| Some((name.clone(), reply.find(place, &fill)?))).collect();
-                self.live.remember(id, found);
+                let found = captured.filter_map(|(name, place)| Some((name.clone(), reply.find(place, &fill)?)));
+                let places = self.driver.status.capture.iter().map(|(name, place)| (name.as_str(), place));
+                self.live.remember(id, found.chain(locations(&reply, places, &path)).collect());
                 Ok(Some(view))
             }
             Err(_) if self.driver.listing.is_some() => Ok(None),
             Err(reason) => Err(Seen::Unclear(reason)),
         }
+    }
+}
+
+/// What a `Location` names without a `/` is counted from the path that was asked (RFC 9110, 10.2.2).
+fn locations<'a>(reply: &Reply, places: impl Iterator<Item = (&'a str, &'a Place)>, asked: &str) -> Vars {
+    let is_there = reply.header("location").is_some();
+    let named = places.filter(|(_, place)| is_there && place.is_header("location"));
+    named.map(|(name, _)| (template::asked_at(name), asked.into())).collect()
+}
+
+/// A picture or a file is in it: no short answer is equal to that.
+fn holds_a_picture(template: &Json) -> bool {
+    match template {
+        Json::String(text) => template::names(text).iter().any(|name| name.starts_with("image") || name.starts_with("file")),
+        Json::Array(all) => all.iter().any(holds_a_picture),
+        Json::Object(fields) => fields.values().any(holds_a_picture),
+        _ => false,
     }
 }
 

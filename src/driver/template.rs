@@ -12,6 +12,11 @@ use crate::secret;
 /// The longest text of the target's that is kept.
 pub const LONGEST_TEXT: usize = 600;
 
+/// Among what was captured: the path that was asked when a `Location` was captured as that name. No driver can call anything so.
+pub fn asked_at(name: &str) -> String {
+    format!("{name}}}}} was asked at")
+}
+
 /// The value of a placeholder, if there is one of that name.
 pub type Fill<'a> = &'a dyn Fn(&str) -> Option<Json>;
 
@@ -34,7 +39,13 @@ pub fn target_path(template: &str, base: &str, fill: Fill<'_>) -> Result<String,
         return Ok(path(template, fill));
     };
     let given = fill(name.trim()).ok_or_else(|| format!("`{}` is not known", name.trim()))?;
-    Ok(own_path(&as_text(&given), base)? + &path(rest, fill))
+    let given = as_text(&given);
+    let is_relative = !given.is_empty() && !given.starts_with(['/', '?', '#']) && Url::parse(&given).is_err();
+    let own = match fill(&asked_at(name.trim())).filter(|_| is_relative) {
+        Some(from) => redirected(&as_text(&from), &given, base),
+        None => own_path(&given, base),
+    };
+    Ok(own? + &path(rest, fill))
 }
 
 /// What the target names, as a path below its URL.
@@ -213,9 +224,7 @@ pub fn says_something(error: &Json) -> bool {
 impl Status {
     /// What a word of the target's means: as it is written, or else whatever its case and what parts its words.
     fn meaning(&self, word: &str) -> Option<StateWord> {
-        let wanted = words::folded(word);
-        let is_same = |theirs: &str| wanted.is_some() && words::folded(theirs) == wanted;
-        let in_any_case = || self.states.iter().find(|(theirs, _)| is_same(theirs)).map(|(_, state)| state);
+        let in_any_case = || self.states.iter().find(|(theirs, _)| words::is_same(theirs, word)).map(|(_, state)| state);
         self.states.get(word).or_else(in_any_case).copied()
     }
 }
@@ -294,6 +303,28 @@ mod tests {
         assert_eq!(of("{{id}}/parts/{{part}}"), Ok("/jobs/7/parts/a%2Fb".into()));
         assert_eq!(of("/all/{{part}}"), Ok("/all/a%2Fb".into()));
         assert_eq!(of("{{other}}/x"), Err("`other` is not known".into()));
+    }
+
+    #[test]
+    fn what_a_target_names_without_a_slash_is_counted_from_where_it_was_asked() {
+        let of = |id: &str, from: Option<&str>| {
+            let fill = |name: &str| match name {
+                "id" => Some(json!(id)),
+                name if name == asked_at("id") => from.map(Json::from),
+                _ => None,
+            };
+            target_path("{{id}}", "http://h/api", &fill)
+        };
+        for (id, from, path) in [
+            ("jobs/7", "/jobs", "/jobs/7"),
+            ("7", "/jobs/", "/jobs/7"),
+            ("./7?x=1", "/v1/jobs/", "/v1/jobs/7?x=1"),
+            ("../results/7", "/jobs/all", "/results/7"),
+            ("a/b:1", "/jobs", "/a/b:1"),
+        ] {
+            assert_eq!(of(id, Some(from)), Ok(path.into()), "{id} from {from}");
+        }
+        assert!(of("../../../x", Some("/jobs")).is_err() && of("jobs/7", None).is_err() && of("http:7", Some("/jobs")).is_err());
     }
 
     #[test]
