@@ -39,14 +39,16 @@ const WITHIN: Duration = Duration::from_secs(20);
 
 /// What is there, as the paths of an OpenAPI document would say it.
 pub async fn ask(client: &Client, base: &str) -> Map<String, Json> {
-    tokio::time::timeout(WITHIN, look(client, base)).await.unwrap_or_default()
+    let mut paths = Map::new();
+    // What was found in time counts.
+    let _ = tokio::time::timeout(WITHIN, look(client, base, &mut paths)).await;
+    paths
 }
 
-async fn look(client: &Client, base: &str) -> Map<String, Json> {
-    let mut paths = Map::new();
+async fn look(client: &Client, base: &str, paths: &mut Map<String, Json>) {
     // Who does not answer here answers nowhere, and who allows something here says nothing by it.
     if allowed(client, base, NOWHERE).await.is_none_or(|methods| !methods.is_empty()) {
-        return paths;
+        return;
     }
     for api in BASES {
         let sends = openapi::SENDS.map(|name| format!("{api}/{name}"));
@@ -54,18 +56,18 @@ async fn look(client: &Client, base: &str) -> Map<String, Json> {
         if posts.is_empty() {
             continue;
         }
+        paths.extend(posts.iter().map(|path| (path.clone(), json!({ "post": {} }))));
         let of_the_api = BESIDE.map(|path| format!("{api}{path}"));
         let below = posts.iter().flat_map(|post| BELOW.map(|path| format!("{post}{path}")));
         let states: Vec<String> = below.chain(of_the_api).collect();
         let states = those_that_allow(client, base, &states, Method::GET).await;
+        paths.extend(states.iter().map(|path| (path.clone(), json!({ "get": {} }))));
         let below = states.iter().flat_map(|state| RESULTS_BELOW.map(|path| format!("{state}{path}")));
         let results: Vec<String> = below.chain(RESULTS.map(|path| format!("{api}{path}"))).collect();
         let results = those_that_allow(client, base, &results, Method::GET).await;
-        paths.extend(posts.into_iter().map(|path| (path, json!({ "post": {} }))));
-        paths.extend(states.into_iter().chain(results).map(|path| (path, json!({ "get": {} }))));
-        return paths;
+        paths.extend(results.into_iter().map(|path| (path, json!({ "get": {} }))));
+        return;
     }
-    paths
 }
 
 async fn those_that_allow(client: &Client, base: &str, paths: &[String], method: Method) -> Vec<String> {
