@@ -2,7 +2,7 @@
 
 use super::dose::Dose;
 use super::grade::{Limits, describe};
-use super::scope::{Over, values};
+use super::scope::{Over, Part};
 use super::{Check, Verdict, View};
 use crate::experiment::units::Share;
 use crate::record;
@@ -39,14 +39,14 @@ impl Check for GpuMemory {
         if !record.ended {
             return Verdict::pending(&expected, "the run goes on");
         }
-        let used = values(record, "gpu.memory_used_bytes", self.over);
+        let used = Part::of(record, "gpu.memory_used_bytes", self.over).map(|used| used.highest());
         let total = record.series.get("gpu.memory_total_bytes").map(|s| s.max).filter(|total| *total > 0.0);
-        let (Some((used, _)), Some(total)) = (used, total) else {
+        let (Some(used), Some(total)) = (used, total) else {
             return Verdict::inconclusive(&expected, "nobody tells the memory of the GPU");
         };
-        let share = used.max / total;
+        let share = used / total;
         let gib = |bytes: f64| bytes / f64::from(1 << 30);
-        let observed = format!("at most {:.1} GiB of {:.1} GiB ({:.0} %)", gib(used.max), gib(total), share * 100.0);
+        let observed = format!("at most {:.1} GiB of {:.1} GiB ({:.0} %)", gib(used), gib(total), share * 100.0);
         let below = |limit: Share| share < limit.0;
         let limits = Limits {
             target: below(self.below).into(),

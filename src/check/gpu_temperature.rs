@@ -2,7 +2,7 @@
 
 use super::dose::Dose;
 use super::grade::{Limits, describe};
-use super::scope::{Over, values};
+use super::scope::{Over, Part};
 use super::{Check, Verdict, View};
 use crate::record;
 
@@ -37,14 +37,15 @@ impl Check for GpuTemperature {
         if !view.record.ended {
             return Verdict::pending(&expected, "the run goes on");
         }
-        let Some((series, _)) = values(view.record, "gpu.temperature_c", self.over) else {
+        let Some(part) = Part::of(view.record, "gpu.temperature_c", self.over) else {
             return Verdict::inconclusive(&expected, "nobody tells the temperature of the GPU");
         };
+        let highest = part.highest();
         let limits = Limits {
-            target: (series.max < self.below).into(),
-            acceptable: self.acceptable.map(|l| (series.max < l).into()),
-            failure: self.failure.map(|l| (series.max < l).into()),
+            target: (highest < self.below).into(),
+            acceptable: self.acceptable.map(|l| (highest < l).into()),
+            failure: self.failure.map(|l| (highest < l).into()),
         };
-        limits.verdict(&expected, format!("at most {:.0} °C", series.max)).measuring(format!("{:.0} °C", series.max))
+        limits.verdict(&expected, format!("at most {:.0} °C", highest)).measuring(format!("{:.0} °C", highest))
     }
 }

@@ -2,10 +2,9 @@
 
 use super::dose::Dose;
 use super::grade::{Limits, Met, describe};
-use super::scope::{Over, values};
+use super::scope::{Over, Part};
 use super::{Check, Verdict, View};
 use crate::experiment::units::{Share, ShareRange, Time};
-use crate::journal::series::Series;
 use crate::record;
 
 const SERIES: &str = "gpu.utilization_percent";
@@ -49,16 +48,15 @@ impl Check for GpuUtilization {
         if !record.ended {
             return Verdict::pending(&expected, "the run goes on");
         }
-        let Some((series, to)) = values(record, SERIES, self.over) else {
+        let Some(part) = Part::of(record, SERIES, self.over) else {
             return Verdict::inconclusive(&expected, "nobody tells the utilisation of the GPU");
         };
-        let from = series.first_point().map_or(0.0, |p| p.t);
         if record.samples < FEWEST {
             return Verdict::inconclusive(&expected, format!("{} samples are too few", record.samples));
         }
-        let share = series.mean(from, to).unwrap_or(0.0) / 100.0;
-        let longest = self.failure.map_or(0.0, |limit| longest_above(&series, limit.0 * 100.0, to));
-        let observed = format!("mean {:.1} %, peak {:.0} %", share * 100.0, series.max);
+        let share = part.mean() / 100.0;
+        let longest = self.failure.map_or(0.0, |limit| longest_above(&part, limit.0 * 100.0));
+        let observed = format!("mean {:.1} %, peak {:.0} %", share * 100.0, part.highest());
         let stretch = self.failure.map(|limit| format!("longest time above {limit}: {}", view.seconds(longest)));
         // Saturated for that long it is a failure, whatever the mean is.
         let saturated = self.failure.is_some() && longest >= self.sustained.as_s();
@@ -69,10 +67,10 @@ impl Check for GpuUtilization {
 }
 
 /// The longest stretch above a value, in seconds.
-fn longest_above(series: &Series, limit: f64, to: f64) -> f64 {
+fn longest_above(part: &Part<'_>, limit: f64) -> f64 {
     let mut since = None;
     let mut longest: f64 = 0.0;
-    for (begin, end, value) in series.stretches(f64::NEG_INFINITY, to) {
+    for (begin, end, value) in part.stretches() {
         since = (value > limit).then(|| since.unwrap_or(begin));
         longest = longest.max(since.map_or(0.0, |since| end - since));
     }

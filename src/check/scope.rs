@@ -6,7 +6,7 @@ use crate::experiment::decode::At;
 use crate::journal::event::Phase;
 use crate::journal::facts::JobFacts;
 use crate::journal::record::Record;
-use crate::journal::series::{Point, Series};
+use crate::journal::series::Series;
 use crate::load::ledger::Class;
 use crate::plan::build::{CANARY, WARM_UP};
 use crate::words;
@@ -74,15 +74,40 @@ impl<'a> View<'a> {
     }
 }
 
-/// A figure's values in a part of the run, each holding until the next; `None` where there is none.
-pub fn values(record: &Record, series: &str, over: Over) -> Option<(Series, f64)> {
-    let (from, to) = over.window(record)?;
-    let held_is_known = is_read(record, series, from);
-    let points = record.series.get(series)?.between(from, to).into_iter().filter(|p| p.t > from || held_is_known);
-    let mut cut = Series::default();
-    points.for_each(|p: Point| cut.push(p.t, p.value));
-    (!cut.is_empty()).then_some((cut, to))
+/// A figure in a part of the run, each value holding until the next. It is looked at where it lies: what a long series keeps of its area
+/// would be lost in a copy of its points.
+pub struct Part<'a> {
+    series: &'a Series,
+    pub from: f64,
+    pub to: f64,
 }
+
+impl<'a> Part<'a> {
+    /// `None` where nothing is known of it there.
+    pub fn of(record: &'a Record, series: &str, over: Over) -> Option<Self> {
+        let (from, to) = over.window(record)?;
+        let held_is_known = is_read(record, series, from);
+        let series = record.series.get(series)?;
+        let first = || series.since(from).next().map(|point| point.t);
+        let from = series.at(from).filter(|_| held_is_known).map(|_| from).or_else(first).filter(|from| *from <= to)?;
+        Some(Self { series, from, to })
+    }
+
+    /// The mean over time.
+    pub fn mean(&self) -> f64 {
+        self.series.mean(self.from, self.to).or_else(|| self.series.at(self.from)).unwrap_or(0.0)
+    }
+
+    pub fn highest(&self) -> f64 {
+        self.series.extremes(self.from, self.to).map_or(0.0, |(_, highest)| highest)
+    }
+
+    /// From when to when each value held.
+    pub fn stretches(&self) -> Vec<(f64, f64, f64)> {
+        self.series.stretches(self.from, self.to)
+    }
+}
+
 /// Why nothing is known of the health endpoint.
 pub fn no_health(record: &Record) -> &'static str {
     match record.plan().driver.health {

@@ -2,7 +2,7 @@
 
 use super::grade::{Limits, describe};
 use super::noise::Bearing;
-use super::scope::{Over, no_health, values};
+use super::scope::{Over, Part, no_health};
 use super::{Check, Verdict, View};
 use crate::experiment::units::Share;
 use crate::observe::prober::{OPEN, UP};
@@ -34,14 +34,13 @@ impl Check for Uptime {
         if !record.ended {
             return Verdict::pending(&expected, "the run goes on");
         }
-        let Some((up, to)) = values(record, UP, self.over) else {
+        let Some(up) = Part::of(record, UP, self.over) else {
             return Verdict::inconclusive(&expected, no_health(record));
         };
-        let from = up.first_point().map_or(0.0, |p| p.t);
-        let share = up.mean(from, to).unwrap_or(0.0);
-        let down = up.stretches(from, to).into_iter().filter(|(.., value)| *value < 0.5);
+        let (from, to, share) = (up.from, up.to, up.mean());
+        let down = up.stretches().into_iter().filter(|(.., value)| *value < 0.5);
         let outages: Vec<String> = down.map(|(from, to, _)| format!("no answer from {from:.1} s to {to:.1} s")).collect();
-        let open = values(record, OPEN, self.over).and_then(|(open, _)| open.mean(from, to)).unwrap_or(share);
+        let open = Part::of(record, OPEN, self.over).map_or(share, |open| open.mean());
         let observed = format!("{:.2} % of {:.1} s, {} outages (an outage shorter than 50 ms may be missed)", share * 100.0, to - from, outages.len());
         let at_least = |limit: Share| share >= limit.0;
         let limits = Limits {
