@@ -1,13 +1,18 @@
 //! From which moment recovery counts. A deadline that began only when the target is back would never be missed.
 //!
+//! Where a fault came while the target was still away because of an earlier one, it counts from that one's.
+//!
 //! All of it follows from events that every journal has, old ones too: nothing is judged by the moment at which chaos had
 //! finished looking.
 
 use super::facts::{FaultFacts, Generation};
 use super::record::Record;
-use crate::fault::CauseEnds;
+use crate::fault::{CauseEnds, FaultSpec};
 use crate::journal::event::Phase;
-use crate::observe::prober::OPEN;
+use crate::observe::prober::{OPEN, UP};
+
+/// Who asks a target that is away knows of it by then: a question is given up after a second.
+const SEEN_WITHIN_S: f64 = 2.0;
 
 /// The moment from which recovery counts, and what happened then.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,8 +43,33 @@ impl Record {
         if self.plan().faults.is_empty() {
             return self.phase_start(Phase::Recover).map(|t| Outage::new(t, "the end of the load's own time"));
         }
-        let outages = self.faults.iter().filter_map(|fault| self.outage_of(fault));
-        outages.reduce(|last, next| if next.t > last.t { next } else { last })
+        let outages = self.faults.iter().filter_map(|fault| Some((fault, self.outage_of(fault)?)));
+        let mut outages: Vec<(&FaultFacts, Outage)> = outages.collect();
+        outages.sort_by(|a, b| a.1.t.total_cmp(&b.1.t));
+        let (mut last, mut counted) = outages.pop()?;
+        // A target that an earlier fault has taken away, and that was not back when the last one came, owes its return since then.
+        while let Some((fault, earlier)) = outages.pop() {
+            if self.begins_anew(last) || !self.is_still_away(fault, &earlier, counted.t) {
+                break;
+            }
+            (last, counted) = (fault, earlier);
+        }
+        Some(counted)
+    }
+
+    /// What it does may take the target away by itself, whatever was before.
+    fn begins_anew(&self, fault: &FaultFacts) -> bool {
+        let plan = self.plan().faults.iter().find(|plan| plan.name == fault.name);
+        plan.is_some_and(|plan| plan.spec.needs_process() || FaultSpec::outlives_target(plan.spec.kind()))
+    }
+
+    /// From a fault's outage to that moment no connection was taken, or the health endpoint did not answer.
+    fn is_still_away(&self, fault: &FaultFacts, outage: &Outage, until_t: f64) -> bool {
+        let Some(begin) = fault.injecting_t else { return false };
+        [OPEN, UP].into_iter().any(|name| {
+            let stretches = self.series.get(name).map(|series| series.stretches(begin, until_t)).unwrap_or_default();
+            stretches.last().is_some_and(|(from, to, value)| *value < 0.5 && *from <= outage.t + SEEN_WITHIN_S && to > from)
+        })
     }
 
     /// When the cause of one fault was over; `None` while it is at work, and for one that was skipped.

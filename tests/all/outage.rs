@@ -95,6 +95,44 @@ fn a_planned_length_is_not_held_against_the_target() {
     }
 }
 
+/// A burst comes 39 s after the target's process has ended. A target that is not back by then is as late as without it.
+#[test]
+fn a_later_fault_hides_no_late_return() {
+    let both = |ready_t: f64| {
+        let mut s = script(&format!("{RESTART} }}, {{ burst: {{ at: 60s, jobs: 3 }}"), "canary: { within: 30s }");
+        s.sample(0.0, "health.port_open", 1.0);
+        process(&mut s, 4.0, ProcessEvent::Ready { generation: 1, after_s: 4.0 });
+        let burst = |s: &mut Script| {
+            s.at(60.0, Event::FaultInjecting { fault: "burst".into(), planned_t: 60.0 });
+            (0..3).for_each(|_| _ = s.submitting(60.0, "burst", JobShape::default()));
+            s.at(60.1, Event::FaultInjected { fault: "burst".into(), error: None });
+            s.at(60.2, Event::FaultOver { fault: "burst".into() });
+        };
+        s.at(20.0, Event::FaultInjecting { fault: "restart".into(), planned_t: 20.0 });
+        process(&mut s, 21.0, ProcessEvent::Exited { generation: 1, status: "signal: 9".into(), asked: true, elsewhere: false });
+        s.sample(21.03, "health.port_open", 0.0);
+        process(&mut s, 22.0, ProcessEvent::Started { pid: 8, generation: 2 });
+        if ready_t > 60.0 {
+            burst(&mut s);
+        }
+        process(&mut s, ready_t, ProcessEvent::Ready { generation: 2, after_s: ready_t - 22.0 });
+        s.sample(ready_t, "health.port_open", 1.0);
+        s.at(ready_t, Event::FaultInjected { fault: "restart".into(), error: None });
+        s.at(ready_t, Event::FaultOver { fault: "restart".into() });
+        if ready_t < 60.0 {
+            burst(&mut s);
+        }
+        (0..16).map(|i| ready_t.max(60.5) + 1.0 + f64::from(i) * 5.0).for_each(|t| canary(&mut s, t));
+        s.end(200.0);
+        s.verdict()
+    };
+    let (soon, late) = (both(26.0), both(83.0));
+    assert_eq!(soon.ruling, Passed, "{soon:?}");
+    assert!(soon.evidence.iter().any(|e| e.contains("the moment that `burst` had been sent")), "{soon:?}");
+    assert_eq!(late.ruling, Failed, "23 s after the burst, and 62 s after the end of the process: {late:?}");
+    assert!(late.evidence.iter().any(|e| e.contains("the end of process 7 at 21.0 s")), "{late:?}");
+}
+
 #[test]
 fn throughput_after_a_fault_counts_from_the_outage() {
     let check = "throughput: { at_least: 80/min, over: after }";
