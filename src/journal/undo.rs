@@ -43,17 +43,6 @@ impl Left {
     pub fn is_clear(&self) -> bool {
         self.open.is_empty() && (self.unreadable.is_none() || self.ended)
     }
-
-    /// What two accounts of the same run tell together: what either knows to be open, and all of it where one of them is whole.
-    pub fn and(mut self, other: Self) -> Self {
-        let new = other.open.into_iter().filter(|open| self.open.iter().all(|known| known.fault != open.fault));
-        let open: Vec<Open> = new.collect();
-        self.open.extend(open);
-        self.unreadable = self.unreadable.filter(|_| other.unreadable.is_some());
-        self.ended |= other.ended;
-        self.plan = self.plan.or(other.plan);
-        self
-    }
 }
 
 /// A sum over what puts a fault back, so that damage to it is seen before it is used.
@@ -63,15 +52,13 @@ pub fn sum(undo: &Json) -> u64 {
 
 /// Reads what is left of a run. Never an error: what cannot be read is part of the answer.
 pub fn left(run: &Path) -> Left {
-    let path = if run.is_dir() { run.join(FILE) } else { run.to_owned() };
-    let mut scan = Scan::default();
-    match File::open(&path) {
-        Ok(file) => scan.lines(BufReader::new(file)),
-        // A folder that is gone can tell nothing; one that is there and has no journal is damaged.
-        Err(_) if !run.exists() => {}
-        Err(error) => scan.trouble(format!("{} cannot be read: {error}", path.display())),
-    }
-    scan.result()
+    Scan::of(run).result()
+}
+
+/// The same from two accounts of one run, each of which may be damaged or end early: what either says was broken, unless either says
+/// that it was put back.
+pub fn left_by_both(run: &Path, copy: &Path) -> Left {
+    Scan::of(run).and(Scan::of(copy)).result()
 }
 
 /// As [`left`], of the text of a journal.
@@ -104,7 +91,48 @@ struct Seen {
     skipped: bool,
 }
 
+impl Seen {
+    fn join(&mut self, other: Self) {
+        if self.undo.is_none() {
+            (self.kind, self.undo) = (other.kind, other.undo);
+        }
+        self.injecting |= other.injecting;
+        self.injected |= other.injected;
+        self.tried |= other.tried;
+        self.reverted |= other.reverted;
+        self.skipped |= other.skipped;
+    }
+}
+
 impl Scan {
+    fn of(run: &Path) -> Self {
+        let path = if run.is_dir() { run.join(FILE) } else { run.to_owned() };
+        let mut scan = Self::default();
+        match File::open(&path) {
+            Ok(file) => scan.lines(BufReader::new(file)),
+            // A folder that is gone can tell nothing; one that is there and has no journal is damaged.
+            Err(_) if !run.exists() => {}
+            Err(error) => scan.trouble(format!("{} cannot be read: {error}", path.display())),
+        }
+        scan
+    }
+
+    fn and(mut self, other: Self) -> Self {
+        for name in other.order {
+            if !self.faults.contains_key(&name) {
+                self.order.push(name);
+            }
+        }
+        for (name, theirs) in other.faults {
+            self.faults.entry(name).or_default().join(theirs);
+        }
+        // Where one of them is whole, nothing is missing that the other one would have said.
+        self.trouble = self.trouble.filter(|_| other.trouble.is_some());
+        self.ended |= other.ended;
+        self.plan = self.plan.or(other.plan);
+        self
+    }
+
     fn trouble(&mut self, what: String) {
         self.trouble.get_or_insert(what);
     }

@@ -126,17 +126,17 @@ impl Leftover {
         (self.journal.is_none() && self.folder.join(FILE).exists()).then_some(self.folder.as_path())
     }
 
-    /// What is left. A copy that can be read whole tells everything; the journal tells what it can where there is none.
+    /// What is left, by the copy and by the journal, as far as they are there: each may have lost what the other one has.
     pub fn left(&self) -> Left {
-        let own = || undo::left(self.journal.as_deref().unwrap_or(&self.folder));
-        let Some(path) = self.copied() else { return own() };
+        let own = self.journal.as_deref().unwrap_or(&self.folder);
         // The first line is on the disk before anything is done.
-        if path.metadata().is_ok_and(|known| known.len() == 0) {
-            return own();
-        }
-        let copy = undo::left(&path);
+        let copy = self.copied().filter(|path| path.metadata().is_ok_and(|known| known.len() > 0));
         let has_own = self.journal.is_some() || self.folder.join(FILE).exists();
-        if copy.unreadable.is_none() || !has_own { copy } else { own().and(copy) }
+        match copy {
+            Some(copy) if has_own => undo::left_by_both(own, &copy),
+            Some(copy) => undo::left(&copy),
+            None => undo::left(own),
+        }
     }
 
     /// It can be about any target, or nobody can tell what it is about: nothing may be begun beside it.

@@ -1,6 +1,7 @@
 //! What the tests share.
 
 pub mod backend;
+mod chance;
 pub mod docker;
 pub mod machine;
 pub mod port;
@@ -17,11 +18,12 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+pub use chance::change;
 use chaos::check::noise::TOO_NOISY;
 use serde_json::Value as Json;
 
 /// What a verdict says that fell for noise of the machine, or for load that could not be sent (benches/verdicts.py has the same).
-const NOISE: [&str; 3] = [TOO_NOISY, "chaos itself was", "could be sent"];
+const NOISE: [&str; 4] = [TOO_NOISY, "chaos itself was", "chaos itself stood still", "could be sent"];
 
 /// The binary under test.
 pub fn chaos() -> Command {
