@@ -1,7 +1,7 @@
 //! Files and folders that nobody but their user can read, whatever the umask is.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -50,6 +50,29 @@ pub fn write(path: &Path, content: impl AsRef<[u8]>) -> io::Result<()> {
     crash::write_all("file", &mut file, content.as_ref())
 }
 
+/// A file that is written piece by piece.
+pub struct Stream(File);
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        crash::write_all("file", &mut self.0, bytes).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// As `write`, for what is not there as a whole.
+///
+/// # Errors
+/// It cannot be opened.
+pub fn stream(path: &Path) -> io::Result<BufWriter<Stream>> {
+    let file = options().write(true).create(true).truncate(true).open(path)?;
+    close(&file)?;
+    Ok(BufWriter::new(Stream(file)))
+}
+
 /// Makes an empty file if there is none, and closes it to others: for whoever opens it in a way of its own, such as a database.
 ///
 /// # Errors
@@ -96,9 +119,11 @@ mod tests {
         fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
         write(&file, "closed").unwrap();
         copy(&file, &run.join("copy")).unwrap();
+        let mut stream = stream(&run.join("stream")).unwrap();
+        stream.write_all(b"piece by piece").and_then(|()| stream.flush()).unwrap();
         touch(&run.join("empty")).unwrap();
         drop(create_new(&run.join("new")).unwrap());
-        assert!(["file", "copy", "empty", "new"].iter().all(|name| mode(&run.join(name)) == FILE));
+        assert!(["file", "copy", "empty", "new", "stream"].iter().all(|name| mode(&run.join(name)) == FILE));
         assert_eq!(fs::read_to_string(run.join("copy")).unwrap(), "closed");
     }
 }

@@ -94,6 +94,8 @@ fn journal(bytes: &[u8]) {
         let judged = result::of(&record);
         let broken = judged.checks.iter().find(|check| check.observed.contains("mistake in chaos"));
         assert!(broken.is_none(), "a check panics: {broken:?}");
+        let broken = judged.notes.iter().find(|note| note.contains("mistake in chaos") && !record.notes.contains(note));
+        assert!(broken.is_none(), "the analysis panics: {broken:?}");
     });
 }
 

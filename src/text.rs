@@ -71,6 +71,14 @@ pub fn count(n: usize, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
+/// What a panic said.
+pub fn panic(said: &(dyn std::any::Any + Send)) -> &str {
+    said.downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| said.downcast_ref::<&str>().copied())
+        .unwrap_or("nothing was said")
+}
+
 /// A word of one of our enums, as reports write it.
 pub fn word(of: impl serde::Serialize) -> String {
     serde_json::to_value(of).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()

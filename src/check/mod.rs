@@ -35,7 +35,8 @@ use crate::experiment::units::Time;
 use crate::journal::facts::JobFacts;
 use crate::journal::record::Record;
 use crate::load::ledger::{self, Class, Ledger, Why};
-use crate::text::seconds;
+use crate::plan::Plan;
+use crate::text::{self, seconds};
 
 /// What can be said of a property. `Failed` beats `Inconclusive` beats `Passed`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -373,18 +374,25 @@ pub fn judge_all(view: &View<'_>) -> Vec<(String, String, Verdict)> {
     proofs.chain(checks).collect()
 }
 
+/// Where nothing could be judged, for a mistake in chaos: no check of the plan has a verdict, nor has the proof of a fault.
+pub fn none_judged(plan: &Plan, said: &str) -> Vec<(String, String, Verdict)> {
+    let faults = plan.faults.iter().map(|fault| (format!("fault {}", fault.name), "fault_proven"));
+    let checks = plan.checks.iter().map(|check| (check.name.clone(), check.spec.kind()));
+    faults.chain(checks).map(|(name, kind)| (name, kind.to_owned(), mistake("judging", said))).collect()
+}
+
 /// One check's verdict. A check that panics has none, and the others still count.
 fn judge(check: &CheckSpec, view: &View<'_>) -> Verdict {
     caught(|| check.judge(view))
 }
 
 fn caught(judge: impl FnOnce() -> Verdict) -> Verdict {
-    panic::catch_unwind(AssertUnwindSafe(judge)).unwrap_or_else(|panic| {
-        let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-        let observed = format!("the check itself failed, which is a mistake in chaos: {}", said.unwrap_or("nothing was said"));
-        let report = format!("please report it with the run's events.jsonl and this version ({})", env!("CARGO_PKG_VERSION"));
-        Verdict::inconclusive("a verdict", observed).with([report])
-    })
+    panic::catch_unwind(AssertUnwindSafe(judge)).unwrap_or_else(|panic| mistake("the check itself", text::panic(panic.as_ref())))
+}
+
+fn mistake(of: &str, said: &str) -> Verdict {
+    let report = format!("please report it with the run's events.jsonl and this version ({})", env!("CARGO_PKG_VERSION"));
+    Verdict::inconclusive("a verdict", format!("{of} failed, which is a mistake in chaos: {said}")).with([report])
 }
 
 /// At the end of a run nothing is pending any more; and where lines of its journal are missing, nothing is certain.

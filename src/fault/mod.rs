@@ -16,6 +16,7 @@ use crate::journal::event::When;
 use crate::plan::Plan;
 use crate::run::world::World;
 use crate::runtime::docker::select::Containers;
+use crate::text;
 
 /// Why a fault could not be injected or reverted.
 #[derive(Debug, Error)]
@@ -32,8 +33,7 @@ pub enum FaultError {
 impl FaultError {
     /// A fault's code that panicked has failed, and the run goes on to put things back.
     pub fn of_panic(panic: &(dyn std::any::Any + Send)) -> Self {
-        let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-        Self::Failed(format!("its code panicked, which is a mistake in chaos: {}", said.unwrap_or("nothing was said")))
+        Self::Failed(format!("its code panicked, which is a mistake in chaos: {}", text::panic(panic)))
     }
 }
 

@@ -1,6 +1,7 @@
 //! `result.json`: the run in figures, versioned, with a JSON Schema (`chaos schema result`).
 
 use std::collections::BTreeMap;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
@@ -18,6 +19,7 @@ use crate::journal::record::Record;
 use crate::load::ledger::Counts;
 use crate::run::outcome::{self, Outcome};
 use crate::stats::quantile;
+use crate::text;
 
 /// The version of this format.
 pub const SCHEMA: u32 = 1;
@@ -206,18 +208,54 @@ pub struct PreflightItem {
     pub detail: String,
 }
 
-/// Judges a record and puts it into figures.
+/// Judges a record and puts it into figures. It always comes to a result: what a mistake in chaos keeps from being worked out is left
+/// out, and a note says so; where that is the account of the jobs, nothing is judged.
 pub fn of(record: &Record) -> RunResult {
+    from(record, View::of)
+}
+
+/// What could be worked out, and notes of what could not.
+struct Parts {
+    notes: Vec<String>,
+}
+
+impl Parts {
+    /// `None` where it panicked.
+    fn tried<T>(&mut self, what: &str, make: impl FnOnce() -> T) -> Result<T, String> {
+        panic::catch_unwind(AssertUnwindSafe(make)).map_err(|panic| {
+            let said = text::panic(panic.as_ref()).to_owned();
+            self.notes.push(format!("{what} could not be worked out, which is a mistake in chaos: {said}"));
+            said
+        })
+    }
+
+    fn made<T: Default>(&mut self, what: &str, make: impl FnOnce() -> T) -> T {
+        self.tried(what, make).unwrap_or_default()
+    }
+}
+
+fn from<'a>(record: &'a Record, account: impl FnOnce(&'a Record) -> View<'a>) -> RunResult {
     let plan = record.plan();
-    let view = View::of(record);
-    let verdicts = check::judge_all(&view);
+    let mut parts = Parts { notes: record.notes.clone() };
+    let view = parts.tried("the account of the jobs", || account(record));
+    let verdicts = view.as_ref().map_err(String::clone);
+    let verdicts = verdicts.and_then(|view| parts.tried("the verdicts", || check::judge_all(view)));
+    let verdicts = verdicts.unwrap_or_else(|said| check::none_judged(plan, &said));
     let (outcome, exit) = outcome::of(record, &verdicts);
-    let stages = facts::stages(record);
-    let resources = facts::resources(record);
-    let analysis = Analysis { view: &view, stages: &stages, resources: &resources, verdicts: &verdicts };
-    let bottlenecks = analysis::bottlenecks(&analysis);
-    let findings = findings::of(&view).into_iter().chain(analysis::disagreement(&analysis)).collect();
-    let recommendations = advice::of(&analysis);
+    let stages = parts.made("the pipeline's stages", || facts::stages(record));
+    let resources = parts.made("the resources", || facts::resources(record));
+    let (mut bottlenecks, mut findings, mut recommendations, mut latency) = Default::default();
+    let mut jobs = Counts::default();
+    if let Ok(view) = &view {
+        let analysis = Analysis { view, stages: &stages, resources: &resources, verdicts: &verdicts };
+        bottlenecks = parts.made("the bottlenecks", || analysis::bottlenecks(&analysis));
+        findings = parts.made("the findings", || {
+            findings::of(view).into_iter().chain(analysis::disagreement(&analysis)).collect::<Vec<String>>()
+        });
+        recommendations = parts.made("the recommendations", || advice::of(&analysis));
+        latency = parts.made("the latencies", || facts::latencies(view));
+        jobs = view.ledger.counts.clone();
+    }
     let checks = verdicts.into_iter().map(CheckResult::from).collect();
     RunResult {
         schema: SCHEMA,
@@ -238,13 +276,13 @@ pub fn of(record: &Record) -> RunResult {
         target: plan.url.clone(),
         gpu_simulated: plan.gpu_is_simulated(),
         overrides: record.overrides.clone(),
-        jobs: view.ledger.counts.clone(),
-        latency: facts::latencies(&view),
-        tokens: Streamed::of(record),
-        dispatch_delay: facts::dispatch_delay(record),
-        faults: faults(record),
+        jobs,
+        latency,
+        tokens: parts.made("the tokens", || Streamed::of(record)),
+        dispatch_delay: parts.made("the delay of the dispatch", || facts::dispatch_delay(record)),
+        faults: parts.made("the list of faults", || faults(record)),
         checks,
-        uptime: facts::uptime(record),
+        uptime: parts.made("the uptime", || facts::uptime(record)),
         bottlenecks,
         findings,
         recommendations,
@@ -259,7 +297,7 @@ pub fn of(record: &Record) -> RunResult {
                 detail: detail.clone(),
             })
             .collect(),
-        notes: record.notes.clone(),
+        notes: parts.notes,
     }
 }
 
@@ -304,4 +342,44 @@ fn faults(record: &Record) -> Vec<FaultResult> {
 
 pub fn render(material: &Material<'_>) -> Result<String, String> {
     serde_json::to_string_pretty(material.result).map(|text| text + "\n").map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::Exit;
+
+    /// A run that could not be judged is told to be so, with all that is known without its jobs.
+    #[test]
+    fn a_mistake_in_the_account_of_the_jobs_costs_the_verdicts_and_nothing_else() {
+        let text = "version: 1\nname: x\ntarget: {url: embedded}\nload: [{users: 1}]\nfaults: [flood: {at: 1s, jobs: 2}]\nchecks: [no_oom: {}]\n";
+        let mut loaded = crate::experiment::file::load_text("x.yaml", text.to_owned(), &Default::default(), &|_| None)
+            .unwrap_or_else(|diags| panic!("{}", diags.render(false)));
+        let plan = crate::plan::build::build(&mut loaded, crate::seed::Seed(1), Path::new(".")).unwrap();
+        let mut record = Record::default();
+        record.apply(&crate::journal::event::Line {
+            t: 0.0,
+            event: crate::journal::event::Event::RunStarted {
+                schema: 1,
+                run_id: "r".into(),
+                version: "t".into(),
+                began: "2026-01-01T00:00:00Z".into(),
+                overrides: vec![],
+                host: "h".into(),
+                plan: Box::new(plan),
+            },
+        });
+        record.apply(&crate::journal::event::Line { t: 9.0, event: crate::journal::event::Event::RunEnded {} });
+        let result = from(&record, |_| panic!("index 7 of 3"));
+        assert_eq!((result.outcome, result.exit_code), (Outcome::Inconclusive, Exit::Inconclusive.code()));
+        let verdicts: Vec<(&str, Ruling)> = result.checks.iter().map(|c| (c.name.as_str(), c.verdict)).collect();
+        assert_eq!(verdicts, [("fault flood", Ruling::Inconclusive), ("no_oom", Ruling::Inconclusive)]);
+        assert!(result.checks.iter().all(|c| c.observed.contains("mistake in chaos: index 7 of 3")), "{:?}", result.checks);
+        assert!(
+            result.notes.iter().any(|note| note.starts_with("the account of the jobs could not be worked out")),
+            "{:?}",
+            result.notes
+        );
+        assert_eq!((result.experiment.as_str(), result.duration_s, result.faults.len()), ("x", 9.0, 1));
+    }
 }
