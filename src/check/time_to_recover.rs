@@ -2,7 +2,8 @@
 //! (Brown and Patterson, Towards Availability Benchmarks, USENIX ATC 2000).
 //!
 //! A stretch is outside the band when it is surely *and* considerably off (`stats::compare`): with many samples every
-//! difference is certain, with few a large one may be chance. After a restart the stages stand in the evidence.
+//! difference is certain, with few a large one may be chance. What follows a recovery is looked at as a whole and in parts: an hour
+//! within the band does not hide that it has left it since. After a restart the stages stand in the evidence.
 //!
 //! "Not surely off" is weak when it is asked again and again, and the load ends at the first yes: a target that stays 40 % slower
 //! passed in 76 of 100 runs, and in 2 when it was asked once. So before its time is over it is recovered only when what follows is
@@ -18,16 +19,30 @@ use super::untold::{is_untold, is_without_end, too_many};
 use crate::experiment::decode::At;
 use crate::experiment::units::{Share, Time};
 use crate::journal::facts::{Generation, JobFacts};
+use crate::journal::event::Phase;
 use crate::journal::record::Record;
+use crate::plan::build::{CANARY, WARM_UP};
+use crate::plan::{LoadPlan, StagePlan};
 use crate::load::ledger::Class;
 use crate::record;
 use crate::stats::compare::{compare, is_surely_within};
+use crate::stats::quantile;
 
 /// So many samples before the first fault, and in a stretch, at the least.
 const FEWEST: usize = 5;
 const STEPS: usize = 200;
-/// A series is looked at so often at the most, and throughput in so many parts of `hold`.
+/// A series is looked at so often at the most, but so often in `hold` however long the run is; throughput in so many parts of it.
 const MOST_SAMPLES: f64 = 20_000.0;
+const IN_HOLD: f64 = 10.0;
+const MOST_OF_ALL: f64 = 200_000.0;
+/// So many values of a stretch are compared at the most, taken from all of it.
+const MOST_COMPARED: usize = 20_000;
+/// What follows a recovery is looked at in so many parts, each of so many times `hold` at the least: who is off in one of them has not
+/// stayed within the band, however long it was within it before.
+const PARTS: f64 = 8.0;
+const LEAST_HOLDS: f64 = 4.0;
+/// ... and for this share of it.
+const MOSTLY: f64 = 0.6;
 const MOST_BINS: f64 = 1e6;
 
 record! {
@@ -44,6 +59,12 @@ record! {
         /// Only the jobs of this load.
         load: Option<At<String>> = None,
     }
+}
+
+/// When it was within the band, and from when on it was not any more.
+struct Relapse {
+    back_t: f64,
+    off_t: f64,
 }
 
 impl Check for TimeToRecover {
@@ -85,15 +106,15 @@ impl Check for TimeToRecover {
         let end = self.known_until(view, since).min(record.load_stopped_t.unwrap_or(record.now));
         let after = self.samples(view, since, end);
         let stages = stages(view, self.load(), &outage);
-        let recovered = self.recovered_at(&baseline, &after, since, end);
+        let recovered = self.recovered_at(record, &baseline, &after, (since, end));
         let is_over = record.load_stopped_t.is_some() || self.time_is_over(record, outage.t);
         match recovered {
-            Some(t) if !self.is_shown(&baseline, &after, t, is_over) => {
+            Ok(t) if !self.is_shown(&baseline, &after, t, is_over) => {
                 let observed = "it seems to have recovered, which few samples do not show";
                 let verdict = if is_over { Verdict::inconclusive(&expected, observed) } else { Verdict::pending(&expected, observed) };
                 verdict.with(stages)
             }
-            Some(t) => {
+            Ok(t) => {
                 let took = t - outage.t;
                 let observed = match took < 0.005 {
                     true => "within the band from the end of the last fault on".to_owned(),
@@ -113,7 +134,7 @@ impl Check for TimeToRecover {
                 };
                 verdict.measuring(view.seconds(took)).taking(took).with(stages)
             }
-            None => self.not_yet(view, &expected, (&baseline, &after), outage.t, end).with(stages),
+            Err(relapse) => self.not_yet(view, &expected, (&baseline, &after), (outage.t, end), relapse).with(stages),
         }
     }
 }
@@ -121,7 +142,14 @@ impl Check for TimeToRecover {
 impl TimeToRecover {
     /// The verdict while it has not recovered. A deadline that had not run out when the load ended decides nothing: the
     /// indicator may still have come back at the deadline itself, and only what follows for `hold` would show it.
-    fn not_yet(&self, view: &View<'_>, expected: &str, (baseline, after): (&[f64], &[(f64, f64)]), outage_t: f64, end: f64) -> Verdict {
+    fn not_yet(
+        &self,
+        view: &View<'_>,
+        expected: &str,
+        (baseline, after): (&[f64], &[(f64, f64)]),
+        (outage_t, end): (f64, f64),
+        relapse: Option<Relapse>,
+    ) -> Verdict {
         let record = view.record;
         let time_is_over = self.time_is_over(record, outage_t);
         let looked_until = record.load_stopped_t.unwrap_or(record.now);
@@ -143,7 +171,12 @@ impl TimeToRecover {
             let observed = format!("not recovered when the load ended, {looked} after the outage began: {within} and {hold} are allowed");
             return Verdict::inconclusive(expected, observed).measuring("not within the run");
         }
-        let observed = format!("not within the run: {} after the last fault it is still off", view.seconds(end - outage_t));
+        let observed = match relapse {
+            Some(Relapse { back_t, off_t }) => {
+                format!("it was back {} after the outage began, and is off again since {off_t:.1} s", view.seconds(back_t - outage_t))
+            }
+            None => format!("not within the run: {} after the last fault it is still off", view.seconds(end - outage_t)),
+        };
         match self.untold(view, outage_t).filter(|_| self.indicator == "throughput") {
             Some(untold) => Verdict::inconclusive(expected, format!("{observed}; {untold}")),
             None => Verdict::failed(expected, observed),
@@ -216,7 +249,8 @@ impl TimeToRecover {
             series => {
                 let Some(series) = record.series.get(series) else { return Vec::new() };
                 // Of a long run fewer, but from all of it.
-                let step = record.plan().sample_every_s.max((to - from) / MOST_SAMPLES);
+                let often = ((to - from) / MOST_SAMPLES).min(self.hold.as_s() / IN_HOLD);
+                let step = record.plan().sample_every_s.max(often).max((to - from) / MOST_OF_ALL);
                 let count = ((to - from) / step) as usize;
                 (0..count).filter_map(|at| {
                     let t = from + at as f64 * step;
@@ -230,14 +264,51 @@ impl TimeToRecover {
 
     /// A stretch is off: surely, and by more than the tolerance. Throughput is off when it is low.
     fn is_off(&self, baseline: &[f64], stretch: &[f64]) -> bool {
+        let thinned = |values: &[f64]| values.iter().step_by(values.len().div_ceil(MOST_COMPARED).max(1)).copied().collect::<Vec<f64>>();
+        let (baseline, stretch) = (thinned(baseline), thinned(stretch));
         match self.indicator.as_str() {
-            "throughput" => compare(stretch, baseline).is_some_and(|c| c.is_larger(self.tolerance.0)),
-            _ => compare(baseline, stretch).is_some_and(|c| c.is_larger(self.tolerance.0)),
+            "throughput" => compare(&stretch, &baseline).is_some_and(|c| c.is_larger(self.tolerance.0)),
+            _ => compare(&baseline, &stretch).is_some_and(|c| c.is_larger(self.tolerance.0)),
         }
     }
 
-    fn recovered_at(&self, baseline: &[f64], after: &[(f64, f64)], since: f64, end: f64) -> Option<f64> {
-        let hold = self.hold.as_s();
+    /// The same load all the time: what changes is not its doing.
+    fn load_is_steady(record: &Record) -> bool {
+        let Some(begin) = record.phase_start(Phase::Baseline) else { return false };
+        let lasts = record.load_stopped_t.unwrap_or(record.now) - begin;
+        let stays = |stage: &StagePlan| stage.until_s.is_none_or(|until| until >= lasts - 1.0);
+        let is_steady = |load: &LoadPlan| {
+            load.trace.is_empty() && load.jobs.is_none() && load.stages.len() <= 1 && load.stages.iter().all(stays)
+        };
+        record.plan().loads.iter().filter(|load| load.name != CANARY && load.name != WARM_UP).all(is_steady)
+    }
+
+    /// The begin of the first part of what follows a moment in which the indicator is off, and for most of the time; and its middle. A part
+    /// is long, so that a queue that is long for a moment is none; the last one ends with the run.
+    fn off_again(&self, baseline: &[f64], later: &[(f64, f64)], from: f64, end: f64) -> Option<(f64, f64)> {
+        let length = (LEAST_HOLDS * self.hold.as_s()).max((end - from) / PARTS);
+        let begins = (0..).map(|at| from + f64::from(at) * length / 2.0).take_while(|begin| begin + length < end);
+        // Shorter than a part: it was looked at as a whole.
+        let last = Some(end - length).filter(|begin| *begin > from);
+        let at = |t: f64| later.partition_point(|(s, _)| *s < t);
+        // Medians of whole numbers, such as a queue's length, jump: most of it is larger than most of the baseline was.
+        let share = |values: &[f64], share: f64| quantile(&mut values.to_vec(), share).unwrap_or(0.0);
+        let (low, high) = (share(baseline, 1.0 - MOSTLY), share(baseline, MOSTLY));
+        let is_mostly = |part: &[f64]| match self.indicator.as_str() {
+            "throughput" => share(part, MOSTLY) * (1.0 + self.tolerance.0) < low,
+            _ => share(part, 1.0 - MOSTLY) > high * (1.0 + self.tolerance.0),
+        };
+        let is_off = |begin: &f64| {
+            let part: Vec<f64> = later[at(*begin)..at(begin + length)].iter().map(|s| s.1).collect();
+            part.len() >= FEWEST && is_mostly(&part) && self.is_off(baseline, &part)
+        };
+        begins.chain(last).find(is_off).map(|begin| (begin, begin + length / 2.0))
+    }
+
+    /// When it was back for good; or else when it was, and was off again.
+    fn recovered_at(&self, record: &Record, baseline: &[f64], after: &[(f64, f64)], (since, end): (f64, f64)) -> Result<f64, Option<Relapse>> {
+        let (hold, is_steady) = (self.hold.as_s(), Self::load_is_steady(record));
+        let mut relapse = None;
         // As fine as the deadline asks, however long the run is; what comes later is too late anyway.
         let near = self.within.as_s().min(end - since);
         let coarse = ((end - since) / STEPS as f64).max(0.005);
@@ -249,19 +320,23 @@ impl TimeToRecover {
             let stretch = within(from, from + hold);
             // Each sample on its own is large too often; the stretch as a whole must not be, nor what follows.
             let calm = stretch.len() >= FEWEST && !self.is_off(baseline, &stretch) && self.begins_calm(baseline, &stretch);
+            let mut next = from + if from - since < near { fine } else { coarse };
             if calm && !self.is_off(baseline, &within(from, end)) {
-                return Some(from);
+                let again = is_steady.then(|| self.off_again(baseline, &after[at(from)..], from, end)).flatten();
+                let Some((off_t, middle)) = again else { return Ok(from) };
+                next = next.max(middle);
+                relapse = Some(Relapse { back_t: from, off_t });
             }
-            from += if from - since < near { fine } else { coarse };
+            from = next;
         }
-        None
+        Err(relapse)
     }
 
     /// The first samples of the stretch lie within the band already: it is not recovered while it is only on the way.
     fn begins_calm(&self, baseline: &[f64], stretch: &[f64]) -> bool {
         let mut sorted = baseline.to_vec();
         let low = self.indicator == "throughput";
-        let edge = crate::stats::quantile(&mut sorted, if low { 0.05 } else { 0.95 }).unwrap_or(0.0);
+        let edge = quantile(&mut sorted, if low { 0.05 } else { 0.95 }).unwrap_or(0.0);
         let limit = if low { edge * (1.0 - self.tolerance.0) } else { edge * (1.0 + self.tolerance.0) };
         stretch.iter().take(3).all(|v| if low { *v >= limit } else { *v <= limit })
     }
