@@ -24,7 +24,7 @@ EXPERIMENTS = pathlib.Path(os.environ.get("EXPERIMENTS", ROOT / "experiments"))
 CHAOS = pathlib.Path(os.environ.get("CHAOS", ROOT / "target/release/chaos"))
 
 # What a verdict says that fell for noise of the machine, for lateness of chaos, or for load that could not be sent.
-NOISE = re.compile("too noisy to tell|chaos itself was|could be sent")
+NOISE = re.compile("too noisy to tell|chaos itself was|chaos itself stood still|could be sent")
 
 
 def rows():

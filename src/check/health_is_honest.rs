@@ -14,14 +14,22 @@ use crate::observe::prober::{OPEN, UP};
 use crate::record;
 
 const EXPECTED: &str = "the health endpoint says what the jobs see";
+/// Kubernetes waits for so long for an answer, where nobody says otherwise (`timeoutSeconds` of a probe). A question is waited for for
+/// as long before it counts as silence.
+const LONG_S: f64 = 1.0;
+/// A shorter silence is one, too ...
+const SHORT_S: f64 = 0.3;
+/// ... where all of them take more than this share of the time: one in an hour harms nobody.
+const OFTEN: f64 = 0.005;
 
 record! {
     /// The health endpoint agreed with what the jobs saw.
     pub struct HealthIsHonest {
         /// "Well" while jobs wait and none gets anywhere for this long is a lie.
         stall: Time = Time::secs(600),
-        /// Silence for this long while jobs are done is one too: an orchestrator would kill a working server.
-        silence: WallTime = WallTime::millis(300),
+        /// Silence for this long while jobs are done is one too: an orchestrator would kill a working server. Without it: for a
+        /// second, for which orchestrators wait, or shorter ones that together take more than 0.5 % of the time.
+        silence: Option<WallTime> = None,
     }
 }
 
@@ -114,12 +122,18 @@ impl HealthIsHonest {
         // One that never ended is looked at for as long as work went on under load: afterwards it may be true.
         let last = ends.iter().copied().rfind(|t| *t <= end).unwrap_or(f64::NEG_INFINITY) + 1e-6;
         let down = down.map(|(from, to, value)| (from, if to.is_finite() { to } else { last.min(end) }, value));
-        down.filter(|(from, to, _)| *from > begin && *to <= end).find_map(|(from, to, _)| {
-            let done = ends.partition_point(|t| *t < to) - ends.partition_point(|t| *t < from);
-            let listening = open.mean(from, to).unwrap_or(0.0) > 0.9;
-            let lie = to - from >= self.silence.as_s() && done > 0 && listening && !excused(record, from, to);
-            lie.then(|| format!("it did not answer from {from:.1} s to {to:.1} s, while {done} jobs were done"))
-        })
+        let least = self.silence.map_or(SHORT_S, |silence| silence.as_s());
+        let silences: Vec<(f64, f64, usize)> = down
+            .filter(|(from, to, _)| *from > begin && *to <= end && to - from >= least)
+            .map(|(from, to, _)| (from, to, ends.partition_point(|t| *t < to) - ends.partition_point(|t| *t < from)))
+            .filter(|(from, to, done)| *done > 0 && open.mean(*from, *to).unwrap_or(0.0) > 0.9 && !excused(record, *from, *to))
+            .collect();
+        let length = |(from, to, _): &(f64, f64, usize)| to - from;
+        let often = silences.iter().map(length).sum::<f64>() > OFTEN * (end - begin);
+        let counts = |silence: &&(f64, f64, usize)| self.silence.is_some() || often || length(silence) >= LONG_S;
+        let (from, to, done) = silences.iter().find(counts)?;
+        let more = if silences.len() > 1 { format!(" (one of {} silences)", silences.len()) } else { String::new() };
+        Some(format!("it did not answer from {from:.1} s to {to:.1} s, while {done} jobs were done{more}"))
     }
 }
 

@@ -15,8 +15,10 @@ use crate::journal::facts::Generation;
 use crate::journal::record::Record;
 use crate::record;
 
-/// Starts that differ by less are alike, whatever their ratio: a machine that is busy takes this long for nothing.
-const NOISE_S: f64 = 1.0;
+/// Starts that differ by less are alike, whatever their ratio: a machine that is busy takes this long for nothing. Of a run at a time scale
+/// of less than 1:150 it is less, or no start of such a run would be slow: what noise there was is known besides (`noise`).
+const ALIKE_S: (f64, f64) = (0.3, 1.0);
+const SCALED_S: f64 = 150.0;
 
 record! {
     /// A restart is clean.
@@ -25,7 +27,7 @@ record! {
         down_at_most: WallTime = WallTime::secs(30),
         /// From the start of the process until it is ready; without it the fault's own `ready_within`.
         ready_at_most: Option<WallTime> = None,
-        /// At most so many times as long as the first start that was seen; less than a second of difference is none.
+        /// At most so many times as long as the first start that was seen; less than a second of difference is none (0.3 s in a run at a small `time_scale`).
         ready_within_factor: f64 = 3.0,
         /// GPU memory afterwards, with the same number of jobs at work: at most this share of all of it more than before.
         memory_to_within: Share = Share(0.1),
@@ -135,6 +137,10 @@ fn starts(record: &Record) -> Vec<String> {
     [known].into_iter().chain(later.filter_map(|life| told(life, "restart"))).collect()
 }
 
+fn alike_s(record: &Record) -> f64 {
+    (SCALED_S * record.plan().time_scale).clamp(ALIKE_S.0, ALIKE_S.1)
+}
+
 impl RestartsCleanly {
     fn readiness(&self, record: &Record, life: &Generation) -> Said {
         let bound = self.bound_s(record);
@@ -145,7 +151,7 @@ impl RestartsCleanly {
         }
         let first = record.first_start().filter(|first| first.number < life.number).and_then(|first| first.ready_after_s);
         match first {
-            Some(first) if took > self.ready_within_factor * first && took - first > NOISE_S => Said::Wrong(format!(
+            Some(first) if took > self.ready_within_factor * first && took - first > alike_s(record) => Said::Wrong(format!(
                 "process {pid} was ready {took:.2} s after its start, the first start took {first:.2} s: {:.1} times as long, {} are allowed",
                 took / first, self.ready_within_factor
             )),
