@@ -83,7 +83,8 @@ impl Canary {
         // The first row that is sure ends the search for one, whatever stands before it.
         let sure = rows(Sent::is_fine).next();
         let mut possible = rows(Sent::may_be_fine).take_while(|at| sure.is_none_or(|sure| *at <= sure));
-        let fails_later = |at: usize| sent[at..].iter().any(Sent::has_failed);
+        let last_failure = sent.iter().rposition(Sent::has_failed);
+        let fails_later = |at: usize| last_failure.is_some_and(|last| last >= at);
         match ruling {
             Ruling::Passed => sure.is_some_and(|at| sent[at..].iter().any(|c| c.class == Class::Unknown)) || possible.any(fails_later),
             Ruling::Failed => possible.any(|at| {

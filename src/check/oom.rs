@@ -17,6 +17,12 @@ const SHOWING: [&str; 2] = ["oom", "retry"];
 pub const LOG: &str = "lines in the log";
 pub const COUNTER: &str = "the target's counter";
 
+/// The last lines of the log could not be read, and it may have told of one there. What the target itself counts is told elsewhere.
+pub fn end_is_unread(record: &Record, sources: &[(&str, u64)]) -> bool {
+    let has = |wanted: &str| sources.iter().any(|(source, _)| *source == wanted);
+    record.log_end_is_missing() && has(LOG) && !has(COUNTER)
+}
+
 /// What out-of-memory errors look like in this run.
 pub struct Signs<'a> {
     record: &'a Record,

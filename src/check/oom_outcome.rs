@@ -13,6 +13,8 @@ use crate::journal::record::Record;
 use crate::load::ledger::Class;
 use crate::{record, words};
 
+const SHOWN: usize = 5;
+
 words! {
     /// What becomes of a job that meets an out-of-memory.
     pub enum Outcome("outcome of an out-of-memory") {
@@ -61,7 +63,7 @@ impl Check for OomOutcome {
             return Verdict::pending(&expected, "the run goes on");
         }
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-        let mut wrong = Vec::new();
+        let (mut is_wrong, mut shown) = (false, Vec::new());
         let signs = Signs::of(record);
         let mut untold = 0;
         for (job, class, why) in view.jobs(None) {
@@ -69,7 +71,10 @@ impl Check for OomOutcome {
             let Some(outcome) = outcome(job, class, &signs, record) else { continue };
             *counts.entry(outcome.word()).or_default() += 1;
             if !self.allow.contains(&outcome) {
-                wrong.push(format!("job {} ({}): {}: {why}", job.number, job.load, outcome.word()));
+                is_wrong = true;
+                if shown.len() < SHOWN {
+                    shown.push(format!("job {} ({}): {}: {why}", job.number, job.load, outcome.word()));
+                }
             }
         }
         if counts.is_empty() && untold == 0 {
@@ -78,14 +83,14 @@ impl Check for OomOutcome {
         let told: Vec<String> = counts.iter().map(|(what, n)| format!("{n} {what}")).collect();
         let memory = Memory::of(record, self.memory_back_to_within.0);
         let outcomes = told.join(", ");
-        let verdict = match (&memory, wrong.is_empty()) {
+        let verdict = match (&memory, !is_wrong) {
             (Memory::Kept(_), _) => Verdict::failed(&expected, format!("{outcomes}; the memory did not come back")),
             (_, false) => Verdict::failed(&expected, &outcomes),
             (_, true) if untold > 0 => Verdict::inconclusive(&expected, format!("{outcomes}; of those that met one {}", untold::told(untold))),
             (Memory::Unknown(_), true) => Verdict::inconclusive(&expected, format!("{outcomes}; whether the memory can be used again is not known")),
             (Memory::Back(_) | Memory::Reused(_), true) => Verdict::passed(&expected, &outcomes),
         };
-        verdict.measuring(outcomes).with(wrong.into_iter().take(5)).with([memory.told().to_owned()])
+        verdict.measuring(outcomes).with(shown).with([memory.told().to_owned()])
     }
 }
 

@@ -480,8 +480,8 @@ fn a_log_without_its_end_shows_only_what_it_shows() {
     assert_eq!((of(most, 1, false), of(most, 1, true), of(most, 2, true)), (Passed, Inconclusive, Failed));
     assert_eq!((of(least, 2, true), of(least, 1, true), of(least, 1, false)), (Passed, Inconclusive, Failed));
     let driver = "version: 1\nname: script\ntarget: { url: embedded }\nload: [{ name: users, users: 1 }]\nchecks: [no_oom: {}]\n";
-    let oom = |counts: bool, missing: bool| {
-        let mut script = Script::from(driver);
+    let oom = |check: &str, counts: bool, missing: bool| {
+        let mut script = Script::from(&driver.replace("no_oom", check));
         let plan = std::sync::Arc::make_mut(script.record.plan.as_mut().unwrap());
         plan.driver.counters.out_of_memory = counts.then(|| "ooms".to_owned());
         script.sample(1.0, "metric:ooms", 0.0);
@@ -491,5 +491,7 @@ fn a_log_without_its_end_shows_only_what_it_shows() {
         script.end(9.0);
         ruling(&script)
     };
-    assert_eq!((oom(false, false), oom(false, true), oom(true, true)), (Passed, Inconclusive, Passed));
+    let of = |check: &str| (oom(check, false, false), oom(check, false, true), oom(check, true, true));
+    assert_eq!(of("no_oom"), (Passed, Inconclusive, Passed));
+    assert_eq!(of("oom_seen"), (Failed, Inconclusive, Failed));
 }
