@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use chaos::check::{View, judge_all};
+use chaos::check::{CheckSpec, View, judge_all};
 use chaos::experiment::JobShape;
-use chaos::journal::event::{Answer, Event, JobState, ProcessEvent};
+use chaos::journal::event::{Answer, Event, JobState, JobView, ProcessEvent};
 use nix::time::{ClockId, clock_gettime};
 
 use crate::common::script::{Script, view};
 
 /// All that look at jobs or at series, with what they need.
-const CHECKS: [&str; 28] = [
+const CHECKS: [&str; 34] = [
     "no_crash: {}",
     "oom_seen: {}",
     "retried_smaller: {}",
@@ -39,6 +39,12 @@ const CHECKS: [&str; 28] = [
     "health_is_honest: {}",
     "backpressure_is_honest: {}",
     "metrics_live: { names: [process.rss_bytes] }",
+    "canary: { within: 100s }",
+    "capacity: { latency: 5s, at_least: 1 }",
+    "listeners_stable: {}",
+    "reconnects: {}",
+    "reconnects_spread: {}",
+    "logs: { matching: fatal, at_most: 3 }",
 ];
 
 /// What becomes of the jobs after the fault.
@@ -53,14 +59,19 @@ enum Story {
     Lost,
     /// The target's log and errors speak of an out-of-memory.
     OutOfMemory,
+    /// Nobody can tell what became of them.
+    Unknown,
 }
 
-const STORIES: [Story; 7] =
-    [Story::Well, Story::Mismatched, Story::Slow, Story::Failed, Story::Refused, Story::Lost, Story::OutOfMemory];
+const STORIES: [Story; 8] =
+    [Story::Well, Story::Mismatched, Story::Slow, Story::Failed, Story::Refused, Story::Lost, Story::OutOfMemory, Story::Unknown];
 
-/// A fifth of the jobs before the fault, and one a second.
+/// A fifth of the jobs before the fault, and one a second; each tenth is a canary.
 fn script(story: Story, jobs: u32) -> Script {
-    let mut script = Script::new(&CHECKS.map(|check| format!("{{ {check} }}")).join(", "));
+    let checks = CHECKS.map(|check| format!("{{ {check} }}")).join(", ");
+    let mut script = Script::from(&format!(
+        "version: 1\nname: script\ntarget: {{ url: embedded }}\nload: [{{ name: users, stages: [{{ users: 1, for: {jobs}s }}, {{ users: 2, for: 10s }}] }}]\ncanary: {{ every: 10s }}\nfaults: [{{ flood: {{ at: 20s, jobs: 1 }} }}]\nchecks: [{checks}]\n"
+    ));
     script.keep_lines = false;
     let begins = jobs / 5;
     for i in 0..jobs {
@@ -89,7 +100,8 @@ fn script(story: Story, jobs: u32) -> Script {
                     .into(),
             },
         );
-        one(&mut script, if i < begins { Story::Well } else { story }, t);
+        let story = if i < begins { Story::Well } else { story };
+        one(&mut script, story, t, if i % 10 == 0 { "canary" } else { "users" });
     }
     let end = 20.0 + f64::from(jobs);
     script.at(
@@ -100,33 +112,36 @@ fn script(story: Story, jobs: u32) -> Script {
     script
 }
 
-fn one(script: &mut Script, story: Story, t: f64) {
-    let refused = |script: &mut Script| {
-        let job = script.submitting(t, "users", JobShape::default());
-        script.at(t, Event::Answered { job, answer: Answer::Error { status: 500, proxy: false, reason: "no".into() } });
+fn one(script: &mut Script, story: Story, t: f64, load: &str) {
+    let job = script.submitting(t, load, JobShape::default());
+    let answer = match story {
+        Story::Refused => Answer::Error { status: 500, proxy: false, reason: "no".into() },
+        Story::Unknown => Answer::Taken { reason: "it says that the job is `queued`".into() },
+        _ => Answer::Accepted { id: format!("job-{job}") },
     };
-    let ended = |script: &mut Script, state: JobState, error: Option<&str>| {
-        let job = script.accepted(t);
-        let mut view = view(state);
-        view.error = error.map(str::to_owned);
-        script.ends(job, t + 0.5, view);
-        job
+    script.at(t, Event::Answered { job, answer });
+    let mut ended = |state: JobState, takes: f64, error: Option<&str>, result_of: Option<u32>| {
+        script.ends(job, t + takes, JobView { error: error.map(str::to_owned), ..view(state) });
+        if let Some(of) = result_of {
+            script.result(job, t + takes, 10_000, Some(of));
+        }
     };
     match story {
-        Story::Well => _ = script.completed(t, 0.5),
-        Story::Slow => _ = script.completed(t, 9.0),
-        Story::Mismatched => {
-            let job = ended(script, JobState::Completed, None);
-            script.result(job, t + 0.5, 10_000, Some(job - 1));
-        }
-        Story::Failed => _ = ended(script, JobState::Failed, Some("boom")),
-        Story::OutOfMemory => _ = ended(script, JobState::Failed, Some("CUDA out of memory")),
-        Story::Refused => refused(script),
-        Story::Lost => {
-            let job = script.accepted(t);
-            script.at(t + 3.0, Event::Vanished { job });
-        }
+        Story::Well => ended(JobState::Completed, 0.5, None, Some(job)),
+        Story::Slow => ended(JobState::Completed, 9.0, None, Some(job)),
+        Story::Mismatched => ended(JobState::Completed, 0.5, None, Some(job - 1)),
+        Story::Failed => ended(JobState::Failed, 0.5, Some("boom"), None),
+        Story::OutOfMemory => ended(JobState::Failed, 0.5, Some("CUDA out of memory"), None),
+        Story::Lost => _ = script.at(t + 3.0, Event::Vanished { job }),
+        Story::Refused | Story::Unknown => {}
     }
+}
+
+#[test]
+fn every_check_is_measured() {
+    let missing: Vec<_> =
+        CheckSpec::NAMES.iter().filter(|name| !CHECKS.iter().any(|check| check.starts_with(&format!("{name}:")))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 /// The time of the processor that the account, each check, and all of them with what weighs them take, in this thread.
@@ -149,7 +164,7 @@ fn costs(story: Story, jobs: u32) -> Vec<(String, Duration)> {
 }
 
 /// What is too short to be measured counts as this.
-const LEAST: Duration = Duration::from_millis(20);
+const LEAST: Duration = Duration::from_millis(2);
 
 #[test]
 fn ten_times_the_jobs_are_not_a_hundred_times_the_work() {
@@ -167,7 +182,7 @@ fn table_of_what_a_verdict_costs() {
     let sizes = [10_000, 100_000, 1_000_000].map(|jobs| STORIES.map(|story| costs(story, jobs)));
     let names: Vec<String> = sizes[0][0].iter().map(|(what, _)| what.clone()).collect();
     for (at, what) in names.iter().enumerate() {
-        let worst = |stories: &[Vec<(String, Duration)>; 7]| stories.iter().map(|costs| costs[at].1).max().unwrap();
+        let worst = |stories: &[Vec<(String, Duration)>; STORIES.len()]| stories.iter().map(|costs| costs[at].1).max().unwrap();
         let [small, middle, large] = [0, 1, 2].map(|size| worst(&sizes[size]));
         println!("| `{what}` | {small:.2?} | {middle:.2?} | {large:.2?} |");
     }

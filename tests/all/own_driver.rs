@@ -86,7 +86,7 @@ fn the_documented_driver_runs_as_it_stands() {
     let mut command = chaos();
     command.env("ATELIER_KEY", KEY).args(["run", "--quiet", "--format", "json", "--reports"]).arg(reports.path()).arg(&file);
     let run = crate::common::finished(command.output().unwrap(), reports);
-    assert_eq!(run.code, Some(0), "{}", run.trouble());
+    assert!(run.is_healthy_but_for(&[]), "{}", run.trouble());
     // How many there is room for depends on how fast they come; of a dozen at once some are refused.
     assert!(run.result["jobs"]["completed"].as_u64() >= Some(5), "{}", run.result["jobs"]);
     assert!(run.result["jobs"]["rejected"].as_u64() >= Some(1), "{}", run.result["jobs"]);

@@ -67,4 +67,7 @@ async fn an_outage_of_twenty_seconds_is_twenty_seconds() {
 async fn what_takes_hours_to_show_is_found() {
     let done = soak(often(8, 168), "", "slow-decay", 3).await;
     assert_eq!(done.verdict("latency_stable"), "failed", "{}", done.trouble());
+    // 64 MiB a job, and a hundred jobs an hour: two hours before it is full.
+    let done = soak(2, "", "vram-leak", 4).await;
+    assert_eq!(done.verdict("vram_growth"), "failed", "{}", done.trouble());
 }
