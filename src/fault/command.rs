@@ -23,6 +23,8 @@ const GRACE: Duration = Duration::from_millis(500);
 /// ... and this long to be gone then.
 const GONE_WITHIN: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// A program that begins has its environment by then; some never have one.
+const BEGINS_WITHIN: Duration = Duration::from_millis(250);
 
 /// What marks the commands of this fault in this run.
 pub fn mark(world: &World, name: &str) -> String {
@@ -66,14 +68,14 @@ impl Drop for Group {
 /// # Errors
 /// Some are still there; the sentence names them.
 pub async fn end_all(mark: &str) -> Result<usize, String> {
-    let found = marked(mark);
+    let found = marked_surely(mark).await;
     if found.is_empty() {
         return Ok(0);
     }
     send(&found, Signal::SIGTERM);
     let began = tokio::time::Instant::now();
     loop {
-        let left = marked(mark);
+        let left = marked_surely(mark).await;
         if left.is_empty() {
             return Ok(found.len());
         }
@@ -96,15 +98,34 @@ fn send(pids: &[u32], signal: Signal) {
     }
 }
 
-/// The processes that live and carry the mark, as far as their environment may be read.
-fn marked(mark: &str) -> Vec<u32> {
+/// As below. A process that is just beginning another program has no environment for a moment: whoever has none is looked at again.
+async fn marked_surely(mark: &str) -> Vec<u32> {
+    let began = tokio::time::Instant::now();
+    loop {
+        let (found, bare) = look(mark);
+        if !found.is_empty() || bare == 0 || began.elapsed() > BEGINS_WITHIN {
+            return found;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// The processes that live and carry the mark, as far as their environment may be read; and how many have none.
+fn look(mark: &str) -> (Vec<u32>, usize) {
     let wanted = format!("{MARK}={mark}");
-    let carries = |pid: u32| {
-        let environment = std::fs::read(Path::new("/proc").join(pid.to_string()).join("environ")).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes())
-    };
-    let lives = |pid: u32| proc_stat(pid).is_some_and(|(state, _)| !matches!(state, 'Z' | 'X'));
-    procfs::pids().filter(|pid| carries(*pid) && lives(*pid)).collect()
+    let (mut found, mut bare) = (Vec::new(), 0);
+    for pid in procfs::pids() {
+        let place = Path::new("/proc").join(pid.to_string());
+        let Ok(environment) = std::fs::read(place.join("environ")) else { continue };
+        let lives = || proc_stat(pid).is_some_and(|(state, _)| !matches!(state, 'Z' | 'X'));
+        if environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes()) {
+            found.extend(lives().then_some(pid));
+        } else if environment.is_empty() && std::fs::read_link(place.join("exe")).is_ok() && lives() {
+            // The kernel's own threads have no program.
+            bare += 1;
+        }
+    }
+    (found, bare)
 }
 
 #[cfg(test)]
@@ -123,11 +144,22 @@ mod tests {
         tokio::select! {
             done = running => panic!("it ends by itself: {done:?}"),
             // Two shells and what each has started: the inner one has left the group by then.
-            () = async { while marked(&mark).len() < 4 { tokio::time::sleep(LOOK_EVERY).await } } => {}
+            () = async { while look(&mark).0.len() < 4 { tokio::time::sleep(LOOK_EVERY).await } } => {}
         }
         assert!(end_all(&mark).await.unwrap() >= 2);
-        assert_eq!(marked(&mark), Vec::<u32>::new());
+        assert_eq!(marked_surely(&mark).await, Vec::<u32>::new());
         assert_eq!(end_all(&mark).await, Ok(0));
+    }
+
+    /// Seen in the middle of it a process has neither the old environment nor the new one.
+    #[tokio::test]
+    async fn who_begins_one_program_after_another_is_found_each_time() {
+        let mark = format!("exec-{}", std::process::id());
+        let again = "n=$0; [ $n = 0 ] && exec sleep 60; exec sh -c \"$1\" $((n-1)) \"$1\"";
+        let begun = Command::new("sh").args(["-c", again, "400", again]).env(MARK, &mark).kill_on_drop(true).spawn().unwrap();
+        for _ in 0..60 {
+            assert_eq!(marked_surely(&mark).await, [begun.id().unwrap()]);
+        }
     }
 
     #[tokio::test]
@@ -136,7 +168,7 @@ mod tests {
         let error = execute(&words("sleep 60; true"), true, Some(&mark), Duration::from_millis(300)).await.unwrap_err();
         assert!(error.contains("took longer than 0.3 s"), "{error}");
         tokio::time::timeout(Duration::from_secs(5), async {
-            while !marked(&mark).is_empty() {
+            while !marked_surely(&mark).await.is_empty() {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         })
@@ -150,7 +182,7 @@ mod tests {
         let (done, said) =
             execute(&words("sleep 60 >/dev/null 2>&1 &"), true, Some(&mark), Duration::from_secs(5)).await.unwrap();
         assert!(done, "{said}");
-        assert_eq!(marked(&mark).len(), 1);
+        assert_eq!(marked_surely(&mark).await.len(), 1);
         assert_eq!(end_all(&mark).await, Ok(1));
     }
 }
