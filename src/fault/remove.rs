@@ -54,6 +54,11 @@ impl Act for Remove {
         Some(self.r#for.0)
     }
 
+    /// An engine that was asked goes on removing, and meanwhile the container is still there.
+    fn may_come_late(&self) -> Duration {
+        Duration::from_secs(12)
+    }
+
     fn back_within(&self) -> Duration {
         self.ready_within.0
     }
@@ -94,6 +99,9 @@ impl Recipe {
         let config = serde_json::to_value(&container.config).map_err(as_json)?;
         let mut body: ContainerCreateBody = serde_json::from_value(config).map_err(as_json)?;
         body.host_config.clone_from(&container.host_config);
+        // What is mounted is no volume to be made anew as well: an engine refuses two at one place.
+        let mounted = |place: &String| container.mounts.iter().flatten().any(|m| m.destination.as_ref() == Some(place));
+        body.volumes = body.volumes.map(|places| places.into_iter().filter(|place| !mounted(place)).collect());
         // Volumes without a name are found again by the one that the engine gave them.
         let anonymous = container.mounts.iter().flatten().filter(|m| m.name.as_deref().is_some_and(|n| n.len() == 64));
         let binds = anonymous.filter_map(|m| Some(format!("{}:{}", m.name.as_ref()?, m.destination.as_ref()?)));

@@ -46,10 +46,11 @@ const FIRST: [&str; 4] = [
     "fill_disk: { between: WHEN, path: /data, size: 8MiB, for: 60s, containers: { container: NAME } }",
     "exec_inside: { between: WHEN, command: [/chaos, --version], revert: [/chaos, --version], for: 60s, containers: { container: NAME } }",
 ];
-const SECOND: [&str; 3] = [
+const SECOND: [&str; 4] = [
     "stop: { between: WHEN, for: 60s, grace: 2s, containers: { container: NAME } }",
     "kill: { between: WHEN, for: 60s, containers: { container: NAME } }",
     "restart: { between: WHEN, grace: 2s, containers: { container: NAME } }",
+    "remove: { between: WHEN, for: 60s, containers: { container: NAME } }",
 ];
 /// One that is done at once, and slow ones that break things only after a while: as they come, in a session of their own, deaf to
 /// SIGTERM.
@@ -63,7 +64,12 @@ const COMMANDS: [&str; 4] = [
 impl Yard {
     fn new() -> Self {
         let options = ["--label", "chaos.allow=true", "--memory", "512m", "--cpus", "2", "--volume", "/data"];
-        let backends = [0, 1, 2].map(|_| Backend::start(&options, &["--speed", "400", "--slots", "6"]));
+        // Only what Compose has made may be removed.
+        let of_compose = ["--label", "com.docker.compose.project=attacked", "--label", "com.docker.compose.service=api"];
+        let backends = [0, 1, 2].map(|at| {
+            let options = if at == 2 { [&options[..], &of_compose].concat() } else { options.to_vec() };
+            Backend::start(&options, &["--speed", "400", "--slots", "6"])
+        });
         let before = backends.iter().map(Backend::state).collect();
         Self { backends, before, folder: tempfile::tempdir().unwrap() }
     }
@@ -99,12 +105,12 @@ impl Yard {
     }
 
     fn is_as_before(&self) -> bool {
-        let state = self.backends.iter().map(Backend::state);
-        state.eq(self.before.iter().cloned()) && !self.marker().exists() && filled(&self.backends[1]) == 0
+        let state = self.backends.iter().map(Backend::state_now);
+        state.eq(self.before.iter().cloned().map(Some)) && !self.marker().exists() && filled(&self.backends[1]) == 0
     }
 
     fn difference(&self) -> String {
-        let now: Vec<String> = self.backends.iter().map(Backend::state).collect();
+        let now: Vec<Option<String>> = self.backends.iter().map(Backend::state_now).collect();
         let (marker, filled) = (self.marker().exists(), filled(&self.backends[1]));
         format!("before {:#?}, now {now:#?}, marker {marker}, {filled} bytes of zeros", self.before)
     }

@@ -120,14 +120,23 @@ impl Backend {
 
     /// What a fault may have changed, and must have put back.
     pub fn state(&self) -> String {
+        self.state_now().unwrap_or_else(|| panic!("there is no container {}", self.name))
+    }
+
+    /// The same; `None` while it is removed.
+    pub fn state_now(&self) -> Option<String> {
         let format = "{{.State.Status}} memory {{.HostConfig.Memory}}/{{.HostConfig.MemorySwap}} pids {{.HostConfig.PidsLimit}} cpus {{.HostConfig.NanoCpus}}/{{.HostConfig.CpuQuota}} ports {{json .NetworkSettings.Ports}} networks {{range $name, $n := .NetworkSettings.Networks}}{{$name}} {{json $n.Aliases}} {{end}}";
-        let told = docker(&["inspect", "--format", format, &self.name]);
+        let asked =
+            Command::new("docker").args(["inspect", "--format", format, &self.name]).output().expect("the docker client starts");
+        let told = asked.status.success().then(|| String::from_utf8_lossy(&asked.stdout).trim().to_owned())?;
         // No limit has several spellings, and the engine keeps the one that was given last.
-        told.replace("pids <no value>", "pids none")
+        let told = told
+            .replace("pids <no value>", "pids none")
             .replace("pids 0", "pids none")
             .replace("pids -1", "pids none")
             .replace("0/-1", "0/0")
-            .replace("memory 9223372036854771712/9223372036854771712", "memory 0/0")
+            .replace("memory 9223372036854771712/9223372036854771712", "memory 0/0");
+        Some(told)
     }
 
     pub fn inspect(&self, format: &str) -> String {
