@@ -69,7 +69,7 @@ fn attack(name: &str, reader: Reader, lasts: Duration) -> u64 {
 #[test]
 fn no_reader_stumbles_over_anything() {
     crate::common::gives_way();
-    let seconds = often_by("CHAOS_FUZZ_S", 2.0, 20.0);
+    let seconds = often_by("CHAOS_FUZZ_S", 2.0, 60.0);
     let (next, only) = (AtomicUsize::new(0), std::env::var("CHAOS_FUZZ_ONLY").ok());
     let wanted: Vec<_> = READERS.iter().filter(|(name, _)| only.as_deref().is_none_or(|only| only == *name)).collect();
     let worker = || {
