@@ -11,6 +11,7 @@ pub mod engine;
 mod figures;
 mod logs;
 pub mod members;
+mod published;
 pub mod select;
 mod watch;
 
@@ -125,14 +126,9 @@ impl DockerRuntime {
 
     /// A proxy in between may answer for a backend that is dead: worth knowing.
     fn port_is_published(&self, found: &[ContainerInspectResponse]) {
-        let Some(port) = reqwest::Url::parse(&self.url).ok().and_then(|url| url.port_or_known_default()) else { return };
-        let settings = found.iter().filter_map(|c| c.network_settings.as_ref());
-        let bindings = settings.filter_map(|s| s.ports.as_ref()).flat_map(|ports| ports.values().flatten().flatten());
-        let published: Vec<String> = bindings.filter_map(|b| b.host_port.clone()).collect();
-        let host_network = found.iter().any(|c| c.host_config.as_ref().and_then(|h| h.network_mode.as_deref()) == Some("host"));
-        if !host_network && !published.contains(&port.to_string()) {
+        if reqwest::Url::parse(&self.url).is_ok_and(|url| !published::answers(&url, found)) {
             let text = format!(
-                "no container of the target publishes port {port} of {}: something in between answers, and may go on when the target does not",
+                "no container of the target answers at {} by itself, for none publishes that port at that address: whoever does may go on when the target does not",
                 self.url
             );
             self.note("container", Level::Warning, text);
