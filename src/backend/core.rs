@@ -203,7 +203,9 @@ impl Core {
         let source = self.lock().jobs.get(&job.delivers.load(Ordering::Relaxed)).cloned().unwrap_or(job);
         let request = &source.request;
         let seed = request.seed ^ self.seed ^ source.number;
-        Some(image::png((request.width / 8).max(4), (request.height / 8).max(4), seed, &request.mark))
+        let most = if self.config.has(Defect::WrongSize) { 512 } else { u32::MAX };
+        let side = |asked: u32| (asked.min(most) / 8).max(4);
+        Some(image::png(side(request.width), side(request.height), seed, &request.mark))
     }
 
     /// Marks a job for cancellation; a waiting one ends at once.

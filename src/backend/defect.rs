@@ -29,6 +29,8 @@ words! {
         WedgedAfterOom = "wedged-after-oom",
         /// Under concurrency a job gets another job's result (found by no metric).
         SwappedResults = "swapped-results",
+        /// Whatever is asked for, no picture has more than 512x512 pixels (mudler/LocalAI #2430, fiatrete/SDCN-Stable-Diffusion-Computing-Network #8).
+        WrongSize = "wrong-size",
         /// It goes on serving after SIGTERM (seen of a running ORFEAS backend).
         IgnoresSigterm = "ignores-sigterm",
         /// The first large run completes, the same again runs out of memory (Comfy-Org/ComfyUI #11597).

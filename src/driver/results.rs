@@ -66,6 +66,9 @@ impl HttpPort {
         if is_page && follows < REDIRECTS && reply.status == 200 && !route.free_form {
             return Ok(lookless(reply.status, format!("the target redirects to a page of HTML ({})", bounded(&path))));
         }
+        if let Some(encoding) = reply.encoding() {
+            return Ok(lookless(reply.status, encoding));
+        }
         let look = look(&reply.body, reply.status);
         Ok(match (reply.whole, reply.status) {
             (false, _) => ResultLook { error: Some(format!("larger than {}", route.at_most)), ..look },
@@ -77,18 +80,21 @@ impl HttpPort {
 
 /// What is seen of a result.
 pub fn look(body: &[u8], status: u16) -> ResultLook {
+    let mark = marks(body).next();
     ResultLook {
         status,
         bytes: body.len() as u64,
         digest: fnv(body),
         kind: magic(body).to_owned(),
-        mark: find_mark(body),
+        other_mark: marks(body).find(|other| Some(*other) != mark).map(str::to_owned),
+        mark: mark.map(str::to_owned),
+        size: imagesize::blob_size(body).ok().and_then(|size| Some([size.width.try_into().ok()?, size.height.try_into().ok()?])),
         error: None,
     }
 }
 
 pub fn lookless(status: u16, error: String) -> ResultLook {
-    ResultLook { status, bytes: 0, digest: 0, kind: "none".into(), mark: None, error: Some(error) }
+    ResultLook { status, bytes: 0, digest: 0, kind: "none".into(), mark: None, other_mark: None, size: None, error: Some(error) }
 }
 
 /// A result that came with an answer or a message.
@@ -120,10 +126,8 @@ fn magic(body: &[u8]) -> &'static str {
     known.iter().find(|(start, _)| body.starts_with(start)).map_or("other", |(_, name)| name)
 }
 
-/// The first mark of ours in a result.
-pub fn find_mark(body: &[u8]) -> Option<String> {
-    let length = MARK_PREFIX.len() + 16;
-    body.windows(length)
-        .find(|w| w.starts_with(MARK_PREFIX.as_bytes()) && w[MARK_PREFIX.len()..].iter().all(u8::is_ascii_hexdigit))
-        .map(|w| String::from_utf8_lossy(w).into_owned())
+/// The marks of ours in a result.
+fn marks(body: &[u8]) -> impl Iterator<Item = &str> {
+    let is_mark = |w: &&[u8]| w.starts_with(MARK_PREFIX.as_bytes()) && w[MARK_PREFIX.len()..].iter().all(u8::is_ascii_hexdigit);
+    body.windows(MARK_PREFIX.len() + 16).filter(is_mark).filter_map(|w| std::str::from_utf8(w).ok())
 }

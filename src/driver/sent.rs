@@ -65,6 +65,12 @@ impl Sent {
         }
     }
 
+    /// How large an image is to be is told.
+    pub fn asks_for_a_size(&self, shape: &JobShape) -> bool {
+        let content = if shape.image { &self.with_image } else { &self.plain };
+        ["width", "height"].iter().all(|name| content.shared.contains(name))
+    }
+
     /// For a plan: every job of these shapes sends the very same.
     pub fn is_one(&self, shapes: &[JobShape]) -> bool {
         let of = |shape: &JobShape, mark| self.input(shape, mark);

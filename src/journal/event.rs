@@ -202,6 +202,12 @@ pub struct ResultLook {
     pub kind: String,
     /// The first mark of ours that was found in it.
     pub mark: Option<String>,
+    /// The first that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_mark: Option<String>,
+    /// Width and height in pixels, of an image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<[u32; 2]>,
     pub error: Option<String>,
 }
 

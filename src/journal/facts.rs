@@ -82,6 +82,10 @@ pub struct ResultFacts {
     pub kind: Label,
     /// The first mark of ours that was found in it.
     pub mark: Option<Label>,
+    /// The first that is another one.
+    pub other_mark: Option<Label>,
+    /// Width and height in pixels, of an image.
+    pub size: Option<[u32; 2]>,
     pub error: Option<Label>,
 }
 

@@ -240,7 +240,9 @@ impl Jobs {
         let own = self.list.get(number as usize).map(|job| job.mark.clone());
         let mark = look.mark.as_deref().map(|mark| own.filter(|own| *own == mark).unwrap_or_else(|| Label::from(mark)));
         let error = look.error.as_deref().map(|error| self.labels.of(error));
-        ResultFacts { bytes: look.bytes, digest: look.digest, kind: self.labels.of(&look.kind), mark, error }
+        let kind = self.labels.of(&look.kind);
+        let other_mark = look.other_mark.as_deref().map(Label::from);
+        ResultFacts { bytes: look.bytes, digest: look.digest, kind, mark, other_mark, size: look.size, error }
     }
 }
 

@@ -7,16 +7,17 @@ use regex::Regex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::bytes::Usual;
 use super::ids::{self, GivenTwice};
 use super::patience::{self, Longest};
 use super::refusals;
+use super::sides::{self, Sides};
 use crate::driver::sent::{Input, Sent};
 use crate::driver::{AnswerIs, Patterns, gateway};
 use crate::journal::event::{Answer, JobNo, JobState, JobView};
 use crate::journal::facts::{Generation, JobFacts, ResultFacts};
 use crate::journal::record::Record;
 use crate::seed::fnv;
-use crate::stats;
 use crate::words;
 
 words! {
@@ -83,9 +84,6 @@ pub struct Ledger<'a> {
 
 /// The reason for a class, made into a sentence where somebody reads it.
 type Reason<'a> = Box<dyn Fn() -> String + 'a>;
-
-/// A result smaller than this share of what its size promises, by the run's own baseline, is no plausible result.
-const PLAUSIBLE_SHARE: f64 = 0.2;
 
 /// A gateway learns of the end of a process at once, and who watches it writes that down a little later.
 const LATE_WORD_S: f64 = 1.0;
@@ -210,6 +208,16 @@ impl Ledger<'_> {
         inputs.chunk_by(|a, b| a == b).map(<[u64]>::len).filter(|count| *count > 1).sum()
     }
 
+    /// Images whose sizes do not follow from what was asked for: how many there are, and one that is far from it.
+    pub fn unruly_images(&self) -> Option<(usize, &JobFacts, [u32; 2])> {
+        let asked = |job: &&JobFacts| self.scale.sent.asks_for_a_size(&job.shape);
+        let images = || self.record.jobs.iter().filter(asked).filter_map(|job| Some((job, job.result.as_ref()?.size?)));
+        let count = images().count();
+        let far = |(job, size): &(&JobFacts, [u32; 2])| !Sides::AS_ASKED.fit(job, *size);
+        let (job, size) = images().find(far).filter(|_| self.scale.sides.is_none() && count >= sides::FEWEST)?;
+        Some((count, job, size))
+    }
+
     pub fn why<'a>(&'a self, job: &'a JobFacts) -> Why<'a> {
         Why { ledger: self, job }
     }
@@ -332,9 +340,24 @@ impl Ledger<'_> {
         if let Some(mark) = result.mark.as_ref().filter(|mark| **mark != job.mark) {
             return Some(Box::new(move || format!("it got the result of {}", self.owner(mark))));
         }
+        // A list in JSON or a page may name others; a picture or a text that holds somebody else's is not this job's alone.
+        let is_list = matches!(&*result.kind, "json" | "markup");
+        if let Some(other) =
+            result.other_mark.as_ref().filter(|other| !is_list && self.owner_of(other).is_some_and(|of| of != job.number))
+        {
+            return Some(Box::new(move || format!("beside its own it holds the result of {}", self.owner(other))));
+        }
         let (scale, route) = (&self.scale, self.record.plan().driver.result.as_ref());
         let free_form = route.is_some_and(|r| r.free_form);
-        let least = scale.bytes_per_pixel.map(|usual| PLAUSIBLE_SHARE * usual * pixels(job));
+        let asked_for = result.size.zip(scale.sides).filter(|_| !free_form && scale.sent.asks_for_a_size(&job.shape));
+        if let Some(([w, h], sides)) = asked_for.filter(|(size, sides)| !sides.fit(job, *size)) {
+            return Some(Box::new(move || {
+                let (asked_w, asked_h) = (job.shape.width, job.shape.height);
+                let [usual_w, usual_h] = sides.expected(job);
+                format!("its image has {w}x{h} pixels, and for {asked_w}x{asked_h} this run's have {usual_w:.0}x{usual_h:.0}")
+            }));
+        }
+        let least = scale.bytes.as_ref().map(|usual| usual.least(pixels(job)));
         if !free_form && least.is_some_and(|least| (result.bytes as f64) < least) {
             let (w, h) = (job.shape.width, job.shape.height);
             return Some(Box::new(move || {
@@ -352,6 +375,10 @@ impl Ledger<'_> {
 
     /// Whose mark it is.
     fn owner(&self, mark: &str) -> String {
+        self.owner_of(mark).map_or_else(|| "an unknown job".to_owned(), |number| format!("job {number}"))
+    }
+
+    fn owner_of(&self, mark: &str) -> Option<JobNo> {
         let owners = self.owners.get_or_init(|| {
             let mut owners: Vec<(u64, JobNo)> =
                 self.record.jobs.iter().map(|job| (fnv(job.mark.as_bytes()), job.number)).collect();
@@ -360,10 +387,8 @@ impl Ledger<'_> {
         });
         let sum = fnv(mark.as_bytes());
         let alike = owners[owners.partition_point(|(of, _)| *of < sum)..].iter().take_while(|(of, _)| *of == sum);
-        let owner = alike
-            .map(|(_, number)| number)
-            .find(|number| self.record.jobs.get(**number as usize).is_some_and(|job| job.mark == mark));
-        owner.map_or_else(|| "an unknown job".to_owned(), |number| format!("job {number}"))
+        let is_its = |number: &JobNo| self.record.jobs.get(*number as usize).is_some_and(|job| job.mark == mark);
+        alike.map(|(_, number)| *number).find(is_its)
     }
 }
 
@@ -421,8 +446,10 @@ fn pixels(job: &JobFacts) -> f64 {
 
 /// What results and errors of this run are held against.
 struct Scale {
-    /// The median over the jobs that ended before the first fault.
-    bytes_per_pixel: Option<f64>,
+    /// How many times as large as what was asked for images are, by those that came before the first fault.
+    sides: Option<Sides>,
+    /// Of results that came before the first fault.
+    bytes: Option<Usual>,
     /// Of every result, in order.
     digests: Vec<u64>,
     /// The same with what was sent, of jobs whose input others had too.
@@ -442,7 +469,7 @@ struct Scale {
 impl Scale {
     fn of(record: &Record) -> Self {
         let until = record.baseline_end().unwrap_or(f64::INFINITY);
-        let (mut ratios, mut digests, mut equal) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut sizes, mut digests, mut equal, mut images) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let sent = Sent::of(&record.plan().driver);
         for job in &record.jobs {
             let Some(result) = job.result.as_ref().filter(|r| r.error.is_none()) else { continue };
@@ -451,7 +478,8 @@ impl Scale {
                 equal.push((result.digest, input));
             }
             if job.ended.as_ref().is_some_and(|(t, ..)| *t <= until) {
-                ratios.push(result.bytes as f64 / pixels(job).max(1.0));
+                sizes.push((pixels(job), result.bytes as f64));
+                images.extend(result.size.filter(|_| sent.asks_for_a_size(&job.shape)).map(|sides| (job, sides)));
             }
         }
         digests.sort_unstable();
@@ -461,7 +489,8 @@ impl Scale {
         let (longest, misnamed) = (Longest::of(record), refusals::misnamed(record, &sent));
         let ended = record.jobs.iter().filter(|job| job.ended.is_some());
         let passed = ended.filter_map(|job| Some(job.unknown_state()?.to_owned())).collect();
-        Self { bytes_per_pixel: stats::median(&mut ratios), digests, equal, sent, shed, lost, longest, misnamed, passed }
+        let (sides, bytes) = (Sides::of(&images), Usual::of(&sizes));
+        Self { sides, bytes, digests, equal, sent, shed, lost, longest, misnamed, passed }
     }
 
     /// How many jobs with another input have this very result.

@@ -61,6 +61,13 @@ pub fn of(view: &View<'_>) -> Vec<String> {
             jobs(alike)
         ));
     }
+    if let Some((count, job, [w, h])) = view.ledger.unruly_images() {
+        let (asked_w, asked_h) = (job.shape.width, job.shape.height);
+        findings.push(format!(
+            "the sizes of {count} images do not follow from what was asked for ({w}x{h} pixels for {asked_w}x{asked_h}, job {}), so none was judged by its size",
+            job.number
+        ));
+    }
     if record.generations.len() > 1 {
         findings.push(format!("the target's process was started {} times", record.generations.len()));
     }

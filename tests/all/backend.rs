@@ -100,7 +100,7 @@ async fn a_job_from_its_submission_to_its_result() {
     let result = backend.get(view["result"].as_str().unwrap()).await;
     assert_eq!(result.headers()["content-type"], "image/png");
     let bytes = result.bytes().await.unwrap();
-    assert_eq!(chaos::driver::results::find_mark(&bytes).as_deref(), Some("chaos-00000000000000aa"));
+    assert_eq!(chaos::driver::results::look(&bytes, 200).mark.as_deref(), Some("chaos-00000000000000aa"));
     let warm = backend.accepted(job(512)).await;
     assert_eq!(backend.ended(&warm).await["cold"], false, "the model stays");
     assert_eq!(backend.get("/jobs/job-999999").await.status(), StatusCode::NOT_FOUND);

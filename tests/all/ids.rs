@@ -18,7 +18,16 @@ fn given(script: &mut Script, t: f64, id: &str) -> u32 {
 fn done(script: &mut Script, job: u32, t: f64, of: u32, marked: bool) {
     script.ends(job, t, view(JobState::Completed));
     let mark = marked.then(|| format!("chaos-{of:016x}"));
-    let look = ResultLook { status: 200, bytes: 10_000, digest: u64::from(of) + 100, kind: "png".into(), mark, error: None };
+    let look = ResultLook {
+        status: 200,
+        bytes: 10_000,
+        digest: u64::from(of) + 100,
+        kind: "png".into(),
+        mark,
+        other_mark: None,
+        size: None,
+        error: None,
+    };
     script.at(t, Event::ResultSeen { job, look });
 }
 
@@ -443,7 +452,7 @@ fn tried(habit: &str, fault: &str) -> Run {
     std::fs::write(folder.path().join("d.yaml"), DRIVER).unwrap();
     let (port, path) = (free_port(), folder.path().join("x.yaml"));
     let text = format!(
-        "version: 1\nname: ids\nseed: 1\ntarget:\n  driver: ./d.yaml\n  url: http://127.0.0.1:{port}\n  runtime: {{ process: {{ command: [python3, server.py, {habit}, '{port}'], cwd: {} }} }}\nload: [{{ rate: 12/s, listen: poll, for: 5s }}]\nfaults: [{fault}]\nchecks: [{{ all_jobs_complete: {{ within: 5s }} }}]\n",
+        "version: 1\nname: ids\nseed: 1\ntarget:\n  driver: ./d.yaml\n  url: http://127.0.0.1:{port}\n  runtime: {{ process: {{ command: [python3, server.py, {habit}, '{port}'], cwd: {} }} }}\nload: [{{ rate: 12/s, listen: poll, for: 8s }}]\nfaults: [{fault}]\nchecks: [{{ all_jobs_complete: {{ within: 5s }} }}]\n",
         folder.path().display()
     );
     std::fs::write(&path, text).unwrap();

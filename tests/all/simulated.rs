@@ -63,7 +63,11 @@ async fn defects_of_the_queue_are_found_at_every_seed() {
 
 #[tokio::test(start_paused = true)]
 async fn defects_of_results_and_memory_are_found_at_every_seed() {
-    is_found(&["ui-stuck-after-oom", "vram-kept-after-oom", "swapped-results"].map(|defect| (defect, "all_jobs_complete"))).await;
+    is_found(
+        &["ui-stuck-after-oom", "vram-kept-after-oom", "swapped-results", "wrong-size"]
+            .map(|defect| (defect, "all_jobs_complete")),
+    )
+    .await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -119,7 +119,19 @@ impl Script {
         let digest = of.map_or(1, |n| u64::from(n) + 100);
         self.at(
             t,
-            Event::ResultSeen { job, look: ResultLook { status: 200, bytes, digest, kind: "png".into(), mark, error: None } },
+            Event::ResultSeen {
+                job,
+                look: ResultLook {
+                    status: 200,
+                    bytes,
+                    digest,
+                    kind: "png".into(),
+                    mark,
+                    other_mark: None,
+                    size: None,
+                    error: None,
+                },
+            },
         )
     }
 

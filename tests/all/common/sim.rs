@@ -13,7 +13,7 @@ use chaos::backend::job::{Refusal, Request};
 use chaos::backend::metrics::Now;
 use chaos::clock::Clock;
 use chaos::driver::place::Answered;
-use chaos::driver::results::find_mark;
+use chaos::driver::results::{look, lookless};
 use chaos::driver::{Ask, Channel, Depth, Driver, Method, Port, Probe, Seen, template};
 use chaos::experiment::file::{self, Overrides};
 use chaos::journal::event::{Answer, Event, JobView, ProcessEvent, ResultLook};
@@ -27,7 +27,7 @@ use chaos::report::result::{self, RunResult};
 use chaos::run::engine::{self, Interrupt};
 use chaos::run::world::World;
 use chaos::runtime::{Ending, Runtime, Signal};
-use chaos::seed::{Seed, fnv};
+use chaos::seed::Seed;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
@@ -143,20 +143,11 @@ impl Port for SimPort {
         }))
     }
     async fn result(&self, id: &str) -> Option<ResultLook> {
-        let none =
-            |status, error| ResultLook { status, bytes: 0, digest: 0, kind: "none".into(), mark: None, error: Some(error) };
         tokio::time::sleep(self.0.sabotage.slow_results).await;
         Some(match self.0.answer().await.map(|core| core.result(id)) {
-            Ok(Some(body)) => ResultLook {
-                status: 200,
-                bytes: body.len() as u64,
-                digest: fnv(&body),
-                kind: "png".into(),
-                mark: find_mark(&body),
-                error: None,
-            },
-            Ok(None) => none(404, "status 404".to_owned()),
-            Err(reason) => none(0, reason),
+            Ok(Some(body)) => look(&body, 200),
+            Ok(None) => lookless(404, "status 404".to_owned()),
+            Err(reason) => lookless(0, reason),
         })
     }
     async fn cancel(&self, id: &str) -> Result<(), String> {

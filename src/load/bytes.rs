@@ -1,0 +1,72 @@
+//! How many bytes a result has, against what this run's results have: a stand-in has far fewer. Pictures grow with their pixels; a mesh, or
+//! a JSON that names a file, does not. Which of both it is, is learned from the run.
+
+use std::collections::BTreeMap;
+
+use crate::stats::median;
+
+/// A smaller share of what is usual is no plausible result.
+const PLAUSIBLE_SHARE: f64 = 0.2;
+/// Results grow with pixels when those of the largest have more than this power of what their pixels promise.
+const GROWS: f64 = 0.5;
+
+/// What is usual, by the results from before the first fault.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Usual {
+    PerPixel(f64),
+    /// Medians by the number of pixels: whether they grow was not seen, or they do not.
+    Each(Vec<(f64, f64)>),
+}
+
+impl Usual {
+    /// By these results: the pixels that were asked for, and the bytes. `None` where there are none.
+    pub fn of(results: &[(f64, f64)]) -> Option<Self> {
+        let mut by_pixels: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
+        for (pixels, bytes) in results {
+            by_pixels.entry(*pixels as u64).or_default().push(*bytes);
+        }
+        let medians: Vec<(f64, f64)> =
+            by_pixels.into_iter().filter_map(|(pixels, mut all)| Some((pixels as f64, median(&mut all)?))).collect();
+        let ((least, few), (most, many)) = (medians.first()?, medians.last()?);
+        let grows = most > least && many / few.max(1.0) >= (most / least.max(1.0)).powf(GROWS);
+        match grows {
+            true => {
+                median(&mut results.iter().map(|(pixels, bytes)| bytes / pixels.max(1.0)).collect::<Vec<_>>()).map(Self::PerPixel)
+            }
+            false => Some(Self::Each(medians)),
+        }
+    }
+
+    /// The fewest bytes that a result for so many pixels may have.
+    pub fn least(&self, pixels: f64) -> f64 {
+        let usual = match self {
+            Self::PerPixel(bytes) => bytes * pixels,
+            // What was asked for in another size may be smaller, and need not be larger.
+            Self::Each(medians) => {
+                let at_least = medians.iter().map(|(of, bytes)| bytes * (pixels / of.max(1.0)).min(1.0));
+                at_least.fold(f64::INFINITY, f64::min)
+            }
+        };
+        PLAUSIBLE_SHARE * usual
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: f64 = 512.0 * 512.0;
+    const LARGE: f64 = 2048.0 * 2048.0;
+
+    #[test]
+    fn what_grows_with_its_pixels_is_held_against_them_and_nothing_else_is() {
+        let pictures = Usual::of(&[(SMALL, 100e3), (SMALL, 110e3), (LARGE, 1600e3)]).unwrap();
+        assert!(pictures.least(LARGE) > 250e3 && pictures.least(SMALL) < 25e3, "{pictures:?}");
+        // A mesh, or a JSON with a link: as long for any size.
+        for same in [Usual::of(&[(SMALL, 383.0), (LARGE, 385.0)]).unwrap(), Usual::of(&[(SMALL, 383.0)]).unwrap()] {
+            assert!(same.least(LARGE) < 80.0 && same.least(LARGE) > 70.0, "{same:?}");
+            assert!(same.least(SMALL / 4.0) < 20.0, "{same:?}");
+        }
+        assert_eq!(Usual::of(&[]), None);
+    }
+}
