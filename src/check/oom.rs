@@ -8,6 +8,8 @@ use crate::driver::Patterns;
 use crate::journal::event::{Answer, JobNo};
 use crate::journal::facts::{JobFacts, LogHit};
 use crate::journal::record::Record;
+use crate::journal::series::Series;
+use crate::observe::advice::is_conditional;
 use crate::observe::prometheus::canonical_name;
 
 /// The patterns whose lines name jobs that met one.
@@ -135,9 +137,15 @@ pub fn counts(record: &Record) -> Vec<(&'static str, u64)> {
         sources.push(("refusals", refusals.count() as u64));
     }
     if let Some(name) = &driver.counters.out_of_memory
-        && let Some(series) = record.series.get(&format!("metric:{}", canonical_name(name)))
+        && record.metric(name).next().is_some()
     {
-        sources.push((COUNTER, series.increase() as u64));
+        // With labels a counter is there from its first count on: that counts from nothing.
+        let first_read_t = record.first_metric_t().unwrap_or(0.0);
+        let is_new =
+            |series: &&Series| series.first_point().is_some_and(|first| first.t > first_read_t + record.plan().sample_every_s);
+        let begun = |series: &Series| Some(series).filter(is_new).and_then(Series::first_point).map_or(0.0, |first| first.value);
+        let seen: f64 = record.metric(name).map(|series| series.increase() + begun(series).max(0.0)).sum();
+        sources.push((COUNTER, seen as u64));
     }
     sources
 }
@@ -156,19 +164,6 @@ pub fn lines(record: &Record) -> impl Iterator<Item = String> {
     hits.map(|hit| format!("log at {:.1} s: {}", hit.t, hit.line))
 }
 
-/// What ends there is said of what might happen: "it would run out of memory" is an admission control's, and nothing ran out.
-fn is_conditional(before: &str) -> bool {
-    const CONDITIONS: [&str; 7] = ["would", "might", "may", "could", "if", "avoid", "prevent"];
-    /// Further in front it is said of something else.
-    const NEAR: usize = 4;
-    let ends = ['.', ':', ';', ',', '!', '?', '"', '(', '\n'];
-    let clause = before.rsplit(ends).next().unwrap_or_default().to_lowercase();
-    let words: Vec<&str> = clause.split(|c: char| !(c.is_alphanumeric() || c == '\'')).filter(|word| !word.is_empty()).collect();
-    let near = words.len().saturating_sub(NEAR);
-    let negated = |at: usize| words.get(at + 1).is_some_and(|next| ["not", "have"].contains(next));
-    (near..words.len()).any(|at| CONDITIONS.contains(&words[at]) && !negated(at))
-}
-
 fn part_of_word(c: char) -> bool {
     c.is_alphanumeric() || c == '-' || c == '_'
 }
@@ -184,27 +179,7 @@ fn names(line: &str, id: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_conditional, names};
-
-    #[test]
-    fn what_would_happen_has_not_happened() {
-        for would in ["the request would run ", "Queue full; a batch of 8 might be ", "Rejected to avoid ", "it may go "] {
-            assert!(is_conditional(would), "{would}");
-        }
-        for did in [
-            "",
-            "CUDA ",
-            "could not allocate (",
-            "Try what would fit. CUDA ",
-            "the job might be retried: CUDA ",
-            "Your image may be too large, CUDA ",
-            "the worker that would have served this request ran ",
-            "the worker may have run ",
-            "Maybe ",
-        ] {
-            assert!(!is_conditional(did), "{did}");
-        }
-    }
+    use super::names;
 
     #[test]
     fn an_id_is_a_whole_word() {

@@ -9,6 +9,24 @@ use super::place::Place;
 use crate::experiment::units::{Bytes, Time};
 use crate::{record, words};
 
+/// Where vLLM, SGLang, llama.cpp, OpenRouter and others put what is no content.
+const THOUGHTS: [&str; 3] =
+    ["/choices/0/delta/reasoning_content", "/choices/0/delta/reasoning", "/choices/0/delta/tool_calls/0/function/arguments"];
+/// The reasons for a good end of OpenAI, vLLM, TGI, Anthropic and others; an engine that gives a job up says something else.
+const GOOD_ENDS: [&str; 11] = [
+    "stop",
+    "length",
+    "tool_calls",
+    "function_call",
+    "eos",
+    "eos_token",
+    "stop_sequence",
+    "end_turn",
+    "max_tokens",
+    "tool_use",
+    "model_length",
+];
+
 record! {
     /// A driver: how to send jobs to a kind of backend, follow them, and observe it.
     pub struct Driver {
@@ -148,8 +166,12 @@ record! {
     pub struct Stream {
         /// A piece of the result.
         token: String = "/choices/0/delta/content".into(),
+        /// Pieces of other kinds, which are tokens too: what a model thinks, and what it calls.
+        also: Vec<String> = THOUGHTS.map(str::to_owned).into(),
         /// It says why the job has ended.
         finish: String = "/choices/0/finish_reason".into(),
+        /// Reasons for a good end, in any case. With any other one the job has failed. `true` is one.
+        good: Vec<String> = GOOD_ENDS.map(str::to_owned).into(),
         /// It says that the job has failed.
         error: String = "/error".into(),
         /// The data of the last event. A stream that ends without it has failed.
@@ -377,7 +399,9 @@ impl Default for Stream {
     fn default() -> Self {
         Self {
             token: "/choices/0/delta/content".into(),
+            also: THOUGHTS.map(str::to_owned).into(),
             finish: "/choices/0/finish_reason".into(),
+            good: GOOD_ENDS.map(str::to_owned).into(),
             error: "/error".into(),
             done: "[DONE]".into(),
         }

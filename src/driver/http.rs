@@ -83,7 +83,10 @@ impl HttpPort {
             return None;
         }
         let name = if step.name.is_empty() { String::new() } else { format!("step `{}`, ", step.name) };
-        let reason = format!("{name}{} {}: {}", step.method, step.path, reply.excerpt());
+        // What is sent is not sent again to wherever an answer leads.
+        let leads = reply.header("location").filter(|_| (300..400).contains(&status));
+        let leads = leads.map_or_else(String::new, |to| format!("it is redirected to {}: use that path; ", bounded(&to)));
+        let reason = format!("{name}{} {}: {leads}{}", step.method, step.path, reply.excerpt());
         if gateway::answered(reply) {
             return Some(Answer::Error { status, proxy: true, reason });
         }
@@ -171,7 +174,10 @@ impl HttpPort {
             Err(reason) => return self.unreadable(last, &reply, reason),
         };
         let look = self.driver.result.as_ref().map(|route| {
-            let look = inline(route, &reply.json, &reply.body, reply.status);
+            let look = match reply.encoding() {
+                Some(encoding) => lookless(reply.status, encoding),
+                None => inline(route, &reply.json, &reply.body, reply.status),
+            };
             if reply.whole { look } else { ResultLook { error: Some(format!("larger than {}", route.at_most)), ..look } }
         });
         self.live.begin(&id, JobView::of(JobState::Running), None);

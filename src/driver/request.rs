@@ -1,5 +1,6 @@
 //! Makes a driver's requests and reads what is answered, within bounds.
 
+use std::io::Read;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -62,6 +63,11 @@ impl Reply {
     pub async fn read(response: Response, most: usize) -> Result<Self, Failure> {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let (body, whole) = read_bounded(response, most).await.map_err(Failure::NoAnswer)?;
+        let (body, whole) = match headers.get(header::CONTENT_ENCODING).map(header::HeaderValue::as_bytes) {
+            // Nobody asked for it; some servers do it all the same.
+            Some(b"gzip" | b"x-gzip") if whole => unpacked(&body, most)?,
+            _ => (body, whole),
+        };
         let json = serde_json::from_slice(&body).unwrap_or(Json::Null);
         Ok(Self { status, headers, body, whole, json })
     }
@@ -72,7 +78,13 @@ impl Reply {
 
     /// The body as a short text, for messages.
     pub fn excerpt(&self) -> String {
-        bounded(&secret::head(&self.body, 4096))
+        self.encoding().map_or_else(|| bounded(&secret::head(&self.body, 4096)), |encoding| format!("({encoding})"))
+    }
+
+    /// Why its body cannot be read.
+    pub fn encoding(&self) -> Option<String> {
+        let encoding = self.header("content-encoding").filter(|e| !["identity", "gzip", "x-gzip", ""].contains(&e.as_str()))?;
+        Some(format!("its body is encoded as `{}`, for which nobody asked, and which chaos does not read", bounded(&encoding)))
     }
 
     /// What a client of the job sends back with its later requests: a balancer knows by it which node has the job. Together with
@@ -378,6 +390,16 @@ async fn read_bounded(response: Response, most: usize) -> Result<(Vec<u8>, bool)
         }
     }
     Ok((body, true))
+}
+
+/// What is packed in a body, up to so many bytes; the flag says whether that is all.
+fn unpacked(body: &[u8], most: usize) -> Result<(Vec<u8>, bool), Failure> {
+    let mut out = Vec::new();
+    let read = flate2::read::MultiGzDecoder::new(body).take(most as u64 + 1).read_to_end(&mut out);
+    read.map_err(|e| Failure::NoAnswer(format!("its gzip body cannot be read: {e}")))?;
+    let whole = out.len() <= most;
+    out.truncate(most);
+    Ok((out, whole))
 }
 
 /// An error with its causes in one line: the outermost alone says too little.

@@ -12,7 +12,7 @@ use super::http::HttpPort;
 use super::inputs::{Ask, Vars};
 use super::request::{Failure, MOST_TEXT, Reply};
 use super::results::look;
-use super::template::{as_text, bounded};
+use super::template::{as_text, bounded, says_something};
 use super::wire::{self, Opened};
 use crate::experiment::units::Time;
 use crate::journal::event::{Answer, JobState, JobView, Tokens};
@@ -90,7 +90,8 @@ struct Job {
 struct Heard {
     text: String,
     times: Vec<f64>,
-    finished: bool,
+    /// The reason for its end, and whether that is a good one.
+    finish: Option<(String, bool)>,
     done: bool,
     error: Option<String>,
 }
@@ -120,53 +121,80 @@ impl Job {
             };
             match piece {
                 Ok(Some(piece)) => match reader.take(&piece) {
-                    Ok(events) => events.iter().for_each(|event| self.hear(&mut heard, event)),
+                    Ok(events) => {
+                        events.iter().for_each(|event| heard.hear(&self.format, event, self.began.elapsed().as_secs_f64()))
+                    }
                     Err(why) => break Err(why),
                 },
                 Ok(None) => break Ok(()),
                 Err(why) => break Err(why),
             }
         };
-        let view = self.judge(&heard, ended);
+        let view = heard.judge(&self.format, ended);
         let result = self.port.driver.result.as_ref().map(|_| look(heard.text.as_bytes(), 200));
         self.port.live.end(&self.id, view, result);
     }
+}
 
-    fn hear(&self, heard: &mut Heard, event: &Event) {
-        if !self.format.done.is_empty() && event.data.trim() == self.format.done {
-            heard.done = true;
+impl Heard {
+    /// An event that came so many seconds after the job began.
+    fn hear(&mut self, format: &Stream, event: &Event, after_s: f64) {
+        if !format.done.is_empty() && event.data.trim() == format.done {
+            self.done = true;
             return;
         }
         // A comment or a ping of the server's own form is no progress.
-        let Ok(json) = serde_json::from_str::<Json>(&event.data) else { return };
+        let json = match serde_json::from_str::<Json>(&event.data) {
+            Ok(json) => json,
+            Err(why) => {
+                let is_cut = event.data.trim_start().starts_with('{');
+                let told = || format!("a piece of its stream cannot be read ({why}): {}", bounded(&event.data));
+                self.error = self.error.take().or_else(|| is_cut.then(told));
+                return;
+            }
+        };
         let at = |pointer: &str| json.pointer(pointer).filter(|v| !v.is_null());
-        if let Some(error) = at(&self.format.error).filter(|_| !self.format.error.is_empty()) {
-            heard.error = Some(bounded(&as_text(error)));
+        if let Some(error) = at(&format.error).filter(|_| !format.error.is_empty()) {
+            self.error = Some(bounded(&as_text(error)));
         }
-        if let Some(piece) = at(&self.format.token).map(as_text).filter(|piece| !piece.is_empty()) {
-            heard.times.push(self.began.elapsed().as_secs_f64());
-            if heard.text.len() + piece.len() <= MOST_RESULT {
-                heard.text.push_str(&piece);
+        let places = std::iter::once(&format.token).chain(&format.also).filter(|place| !place.is_empty());
+        let piece: String = places.filter_map(|place| at(place)).map(as_text).collect();
+        if !piece.is_empty() {
+            self.times.push(after_s);
+            if self.text.len() + piece.len() <= MOST_RESULT {
+                self.text.push_str(&piece);
             }
         }
-        heard.finished |= at(&self.format.finish).is_some();
+        // Some say "" for as long as there is no reason.
+        if let Some(reason) = at(&format.finish).filter(|reason| says_something(reason)) {
+            let is_good = |word: &str| format.good.iter().any(|good| good.eq_ignore_ascii_case(word));
+            let is_good = reason.as_str().map_or(*reason == Json::Bool(true), is_good);
+            self.finish = Some((bounded(&as_text(reason)), is_good));
+        }
     }
 
-    fn judge(&self, heard: &Heard, ended: Result<(), String>) -> JobView {
-        let count = heard.times.len();
+    /// Only a whole stream, with a good reason for its end and its last word, is a completed job.
+    fn judge(&self, format: &Stream, ended: Result<(), String>) -> JobView {
+        let count = self.times.len();
         let wrong = match ended {
-            _ if heard.error.is_some() => heard.error.clone(),
+            _ if self.error.is_some() => self.error.clone(),
             Err(why) => Some(format!("the stream broke after {count} pieces: {why}")),
-            Ok(()) if !self.format.finish.is_empty() && !heard.finished => {
-                Some(format!("the stream ended after {count} pieces without a reason at {}", self.format.finish))
+            Ok(()) if !format.finish.is_empty() && self.finish.is_none() => {
+                Some(format!("the stream ended after {count} pieces without a reason at {}", format.finish))
             }
-            Ok(()) if !self.format.done.is_empty() && !heard.done => {
-                Some(format!("the stream ended after {count} pieces without its last word, {}", self.format.done))
+            Ok(()) if self.finish.as_ref().is_some_and(|(_, is_good)| !is_good) => {
+                let reason = self.finish.as_ref().map_or("", |(reason, _)| reason);
+                Some(format!(
+                    "the stream ended after {count} pieces with `{reason}`, which is no good end (a driver names those as `stream.good`)"
+                ))
+            }
+            Ok(()) if !format.done.is_empty() && !self.done => {
+                Some(format!("the stream ended after {count} pieces without its last word, {}", format.done))
             }
             Ok(()) => None,
         };
         let view = wrong.map_or_else(|| JobView::of(JobState::Completed), JobView::failed);
-        JobView { tokens: tokens(&heard.times), ..view }
+        JobView { tokens: tokens(&self.times), ..view }
     }
 }
 
@@ -179,4 +207,64 @@ fn tokens(times: &[f64]) -> Option<Tokens> {
         gap_s: gaps.get(gaps.len() / 2).copied().unwrap_or(0.0),
         longest_gap_s: gaps.last().copied().unwrap_or(0.0),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The pieces of a stream in which each holds `filler`, with that end.
+    fn ends(pieces: &[&str], end: &str, done: bool) -> JobView {
+        let (format, mut heard) = (Stream::default(), Heard::default());
+        let tail = done.then_some("[DONE]");
+        for (at, data) in pieces.iter().copied().chain([end]).chain(tail).filter(|data| !data.is_empty()).enumerate() {
+            heard.hear(&format, &Event { name: String::new(), data: data.to_owned() }, at as f64);
+        }
+        heard.judge(&format, Ok(()))
+    }
+
+    const PIECE: &str = r#"{"choices": [{"delta": {"content": "a "}, "finish_reason": null}]}"#;
+
+    fn reason(reason: &str) -> String {
+        format!(r#"{{"choices": [{{"delta": {{}}, "finish_reason": {reason}}}]}}"#)
+    }
+
+    #[test]
+    fn only_a_reason_that_is_known_to_be_good_is_a_good_end() {
+        for good in ["\"stop\"", "\"length\"", "\"STOP\"", "\"eos_token\"", "\"tool_calls\"", "true"] {
+            assert_eq!(ends(&[PIECE], &reason(good), true).state, JobState::Completed, "{good}");
+        }
+        for bad in ["\"abort\"", "\"error\"", "\"content_filter\"", "{\"type\": \"stop\"}", "7", "\"cancelled\""] {
+            let view = ends(&[PIECE], &reason(bad), true);
+            assert!(view.error.as_ref().is_some_and(|why| why.contains("is no good end")), "{bad}: {view:?}");
+        }
+        for none in ["null", "\"\"", "{}", "false"] {
+            let view = ends(&[PIECE], &reason(none), true);
+            assert!(view.error.as_ref().is_some_and(|why| why.contains("without a reason")), "{none}: {view:?}");
+        }
+        // It is said again and again that there is none yet.
+        let empty = PIECE.replace("null", "\"\"");
+        assert_eq!(ends(&[&empty, &empty], &reason("\"stop\""), true).state, JobState::Completed);
+        assert_eq!(ends(&[&empty, &empty], "", true).state, JobState::Failed, "a gateway's last word is no reason");
+        assert_eq!(ends(&[PIECE], &reason("\"stop\""), false).state, JobState::Failed, "its last word is missing");
+    }
+
+    #[test]
+    fn a_piece_that_was_cut_is_no_piece() {
+        let cut = ends(&[PIECE, &PIECE[..30], PIECE], &reason("\"stop\""), true);
+        assert!(cut.error.as_ref().is_some_and(|why| why.contains("cannot be read")), "{cut:?}");
+        let pings = ends(&["ping", PIECE, "keep-alive"], &reason("\"stop\""), true);
+        assert_eq!(pings.state, JobState::Completed, "{pings:?}");
+    }
+
+    #[test]
+    fn what_a_model_thinks_and_what_it_calls_are_tokens_too() {
+        let thought = r#"{"choices": [{"delta": {"reasoning_content": "hm "}, "finish_reason": null}]}"#;
+        let also = r#"{"choices": [{"delta": {"content": "", "reasoning": "hm "}, "finish_reason": null}]}"#;
+        let call = r#"{"choices": [{"delta": {"tool_calls": [{"function": {"arguments": "{"}}]}, "finish_reason": null}]}"#;
+        let view = ends(&[thought, also, call, PIECE], &reason("\"length\""), true);
+        let tokens = view.tokens.unwrap();
+        assert_eq!((view.state, tokens.count, tokens.first_s), (JobState::Completed, 4, 0.0));
+        assert_eq!(ends(&[thought], &reason("\"length\""), true).tokens.unwrap().count, 1, "all of its budget");
+    }
 }

@@ -10,6 +10,7 @@ use super::jobs::Jobs;
 use super::series::{Detail, Series};
 use super::undo;
 use crate::driver::sent::Sent as Inputs;
+use crate::observe::prometheus::canonical_name;
 use crate::observe::unread::is_mark;
 use crate::plan::Plan;
 
@@ -101,6 +102,20 @@ impl Record {
     ///
     /// # Panics
     /// Never for a record that `reader::read` returned or whose first event is `RunStarted`: both have one.
+    /// When the target's metrics were read for the first time.
+    pub fn first_metric_t(&self) -> Option<f64> {
+        let read = self.series.iter().filter(|(key, _)| key.starts_with("metric:"));
+        read.filter_map(|(_, series)| Some(series.first_point()?.t)).reduce(f64::min)
+    }
+
+    /// The series of one of the target's metrics: itself, or one for each set of labels.
+    pub fn metric(&self, name: &str) -> impl Iterator<Item = &Series> {
+        let wanted = format!("metric:{}", canonical_name(name));
+        let is_it =
+            move |key: &str| key.strip_prefix(wanted.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('{'));
+        self.series.iter().filter(move |(key, _)| is_it(key)).map(|(_, series)| series)
+    }
+
     pub fn plan(&self) -> &Plan {
         self.plan.as_deref().expect("a record begins with its plan")
     }

@@ -7,6 +7,8 @@ use regex::{Regex, RegexSet};
 
 use serde_json::Value as Json;
 
+use super::advice::is_conditional;
+
 /// A log line for a reader: of a structured one the message and its fields, any other as it is.
 pub fn readable(line: &str) -> String {
     let Ok(Json::Object(record)) = serde_json::from_str::<Json>(line) else { return line.to_owned() };
@@ -50,11 +52,18 @@ impl LogMatcher {
 
     /// The names of the patterns that a line matches, each with what a reader is shown of the line.
     pub fn matching<'a>(&'a self, line: &'a str) -> impl Iterator<Item = (&'a str, String)> + 'a {
-        self.set.matches(line).into_iter().map(move |at| {
-            let (name, pattern) = &self.patterns[at];
-            (name.as_str(), around(&readable(line), pattern))
-        })
+        let patterns = self.set.matches(line).into_iter().map(|at| &self.patterns[at]);
+        let happened = patterns.filter(move |(name, pattern)| name != OOM || !is_advice(line, pattern));
+        happened.map(move |(name, pattern)| (name.as_str(), around(&readable(line), pattern)))
     }
+}
+
+/// The driver's pattern for an out-of-memory.
+const OOM: &str = "oom";
+
+/// Wherever it is spoken of it is of what might happen.
+fn is_advice(line: &str, pattern: &Regex) -> bool {
+    pattern.find_iter(line).all(|found| is_conditional(&line[..found.start()]))
 }
 
 // The pattern is a constant, and tested.
@@ -93,6 +102,26 @@ mod tests {
         let bar = "Sampling:  12%|█▌        | 6/50 [00:01<00:07, 6.0it/s]";
         assert_eq!(shown(&format!("{bar}torch: CUDA out of memory"))[0].1, "torch: CUDA out of memory");
         assert_eq!(shown(&format!("out of memory, {bar}"))[0].1, format!("out of memory, {bar}"));
+    }
+
+    #[test]
+    fn advice_about_memory_is_no_out_of_memory() {
+        let matcher =
+            LogMatcher::new(&[("oom".into(), "(?i)out of memory".into()), ("x".into(), "(?i)out of memory".into())]).unwrap();
+        let names = |line: &str| matcher.matching(line).map(|(name, _)| name.to_owned()).collect::<Vec<_>>();
+        for advice in [
+            "INFO 11-24 model_runner.py:1518] Capturing graphs. If an out of memory error comes while capturing, lower gpu_memory_utilization",
+            "WARN: in case of out of memory errors use --lowvram",
+            "hint: smaller tiles reduce out of memory errors",
+        ] {
+            assert_eq!(names(advice), ["x"], "{advice}");
+        }
+        for did in [
+            "CUDA out of memory. If reserved memory is large, it may run out of memory again",
+            "RuntimeError: CUDA out of memory",
+        ] {
+            assert_eq!(names(did), ["oom", "x"], "{did}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Sources of figures: the target's metrics, its process, its log, the GPU; and what the machine and chaos itself went through.
 
+pub mod advice;
 pub mod kept;
 pub mod lateness;
 pub mod listening;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::experiment::diagnostic::nearest;
 use crate::journal::record::Record;
+use crate::journal::series::Series;
 
 /// What is looked at.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -134,7 +135,7 @@ impl Trigger {
                 .filter_map(|job| job.last_view.as_ref()?.progress)
                 .any(test),
             Subject::QueueDepth => record.series.get("queue.depth").and_then(|s| s.last()).is_some_and(test),
-            Subject::Metric(name) => record.series.get(&format!("metric:{name}")).and_then(|s| s.last()).is_some_and(test),
+            Subject::Metric(name) => sum(record, name).is_some_and(test),
             Subject::Log => record.log_hits.iter().any(|hit| hit.t >= since && hit.pattern == self.to_string()),
         }
     }
@@ -154,10 +155,18 @@ impl Trigger {
                 highest => format!("no job showed more than {highest} %"),
             },
             Subject::QueueDepth => last("queue.depth"),
-            Subject::Metric(name) => last(&format!("metric:{name}")),
+            Subject::Metric(name) => match sum(record, name) {
+                Some(value) => format!("it was last {value}"),
+                None => "it was never told".to_owned(),
+            },
             Subject::Log => "no line matched".to_owned(),
         }
     }
+}
+
+/// A metric over its labels, as `queue.depth` is.
+fn sum(record: &Record, name: &str) -> Option<f64> {
+    record.metric(name).filter_map(Series::last).reduce(|a, b| a + b)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod common;
 
 mod acts;
+mod answers;
 mod backend;
 mod bounds;
 mod checks;
@@ -53,6 +54,7 @@ mod schedule;
 mod scheduler;
 mod secrets;
 mod sequential;
+mod sides;
 mod silent_engine;
 mod simulated;
 mod soak;
