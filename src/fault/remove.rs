@@ -106,7 +106,10 @@ impl Recipe {
         let anonymous = container.mounts.iter().flatten().filter(|m| m.name.as_deref().is_some_and(|n| n.len() == 64));
         let binds = anonymous.filter_map(|m| Some(format!("{}:{}", m.name.as_ref()?, m.destination.as_ref()?)));
         if let Some(host) = &mut body.host_config {
-            host.binds.get_or_insert_default().extend(binds);
+            let all = host.binds.get_or_insert_default();
+            // One that was made again by us has them already.
+            let new: Vec<String> = binds.filter(|bind| !all.contains(bind)).collect();
+            all.extend(new);
         }
         Ok(Self { name: select::name(container), body: Box::new(body), networks: Network::all(container) })
     }
