@@ -103,12 +103,23 @@ impl Recipe {
         let mounted = |place: &String| container.mounts.iter().flatten().any(|m| m.destination.as_ref() == Some(place));
         body.volumes = body.volumes.map(|places| places.into_iter().filter(|place| !mounted(place)).collect());
         // Volumes without a name are found again by the one that the engine gave them.
-        let anonymous = container.mounts.iter().flatten().filter(|m| m.name.as_deref().is_some_and(|n| n.len() == 64));
-        let binds = anonymous.filter_map(|m| Some(format!("{}:{}", m.name.as_ref()?, m.destination.as_ref()?)));
+        let anonymous = || {
+            let nameless = container.mounts.iter().flatten().filter(|m| m.name.as_deref().is_some_and(|n| n.len() == 64));
+            nameless.filter_map(|m| Some((m.name.clone()?, m.destination.clone()?)))
+        };
         if let Some(host) = &mut body.host_config {
+            // Compose asks for them as mounts without a source.
+            for mount in host.mounts.iter_mut().flatten() {
+                if let Some((name, _)) = anonymous().find(|(_, place)| mount.target.as_ref() == Some(place)) {
+                    mount.source = Some(name);
+                }
+            }
+            let is_mount = |place: &String| host.mounts.iter().flatten().any(|mount| mount.target.as_ref() == Some(place));
+            let binds: Vec<String> =
+                anonymous().filter(|(_, place)| !is_mount(place)).map(|(name, place)| format!("{name}:{place}")).collect();
             let all = host.binds.get_or_insert_default();
             // One that was made again by us has them already.
-            let new: Vec<String> = binds.filter(|bind| !all.contains(bind)).collect();
+            let new: Vec<String> = binds.into_iter().filter(|bind| !all.contains(bind)).collect();
             all.extend(new);
         }
         Ok(Self { name: select::name(container), body: Box::new(body), networks: Network::all(container) })
