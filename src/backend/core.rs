@@ -203,8 +203,9 @@ impl Core {
         let source = self.lock().jobs.get(&job.delivers.load(Ordering::Relaxed)).cloned().unwrap_or(job);
         let request = &source.request;
         let seed = request.seed ^ self.seed ^ source.number;
-        let most = if self.config.has(Defect::WrongSize) { 512 } else { u32::MAX };
-        let side = |asked: u32| (asked.min(most) / 8).max(4);
+        let was_tried_again = source.view.borrow().attempts > 1;
+        let eighths = if self.config.has(Defect::WrongSize) && was_tried_again { 6 } else { 8 };
+        let side = |asked: u32| (asked * eighths / 64).max(4);
         Some(image::png(side(request.width), side(request.height), seed, &request.mark))
     }
 

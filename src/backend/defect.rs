@@ -29,7 +29,8 @@ words! {
         WedgedAfterOom = "wedged-after-oom",
         /// Under concurrency a job gets another job's result (found by no metric).
         SwappedResults = "swapped-results",
-        /// Whatever is asked for, no picture has more than 512x512 pixels (mudler/LocalAI #2430, fiatrete/SDCN-Stable-Diffusion-Computing-Network #8).
+        /// A job that ran out of memory and was tried again has a smaller picture than was asked for
+        /// (fiatrete/SDCN-Stable-Diffusion-Computing-Network #8, mudler/LocalAI #2430).
         WrongSize = "wrong-size",
         /// It goes on serving after SIGTERM (seen of a running ORFEAS backend).
         IgnoresSigterm = "ignores-sigterm",

@@ -80,13 +80,14 @@ impl HttpPort {
 
 /// What is seen of a result.
 pub fn look(body: &[u8], status: u16) -> ResultLook {
-    let mark = marks(body).next();
+    let mut marks = marks(body);
+    let mark = marks.next();
     ResultLook {
         status,
         bytes: body.len() as u64,
         digest: fnv(body),
         kind: magic(body).to_owned(),
-        other_mark: marks(body).find(|other| Some(*other) != mark).map(str::to_owned),
+        other_mark: marks.find(|other| Some(*other) != mark).map(str::to_owned),
         mark: mark.map(str::to_owned),
         size: imagesize::blob_size(body).ok().and_then(|size| Some([size.width.try_into().ok()?, size.height.try_into().ok()?])),
         error: None,
@@ -121,13 +122,18 @@ fn magic(body: &[u8]) -> &'static str {
         (b"solid", "stl"),
         (b"RIFF", "riff"),
         (b"{", "json"),
+        (b"[", "json"),
         (b"<", "markup"),
     ];
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start();
     known.iter().find(|(start, _)| body.starts_with(start)).map_or("other", |(_, name)| name)
 }
 
 /// The marks of ours in a result.
 fn marks(body: &[u8]) -> impl Iterator<Item = &str> {
-    let is_mark = |w: &&[u8]| w.starts_with(MARK_PREFIX.as_bytes()) && w[MARK_PREFIX.len()..].iter().all(u8::is_ascii_hexdigit);
-    body.windows(MARK_PREFIX.len() + 16).filter(is_mark).filter_map(|w| std::str::from_utf8(w).ok())
+    let begins = memchr::memmem::find_iter(body, MARK_PREFIX);
+    let marks = begins.filter_map(|at| body.get(at..at + MARK_PREFIX.len() + 16));
+    marks
+        .filter(|mark| mark[MARK_PREFIX.len()..].iter().all(u8::is_ascii_hexdigit))
+        .filter_map(|mark| std::str::from_utf8(mark).ok())
 }

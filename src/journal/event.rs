@@ -207,7 +207,7 @@ pub struct ResultLook {
     pub other_mark: Option<String>,
     /// Width and height in pixels, of an image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub size: Option<[u32; 2]>,
+    pub size: Option<[u16; 2]>,
     pub error: Option<String>,
 }
 

@@ -83,9 +83,9 @@ pub struct ResultFacts {
     /// The first mark of ours that was found in it.
     pub mark: Option<Label>,
     /// The first that is another one.
-    pub other_mark: Option<Label>,
+    pub other_mark: Option<Box<Label>>,
     /// Width and height in pixels, of an image.
-    pub size: Option<[u32; 2]>,
+    pub size: Option<[u16; 2]>,
     pub error: Option<Label>,
 }
 

@@ -241,7 +241,7 @@ impl Jobs {
         let mark = look.mark.as_deref().map(|mark| own.filter(|own| *own == mark).unwrap_or_else(|| Label::from(mark)));
         let error = look.error.as_deref().map(|error| self.labels.of(error));
         let kind = self.labels.of(&look.kind);
-        let other_mark = look.other_mark.as_deref().map(Label::from);
+        let other_mark = look.other_mark.as_deref().map(|mark| Box::new(Label::from(mark)));
         ResultFacts { bytes: look.bytes, digest: look.digest, kind, mark, other_mark, size: look.size, error }
     }
 }

@@ -98,10 +98,6 @@ impl Record {
         MEMORY.into_iter().find(|name| self.series.contains_key(*name))
     }
 
-    /// The plan of the run.
-    ///
-    /// # Panics
-    /// Never for a record that `reader::read` returned or whose first event is `RunStarted`: both have one.
     /// When the target's metrics were read for the first time.
     pub fn first_metric_t(&self) -> Option<f64> {
         let read = self.series.iter().filter(|(key, _)| key.starts_with("metric:"));
@@ -109,13 +105,17 @@ impl Record {
     }
 
     /// The series of one of the target's metrics: itself, or one for each set of labels.
-    pub fn metric(&self, name: &str) -> impl Iterator<Item = &Series> {
+    pub fn metric(&self, name: &str) -> impl Iterator<Item = (&str, &Series)> {
         let wanted = format!("metric:{}", canonical_name(name));
         let is_it =
             move |key: &str| key.strip_prefix(wanted.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('{'));
-        self.series.iter().filter(move |(key, _)| is_it(key)).map(|(_, series)| series)
+        self.series.iter().filter(move |(key, _)| is_it(key)).map(|(key, series)| (key.as_str(), series))
     }
 
+    /// The plan of the run.
+    ///
+    /// # Panics
+    /// Never for a record that `reader::read` returned or whose first event is `RunStarted`: both have one.
     pub fn plan(&self) -> &Plan {
         self.plan.as_deref().expect("a record begins with its plan")
     }

@@ -19,8 +19,9 @@ pub enum Usual {
 }
 
 impl Usual {
-    /// By these results: the pixels that were asked for, and the bytes. `None` where there are none.
-    pub fn of(results: &[(f64, f64)]) -> Option<Self> {
+    /// By these results: the pixels that were asked for, and the bytes; whether all of them are images, which grow where nothing shows that
+    /// they do not. `None` where there are none.
+    pub fn of(results: &[(f64, f64)], are_images: bool) -> Option<Self> {
         let mut by_pixels: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
         for (pixels, bytes) in results {
             by_pixels.entry(*pixels as u64).or_default().push(*bytes);
@@ -28,7 +29,8 @@ impl Usual {
         let medians: Vec<(f64, f64)> =
             by_pixels.into_iter().filter_map(|(pixels, mut all)| Some((pixels as f64, median(&mut all)?))).collect();
         let ((least, few), (most, many)) = (medians.first()?, medians.last()?);
-        let grows = most > least && many / few.max(1.0) >= (most / least.max(1.0)).powf(GROWS);
+        let is_one_size = most <= least;
+        let grows = if is_one_size { are_images } else { many / few.max(1.0) >= (most / least.max(1.0)).powf(GROWS) };
         match grows {
             true => {
                 median(&mut results.iter().map(|(pixels, bytes)| bytes / pixels.max(1.0)).collect::<Vec<_>>()).map(Self::PerPixel)
@@ -60,13 +62,14 @@ mod tests {
 
     #[test]
     fn what_grows_with_its_pixels_is_held_against_them_and_nothing_else_is() {
-        let pictures = Usual::of(&[(SMALL, 100e3), (SMALL, 110e3), (LARGE, 1600e3)]).unwrap();
+        let pictures = Usual::of(&[(SMALL, 100e3), (SMALL, 110e3), (LARGE, 1600e3)], true).unwrap();
         assert!(pictures.least(LARGE) > 250e3 && pictures.least(SMALL) < 25e3, "{pictures:?}");
         // A mesh, or a JSON with a link: as long for any size.
-        for same in [Usual::of(&[(SMALL, 383.0), (LARGE, 385.0)]).unwrap(), Usual::of(&[(SMALL, 383.0)]).unwrap()] {
+        for same in [Usual::of(&[(SMALL, 383.0), (LARGE, 385.0)], true).unwrap(), Usual::of(&[(SMALL, 383.0)], false).unwrap()] {
             assert!(same.least(LARGE) < 80.0 && same.least(LARGE) > 70.0, "{same:?}");
             assert!(same.least(SMALL / 4.0) < 20.0, "{same:?}");
         }
-        assert_eq!(Usual::of(&[]), None);
+        assert!(Usual::of(&[(SMALL, 40e3)], true).unwrap().least(4.0 * SMALL) > 30e3, "a black one of four times the pixels");
+        assert_eq!(Usual::of(&[], true), None);
     }
 }

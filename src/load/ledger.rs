@@ -209,12 +209,14 @@ impl Ledger<'_> {
     }
 
     /// Images whose sizes do not follow from what was asked for: how many there are, and one that is far from it.
-    pub fn unruly_images(&self) -> Option<(usize, &JobFacts, [u32; 2])> {
+    pub fn unruly_images(&self) -> Option<(usize, &JobFacts, [u16; 2])> {
         let asked = |job: &&JobFacts| self.scale.sent.asks_for_a_size(&job.shape);
         let images = || self.record.jobs.iter().filter(asked).filter_map(|job| Some((job, job.result.as_ref()?.size?)));
         let count = images().count();
-        let far = |(job, size): &(&JobFacts, [u32; 2])| !Sides::AS_ASKED.fit(job, *size);
-        let (job, size) = images().find(far).filter(|_| self.scale.sides.is_none() && count >= sides::FEWEST)?;
+        let far = |(job, size): &(&JobFacts, [u16; 2])| !sides::is_as_asked(job, *size);
+        let is_free_form = self.record.plan().driver.result.as_ref().is_some_and(|route| route.free_form);
+        let is_one = self.scale.sides.is_none() && count >= sides::FEWEST && !is_free_form;
+        let (job, size) = images().find(far).filter(|_| is_one)?;
         Some((count, job, size))
     }
 
@@ -469,6 +471,7 @@ struct Scale {
 impl Scale {
     fn of(record: &Record) -> Self {
         let until = record.baseline_end().unwrap_or(f64::INFINITY);
+        let mut images_too = true;
         let (mut sizes, mut digests, mut equal, mut images) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let sent = Sent::of(&record.plan().driver);
         for job in &record.jobs {
@@ -479,6 +482,7 @@ impl Scale {
             }
             if job.ended.as_ref().is_some_and(|(t, ..)| *t <= until) {
                 sizes.push((pixels(job), result.bytes as f64));
+                images_too &= result.size.is_some();
                 images.extend(result.size.filter(|_| sent.asks_for_a_size(&job.shape)).map(|sides| (job, sides)));
             }
         }
@@ -489,7 +493,7 @@ impl Scale {
         let (longest, misnamed) = (Longest::of(record), refusals::misnamed(record, &sent));
         let ended = record.jobs.iter().filter(|job| job.ended.is_some());
         let passed = ended.filter_map(|job| Some(job.unknown_state()?.to_owned())).collect();
-        let (sides, bytes) = (Sides::of(&images), Usual::of(&sizes));
+        let (sides, bytes) = (Sides::of(&images), Usual::of(&sizes, images_too));
         Self { sides, bytes, digests, equal, sent, shed, lost, longest, misnamed, passed }
     }
 

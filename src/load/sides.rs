@@ -1,47 +1,82 @@
-//! How large images are against what was asked for. Models round, and some make everything twice as large: what counts is how the sizes
-//! of this run's own images follow from what was asked for, before anything was broken.
+//! How large images are against what was asked for. Models round, some make everything twice as large, and some make one size whatever is
+//! asked: what counts is how the sizes of this run's own images follow from what was asked for, before anything was broken.
 
 use crate::journal::facts::JobFacts;
 use crate::stats::median;
 
-/// So many images tell it, of which so many must agree.
+/// So many images tell it, and all of them must agree.
 pub const FEWEST: usize = 5;
-const AGREE: f64 = 0.9;
 /// A side may differ by this share, or by what models round to, in pixels of what was asked for.
 const SHARE: f64 = 0.1;
 const ROUNDED_TO: f64 = 64.0;
+/// The pictures of a batch may come as one, so many beside one another.
+const MOST_IN_A_ROW: u32 = 8;
 
-/// How many times as wide and as high as what was asked for images are.
+/// How wide and how high images are.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Sides([f64; 2]);
+pub struct Sides {
+    /// So many times as much as was asked for.
+    usual: [f64; 2],
+    /// They were of one size, and so was what was asked for: whether they follow it was not seen.
+    only: Option<[f64; 2]>,
+    /// Of batches of so many.
+    batch: Option<u32>,
+}
 
 impl Sides {
-    pub const AS_ASKED: Self = Self([1.0, 1.0]);
-
     /// By these images; `None` where they are too few, or do not follow it.
-    pub fn of(images: &[(&JobFacts, [u32; 2])]) -> Option<Self> {
-        let usual = |at: usize| {
-            let ratios = images.iter().map(|(job, sides)| f64::from(sides[at]) / f64::from(asked(job)[at].max(1)));
-            median(&mut ratios.collect::<Vec<f64>>())
+    pub fn of(images: &[(&JobFacts, [u16; 2])]) -> Option<Self> {
+        let (first, _) = images.first()?;
+        let of = |at: usize, by: &dyn Fn(&JobFacts) -> f64| {
+            median(&mut images.iter().map(|(job, sides)| f64::from(sides[at]) / by(job)).collect::<Vec<f64>>())
         };
-        let usual = Self([usual(0)?, usual(1)?]);
-        let agree = images.iter().filter(|(job, sides)| usual.fit(job, *sides)).count();
-        (images.len() >= FEWEST && agree as f64 >= AGREE * images.len() as f64).then_some(usual)
+        let ratio = |at: usize| of(at, &|job| asked(job)[at].max(1.0));
+        let is_one_size = images.iter().all(|(job, _)| asked(job) == asked(first));
+        let only = [of(0, &|_| 1.0)?, of(1, &|_| 1.0)?];
+        let is_one_batch = images.iter().all(|(job, _)| batch(job) == batch(first));
+        let sides =
+            Self { usual: [ratio(0)?, ratio(1)?], only: is_one_size.then_some(only), batch: is_one_batch.then(|| batch(first)) };
+        (images.len() >= FEWEST && images.iter().all(|(job, size)| sides.follow(job, *size))).then_some(sides)
     }
 
     pub fn expected(self, job: &JobFacts) -> [f64; 2] {
         let [width, height] = asked(job);
-        [f64::from(width) * self.0[0], f64::from(height) * self.0[1]]
+        [width * self.usual[0], height * self.usual[1]]
     }
 
     /// An image of this size may be the job's.
-    pub fn fit(self, job: &JobFacts, sides: [u32; 2]) -> bool {
-        let each = sides.into_iter().zip(self.expected(job)).zip(self.0);
-        each.into_iter()
-            .all(|((side, expected), usual)| (f64::from(side) - expected).abs() <= (SHARE * expected).max(ROUNDED_TO * usual))
+    pub fn fit(self, job: &JobFacts, size: [u16; 2]) -> bool {
+        let is_one_for_all = || self.only.is_some_and(|only| are_near(size, only, self.usual) || is_as_asked(job, size));
+        let is_another_batch = || self.batch != Some(batch(job)) && self.is_of_a_grid(job, size);
+        self.follow(job, size) || is_one_for_all() || is_another_batch()
+    }
+
+    fn follow(self, job: &JobFacts, size: [u16; 2]) -> bool {
+        are_near(size, self.expected(job), self.usual)
+    }
+
+    fn is_of_a_grid(self, job: &JobFacts, size: [u16; 2]) -> bool {
+        let [width, height] = self.expected(job);
+        let row = |side: f64| (1..=MOST_IN_A_ROW).map(f64::from).flat_map(move |count| [side * count, side / count]);
+        row(width).any(|width| row(height).any(|height| are_near(size, [width, height], self.usual)))
     }
 }
 
-fn asked(job: &JobFacts) -> [u32; 2] {
-    [job.shape.width, job.shape.height]
+/// As large as was asked for.
+pub fn is_as_asked(job: &JobFacts, size: [u16; 2]) -> bool {
+    are_near(size, asked(job), [1.0, 1.0])
+}
+
+fn are_near(size: [u16; 2], expected: [f64; 2], scale: [f64; 2]) -> bool {
+    let mut sides = size.into_iter().zip(expected).zip(scale);
+    sides.all(|((side, expected), scale)| (f64::from(side) - expected).abs() <= (SHARE * expected).max(ROUNDED_TO * scale))
+}
+
+fn asked(job: &JobFacts) -> [f64; 2] {
+    [job.shape.width.into(), job.shape.height.into()]
+}
+
+/// In which it was done in the end.
+fn batch(job: &JobFacts) -> u32 {
+    job.smallest_batch.unwrap_or(job.shape.batch)
 }

@@ -13,6 +13,16 @@ fn images(asked: &[[u32; 2]], image: impl Fn([u32; 2], bool) -> [u32; 2]) -> Run
 }
 
 fn judged(target: &str, asked: &[[u32; 2]], image: impl Fn([u32; 2], bool) -> [u32; 2]) -> RunResult {
+    judged_in(30, target, asked, asked, image)
+}
+
+fn judged_in(
+    before: u32,
+    target: &str,
+    first: &[[u32; 2]],
+    then: &[[u32; 2]],
+    image: impl Fn([u32; 2], bool) -> [u32; 2],
+) -> RunResult {
     let mut script = Script::from(&format!(
         "version: 1\nname: script\ntarget: {{ url: {target}\nload: [{{ name: users, users: 1 }}]\nfaults: [{{ flood: {{ at: 40s, jobs: 1 }} }}]\nchecks: [all_jobs_complete: {{ within: 60s }}]\n"
     ));
@@ -23,11 +33,13 @@ fn judged(target: &str, asked: &[[u32; 2]], image: impl Fn([u32; 2], bool) -> [u
             script.at(41.0, Event::FaultInjected { fault: "flood".into(), error: None });
             script.at(42.0, Event::FaultOver { fault: "flood".into() });
         }
+        let asked = if at < before { first } else { then };
         let [width, height] = asked[at as usize % asked.len()];
         let job = script.submitting(t, "users", JobShape { width, height, ..JobShape::default() });
         script.at(t, Event::Answered { job, answer: Answer::Accepted { id: format!("job-{job}") } });
         script.ends(job, t + 0.5, view(JobState::Completed));
-        let (size, mark) = (Some(image([width, height], at >= 30)), Some(format!("chaos-{job:016x}")));
+        let (size, mark) =
+            (Some(image([width, height], at >= 30).map(|side| u16::try_from(side).unwrap())), Some(format!("chaos-{job:016x}")));
         let bytes = u64::from(width) * u64::from(height) / 4;
         let look = ResultLook {
             status: 200,
@@ -93,6 +105,13 @@ fn who_rounds_or_enlarges_or_was_not_asked_gives_what_is_right() {
     let check = fixed.checks.iter().find(|check| check.name == "all_jobs_complete").unwrap();
     assert_eq!(check.verdict, Passed, "{check:?}");
     assert!(fixed.findings.iter().any(|told| told.contains("the sizes of 60 images do not follow")), "{:?}", fixed.findings);
+    // One size is asked for before the fault and another one after it: what is made as asked, and what is always the same, may be right.
+    let later = |of: fn([u32; 2]) -> [u32; 2]| {
+        let result = judged_in(30, "embedded }", &[SMALL], &[LARGE], |asked, _| of(asked));
+        (result.jobs.mismatched, result.jobs.completed)
+    };
+    assert_eq!((later(|_| LARGE), later(|_| SMALL), later(|[w, h]| [2 * w, 2 * h])), ((0, 60), (0, 60), (0, 60)));
+    assert_eq!(later(|[w, h]| if w > 512 { [w * 3 / 4, h * 3 / 4] } else { [w, h] }), (30, 30), "and this is neither");
     // The driver tells no size.
     let untold = judged(UNTOLD, &[SMALL, LARGE], |asked, later| if later { SMALL } else { asked });
     assert_eq!(untold.jobs.mismatched, 0, "{:?}", untold.jobs);
