@@ -139,12 +139,13 @@ pub fn counts(record: &Record) -> Vec<(&'static str, u64)> {
     if let Some(name) = &driver.counters.out_of_memory
         && record.metric(name).next().is_some()
     {
-        // With labels a counter is there from its first count on: that counts from nothing.
+        // With labels a counter is there from its first count on: that counts from nothing. Of a target that was there before it may be
+        // another replica that answers.
         let first_read_t = record.first_metric_t().unwrap_or(0.0);
-        let is_new =
-            |series: &&Series| series.first_point().is_some_and(|first| first.t > first_read_t + record.plan().sample_every_s);
+        let is_ours = record.plan().runtime.is_started();
+        let is_new = |series: &&Series| is_ours && series.first_point().is_some_and(|first| first.t > first_read_t);
         let begun = |series: &Series| Some(series).filter(is_new).and_then(Series::first_point).map_or(0.0, |first| first.value);
-        let seen: f64 = record.metric(name).map(|series| series.increase() + begun(series).max(0.0)).sum();
+        let seen: f64 = record.metric(name).map(|(_, series)| series.increase() + begun(series).max(0.0)).sum();
         sources.push((COUNTER, seen as u64));
     }
     sources
@@ -155,7 +156,11 @@ pub fn counter(record: &Record) -> Vec<String> {
     let driver = &record.plan().driver;
     let is_logged = driver.patterns.oom.is_some() && !record.generations.is_empty();
     let counter = driver.counters.out_of_memory.iter().filter(|_| !is_logged);
-    counter.map(|name| format!("metric:{}", canonical_name(name))).collect()
+    let named = counter.flat_map(|name| {
+        let with_labels = record.metric(name).map(|(key, _)| key.to_owned());
+        with_labels.chain([format!("metric:{}", canonical_name(name))])
+    });
+    named.collect()
 }
 
 /// Lines of the log that say so.

@@ -13,7 +13,7 @@ use crate::{record, words};
 const THOUGHTS: [&str; 3] =
     ["/choices/0/delta/reasoning_content", "/choices/0/delta/reasoning", "/choices/0/delta/tool_calls/0/function/arguments"];
 /// The reasons for a good end of OpenAI, vLLM, TGI, Anthropic and others; an engine that gives a job up says something else.
-const GOOD_ENDS: [&str; 11] = [
+const GOOD_ENDS: [&str; 14] = [
     "stop",
     "length",
     "tool_calls",
@@ -25,6 +25,9 @@ const GOOD_ENDS: [&str; 11] = [
     "max_tokens",
     "tool_use",
     "model_length",
+    "pause_turn",
+    "completed",
+    "complete",
 ];
 
 record! {

@@ -104,7 +104,14 @@ mod tests {
     fn reply(status: u16, kind: &str, body: &str) -> Reply {
         let mut headers = http::HeaderMap::new();
         headers.insert("content-type", kind.parse().unwrap());
-        Reply { status, headers, body: body.into(), whole: true, json: serde_json::from_str(body).unwrap_or_default() }
+        Reply {
+            status,
+            headers,
+            body: body.into(),
+            whole: true,
+            json: serde_json::from_str(body).unwrap_or_default(),
+            unread: None,
+        }
     }
 
     #[test]

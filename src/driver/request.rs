@@ -57,19 +57,26 @@ pub struct Reply {
     /// That was all of it.
     pub whole: bool,
     pub json: Json,
+    /// As what the body is encoded.
+    pub unread: Option<String>,
 }
+
+/// Encodings that chaos does not read. Others that are named so, such as `utf-8`, are none.
+const PACKED: [&str; 6] = ["gzip", "x-gzip", "br", "zstd", "deflate", "compress"];
 
 impl Reply {
     pub async fn read(response: Response, most: usize) -> Result<Self, Failure> {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let (body, whole) = read_bounded(response, most).await.map_err(Failure::NoAnswer)?;
-        let (body, whole) = match headers.get(header::CONTENT_ENCODING).map(header::HeaderValue::as_bytes) {
-            // Nobody asked for it; some servers do it all the same.
-            Some(b"gzip" | b"x-gzip") if whole => unpacked(&body, most)?,
-            _ => (body, whole),
-        };
+        let encoding = headers.get(header::CONTENT_ENCODING).map(|value| value.as_bytes().to_ascii_lowercase());
+        // Nobody asked for it; some servers do it all the same.
+        let is_packed = matches!(encoding.as_deref(), Some(b"gzip" | b"x-gzip"));
+        let plain = (is_packed && whole && !body.is_empty()).then(|| unpacked(&body, most)).flatten();
+        let unread =
+            encoding.filter(|_| plain.is_none() && !body.is_empty()).and_then(|encoding| String::from_utf8(encoding).ok());
+        let (body, whole) = plain.unwrap_or((body, whole));
         let json = serde_json::from_slice(&body).unwrap_or(Json::Null);
-        Ok(Self { status, headers, body, whole, json })
+        Ok(Self { status, headers, body, whole, json, unread })
     }
 
     pub fn header(&self, name: &str) -> Option<String> {
@@ -83,8 +90,8 @@ impl Reply {
 
     /// Why its body cannot be read.
     pub fn encoding(&self) -> Option<String> {
-        let encoding = self.header("content-encoding").filter(|e| !["identity", "gzip", "x-gzip", ""].contains(&e.as_str()))?;
-        Some(format!("its body is encoded as `{}`, for which nobody asked, and which chaos does not read", bounded(&encoding)))
+        let encoding = self.unread.as_deref().filter(|encoding| PACKED.contains(encoding))?;
+        Some(format!("its body is encoded as `{encoding}`, for which nobody asked, and cannot be read"))
     }
 
     /// What a client of the job sends back with its later requests: a balancer knows by it which node has the job. Together with
@@ -392,14 +399,13 @@ async fn read_bounded(response: Response, most: usize) -> Result<(Vec<u8>, bool)
     Ok((body, true))
 }
 
-/// What is packed in a body, up to so many bytes; the flag says whether that is all.
-fn unpacked(body: &[u8], most: usize) -> Result<(Vec<u8>, bool), Failure> {
+/// What is packed in a body, up to so many bytes; the flag says whether that is all. `None` where it cannot be read.
+fn unpacked(body: &[u8], most: usize) -> Option<(Vec<u8>, bool)> {
     let mut out = Vec::new();
-    let read = flate2::read::MultiGzDecoder::new(body).take(most as u64 + 1).read_to_end(&mut out);
-    read.map_err(|e| Failure::NoAnswer(format!("its gzip body cannot be read: {e}")))?;
+    flate2::read::MultiGzDecoder::new(body).take(most as u64 + 1).read_to_end(&mut out).ok()?;
     let whole = out.len() <= most;
     out.truncate(most);
-    Ok((out, whole))
+    Some((out, whole))
 }
 
 /// An error with its causes in one line: the outermost alone says too little.

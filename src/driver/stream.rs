@@ -73,7 +73,7 @@ async fn whole(opened: Opened) -> Result<Reply, Failure> {
         }
     }
     let json = serde_json::from_slice(&bytes).unwrap_or(Json::Null);
-    Ok(Reply { status, headers, body: bytes, whole: true, json })
+    Ok(Reply { status, headers, body: bytes, whole: true, json, unread: None })
 }
 
 struct Job {
@@ -84,6 +84,9 @@ struct Job {
     /// All of it has to come in this time.
     within: Time,
 }
+
+/// Parts of words for an end that is none.
+const BAD_ENDS: [&str; 8] = ["abort", "error", "cancel", "fail", "timeout", "content_filter", "expired", "incomplete"];
 
 /// What has come so far.
 #[derive(Default)]
@@ -147,7 +150,7 @@ impl Heard {
         let json = match serde_json::from_str::<Json>(&event.data) {
             Ok(json) => json,
             Err(why) => {
-                let is_cut = event.data.trim_start().starts_with('{');
+                let is_cut = why.is_eof() && event.data.trim_start().starts_with('{');
                 let told = || format!("a piece of its stream cannot be read ({why}): {}", bounded(&event.data));
                 self.error = self.error.take().or_else(|| is_cut.then(told));
                 return;
@@ -167,9 +170,7 @@ impl Heard {
         }
         // Some say "" for as long as there is no reason.
         if let Some(reason) = at(&format.finish).filter(|reason| says_something(reason)) {
-            let is_good = |word: &str| format.good.iter().any(|good| good.eq_ignore_ascii_case(word));
-            let is_good = reason.as_str().map_or(*reason == Json::Bool(true), is_good);
-            self.finish = Some((bounded(&as_text(reason)), is_good));
+            self.finish = Some((bounded(&as_text(reason)), is_good_end(format, reason)));
         }
     }
 
@@ -195,6 +196,18 @@ impl Heard {
         };
         let view = wrong.map_or_else(|| JobView::of(JobState::Completed), JobView::failed);
         JobView { tokens: tokens(&self.times), ..view }
+    }
+}
+
+/// Where a driver names another place for the reason, and no good ends, only what is known to be none is none.
+fn is_good_end(format: &Stream, reason: &Json) -> bool {
+    let usual = Stream::default();
+    let is_anothers = format.finish != usual.finish && format.good == usual.good;
+    let word = ["type", "finish_reason", "reason"].iter().find_map(|key| reason.get(*key)?.as_str()).or_else(|| reason.as_str());
+    match word {
+        Some(word) if format.good.iter().any(|good| good.eq_ignore_ascii_case(word)) => true,
+        Some(word) => is_anothers && !BAD_ENDS.iter().any(|bad| word.to_ascii_lowercase().contains(bad)),
+        None => is_anothers || *reason == Json::Bool(true),
     }
 }
 
@@ -225,6 +238,23 @@ mod tests {
 
     const PIECE: &str = r#"{"choices": [{"delta": {"content": "a "}, "finish_reason": null}]}"#;
 
+    /// Servers of other forms say it in other places, and in other words.
+    #[test]
+    fn another_place_has_other_words() {
+        let ends = |reason: Json| is_good_end(&Stream { finish: "/response/status".into(), ..Stream::default() }, &reason);
+        for good in
+            [serde_json::json!("completed"), "COMPLETE".into(), "limit".into(), 7.into(), serde_json::json!({ "type": "length" })]
+        {
+            assert!(ends(good.clone()), "{good}");
+        }
+        for bad in ["aborted", "error", "Cancelled", "failed", "content_filter"] {
+            assert!(!ends(bad.into()), "{bad}");
+        }
+        let named = Stream { finish: "/end".into(), good: vec!["fine".into()], ..Stream::default() };
+        assert!(is_good_end(&named, &"fine".into()) && !is_good_end(&named, &"stop".into()));
+        assert!(is_good_end(&Stream::default(), &serde_json::json!({ "type": "length" })));
+    }
+
     fn reason(reason: &str) -> String {
         format!(r#"{{"choices": [{{"delta": {{}}, "finish_reason": {reason}}}]}}"#)
     }
@@ -234,7 +264,7 @@ mod tests {
         for good in ["\"stop\"", "\"length\"", "\"STOP\"", "\"eos_token\"", "\"tool_calls\"", "true"] {
             assert_eq!(ends(&[PIECE], &reason(good), true).state, JobState::Completed, "{good}");
         }
-        for bad in ["\"abort\"", "\"error\"", "\"content_filter\"", "{\"type\": \"stop\"}", "7", "\"cancelled\""] {
+        for bad in ["\"abort\"", "\"error\"", "\"content_filter\"", "{\"type\": \"abort\"}", "7", "\"cancelled\""] {
             let view = ends(&[PIECE], &reason(bad), true);
             assert!(view.error.as_ref().is_some_and(|why| why.contains("is no good end")), "{bad}: {view:?}");
         }

@@ -7,7 +7,7 @@ use regex::{Regex, RegexSet};
 
 use serde_json::Value as Json;
 
-use super::advice::is_conditional;
+use super::advice;
 
 /// A log line for a reader: of a structured one the message and its fields, any other as it is.
 pub fn readable(line: &str) -> String {
@@ -63,7 +63,7 @@ const OOM: &str = "oom";
 
 /// Wherever it is spoken of it is of what might happen.
 fn is_advice(line: &str, pattern: &Regex) -> bool {
-    pattern.find_iter(line).all(|found| is_conditional(&line[..found.start()]))
+    pattern.find_iter(line).all(|found| advice::is_advice(&line[..found.start()]))
 }
 
 // The pattern is a constant, and tested.
@@ -112,7 +112,7 @@ mod tests {
         for advice in [
             "INFO 11-24 model_runner.py:1518] Capturing graphs. If an out of memory error comes while capturing, lower gpu_memory_utilization",
             "WARN: in case of out of memory errors use --lowvram",
-            "hint: smaller tiles reduce out of memory errors",
+            "hint: use smaller tiles to reduce out of memory errors",
         ] {
             assert_eq!(names(advice), ["x"], "{advice}");
         }

@@ -5,9 +5,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::check::blind::is_read;
 use crate::experiment::diagnostic::nearest;
 use crate::journal::record::Record;
-use crate::journal::series::Series;
 
 /// What is looked at.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -164,9 +164,10 @@ impl Trigger {
     }
 }
 
-/// A metric over its labels, as `queue.depth` is.
+/// A metric over the labels that it has now, as `queue.depth` is.
 fn sum(record: &Record, name: &str) -> Option<f64> {
-    record.metric(name).filter_map(Series::last).reduce(|a, b| a + b)
+    let now = record.metric(name).filter(|(key, _)| is_read(record, key, record.now));
+    now.filter_map(|(_, series)| series.last()).reduce(|a, b| a + b)
 }
 
 #[cfg(test)]

@@ -66,6 +66,10 @@ fn a_packed_answer_that_nobody_asked_for_is_read_or_named() {
     let done = tried(&packed, HTTP, COMPLETE);
     assert!(done.is_healthy_but_for(&[]), "{}", done.trouble());
     assert!(done.result["jobs"]["completed"].as_u64() > Some(5), "{}", done.result["jobs"]);
+    // What only sounds like it.
+    let named = routes(post(|Json(asked): Json<Value>| async move { ([("content-encoding", "UTF-8")], image(&asked)) }));
+    let done = tried(&named, HTTP, COMPLETE);
+    assert!(done.is_healthy_but_for(&[]), "{}", done.trouble());
     let other = routes(post(|| async { ([("content-encoding", "br")], vec![0x8b_u8, 2, 0x80, 1, 2, 3]) }));
     let done = tried(&other, HTTP, COMPLETE);
     assert!(done.trouble().contains("encoded as `br`, for which nobody asked"), "{}", done.trouble());

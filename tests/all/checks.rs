@@ -491,6 +491,18 @@ fn a_log_without_its_end_shows_only_what_it_shows() {
         script.end(9.0);
         ruling(&script)
     };
+    // With labels a counter is there from its first count on, and there may be several.
+    let labelled = |from: f64| {
+        let mut script = Script::from(driver);
+        std::sync::Arc::make_mut(script.record.plan.as_mut().unwrap()).driver.counters.out_of_memory = Some("ooms".to_owned());
+        script.sample(1.0, "metric:requests", 7.0);
+        script.sample(from, "metric:ooms{kind=\"cuda\"}", 1.0);
+        script.sample(from, "metric:ooms{kind=\"host\"}", 2.0);
+        script.sample(6.0, "metric:ooms{kind=\"host\"}", 3.0);
+        script.end(9.0);
+        script.verdict().observed
+    };
+    assert_eq!((labelled(5.0).as_str(), labelled(1.0).as_str()), ("4 seen", "1 seen"));
     let of = |check: &str| (oom(check, false, false), oom(check, false, true), oom(check, true, true));
     assert_eq!(of("no_oom"), (Passed, Inconclusive, Passed));
     assert_eq!(of("oom_seen"), (Failed, Inconclusive, Failed));
