@@ -1,5 +1,6 @@
 //! Clients that watch their jobs.
 
+mod early;
 pub mod registry;
 pub mod websocket;
 

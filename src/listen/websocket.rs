@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::early::Early;
 use super::registry::{Order, Registry, Status};
 use super::{How, Reconnect};
 use crate::clock::Clock;
@@ -66,6 +67,7 @@ impl Listener {
             away_since: None,
             policy: Reconnect::Backoff,
             silent: Vec::new(),
+            early: Early::default(),
             met: met.clone(),
         };
         tasks.spawn(async move {
@@ -100,6 +102,7 @@ struct Task {
     policy: Reconnect,
     /// Connections that nobody reads any more and nobody has closed.
     silent: Vec<Box<dyn Channel>>,
+    early: Early,
     /// It has connected, or tried to.
     met: Arc<AtomicBool>,
 }
@@ -172,6 +175,11 @@ impl Task {
                 follow = wanted.recv() => match follow {
                     None => return Left::Done,
                     Some((id, sender)) => {
+                        if let Some(end) = self.early.take(&id) {
+                            // Whoever wanted it may have gone.
+                            let _ = sender.send(end);
+                            continue;
+                        }
                         let subscribed = channel.subscribe(&id).await;
                         self.jobs.insert(id, sender);
                         if let Err(why) = subscribed {
@@ -213,7 +221,10 @@ impl Task {
                 self.owed.remove(id);
             }
         }
-        let gone = self.jobs.get(id).is_some_and(|sender| sender.send(view).is_err());
+        let gone = match self.jobs.get(id) {
+            Some(sender) => sender.send(view).is_err(),
+            None => return self.early.keep(id, view),
+        };
         if ended || gone {
             self.jobs.remove(id);
         }

@@ -4,6 +4,8 @@ use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use axum::extract::Path as Segment;
+use axum::extract::ws::{Message, WebSocketUpgrade};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
@@ -82,6 +84,52 @@ fn where_a_submission_is_redirected_to_is_said() {
     assert_ne!(done.code, Some(0));
     let told = format!("{}{}", done.trouble(), done.result);
     assert!(told.contains("it is redirected to /generate/: use that path"), "{told}");
+}
+
+/// A job from a cache is over before its submission is answered: its end is pushed first.
+#[test]
+fn an_end_that_is_pushed_before_the_answer_was_told() {
+    let (ends, _) = tokio::sync::broadcast::channel::<String>(64);
+    let (pushed, count) = (ends.clone(), Arc::new(AtomicUsize::new(0)));
+    let submit = move || async move {
+        let id = count.fetch_add(1, Ordering::SeqCst);
+        let told = json!({ "id": id, "status": "done" }).to_string();
+        if id < 2 {
+            // The first of each user, who listens from then on.
+            tokio::spawn(async move {
+                tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+                let _ = ends.send(told);
+            });
+        } else {
+            let _ = ends.send(told);
+            tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+        }
+        (StatusCode::ACCEPTED, Json(json!({ "id": id })))
+    };
+    let listen = move |upgrade: WebSocketUpgrade| async move {
+        upgrade.on_upgrade(move |mut socket| async move {
+            let mut told = pushed.subscribe();
+            while let Ok(end) = told.recv().await {
+                if socket.send(Message::Text(end.into())).await.is_err() {
+                    return;
+                }
+            }
+        })
+    };
+    let status = |Segment(id): Segment<u32>| async move { Json(json!({ "id": id, "status": "done" })) };
+    let result = |Segment(id): Segment<u32>| async move { format!("a picture of job {id}") };
+    let routes = Router::new().route("/jobs", post(submit)).route("/jobs/{id}", get(status));
+    let routes = routes.route("/jobs/{id}/result", get(result)).route("/ws", get(listen));
+    let folder = tempfile::tempdir().unwrap();
+    let driver = folder.path().join("d.yaml");
+    std::fs::write(&driver, "version: 1\nname: early\nsubmit: { steps: [{ path: /jobs, json: { prompt: \"{{prompt}}\" }, accepted: [202] }], id: /id }\nstatus: { path: \"/jobs/{{id}}\", every: 5s, state: /status, states: { done: completed } }\nresult: { path: \"/jobs/{{id}}/result\", free_form: true }\nwebsocket: { path: /ws, id: /id }\n").unwrap();
+    let checks = "checks: [{ all_jobs_complete: { within: 10s } }, { listeners_stable: {} }]\n";
+    let url = format!("http://{}", serve_routes(routes));
+    let done = tried(&url, &format!("driver: {}", driver.display()), checks);
+    assert!(done.is_healthy_but_for(&[]), "{}", done.trouble());
+    assert!(done.result["jobs"]["completed"].as_u64() > Some(5), "{}", done.trouble());
+    let p50 = done.result["latency"]["p50_s"].as_f64().unwrap();
+    assert!(p50 < 1.0, "{p50} s: {}", done.trouble());
 }
 
 /// Each sample has the number of an engine: a trigger is on their sum, as the depth of a queue is.
