@@ -13,6 +13,8 @@ use crate::journal::event::ResultLook;
 use crate::seed::fnv;
 
 const RESULT_TIMEOUT: Duration = Duration::from_secs(30);
+/// The job is called completed, and the place of its result is not told: HTTP's "processing".
+pub const NOT_TOLD: u16 = 102;
 /// So many times a result may be somewhere else, at the same target.
 const REDIRECTS: u32 = 5;
 /// What every mark of ours begins with; 16 hexadecimal digits follow.
@@ -34,6 +36,9 @@ impl HttpPort {
                 return Err(reason);
             }
             vars = self.live.vars(id);
+        }
+        if let Some(name) = template::unfilled(path, &|name| vars.get(name).cloned()) {
+            return Ok(lookless(NOT_TOLD, format!("where it is is not told yet (`{name}`)")));
         }
         let mut path = match template::target_path(path, self.requester.base(), &|name| vars.get(name).cloned()) {
             Ok(path) => path,

@@ -103,6 +103,17 @@ fn is_same_server(a: &Url, b: &Url) -> bool {
     (a.port_or_known_default() == b.port_or_known_default() || no_ports()) && (a.host() == b.host() || (is_here(a) && is_here(b)))
 }
 
+/// The first placeholder that has neither a value nor a default.
+pub fn unfilled(template: &str, fill: Fill<'_>) -> Option<String> {
+    let open = |name: &str| !name.contains(":-") && fill(name.trim()).is_none();
+    placeholders(template).find(|name| open(name)).map(|name| name.trim().to_owned())
+}
+
+/// What stands in each pair of braces.
+fn placeholders(template: &str) -> impl Iterator<Item = &str> {
+    template.split("{{").skip(1).filter_map(|rest| Some(rest.split_once("}}")?.0))
+}
+
 /// The names of the placeholders in a text.
 pub fn names(template: &str) -> Vec<String> {
     let found = std::cell::RefCell::new(Vec::new());
@@ -334,6 +345,10 @@ mod tests {
 
     #[test]
     fn what_is_not_known_has_its_default() {
+        let open = |path: &str| unfilled(path, &of_id("x"));
+        assert_eq!(open("/view?name={{id}}&folder={{folder:-a}}"), None);
+        assert_eq!(open("/view?name={{ filename }}&id={{id}}").as_deref(), Some("filename"));
+        assert_eq!(open("{{id}}/{{a}}/{{b}}").as_deref(), Some("a"));
         assert_eq!(path("/view?name={{id}}&folder={{folder:-a}}", &of_id("x")), "/view?name=x&folder=a");
         assert_eq!(plain("{{id:-none}}", &of_id("x")), "x");
     }

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
+use crate::driver::results::NOT_TOLD;
 use crate::driver::{Ask, Port, Seen};
 use crate::experiment::{JobShape, Listen};
 use crate::journal::event::{Answer, Event, JobNo, JobState, JobView, ResultLook, Via};
@@ -348,8 +349,9 @@ impl Following<'_> {
         while completed && let Some(look) = self.shop.port.result(id).await {
             // A server that goes down or is paused between the end and the result has not lost it yet.
             let nobody_there = look.status == 0;
-            // One that has no room now has it soon.
-            let comes_later = matches!(look.status, 429 | 502..=504) && self.shop.clock.now_s() - began_t < RESULT_LATER_S;
+            // One that has no room now has it soon, and some tell of the end before they have written down what came out.
+            let comes_later =
+                matches!(look.status, NOT_TOLD | 429 | 502..=504) && self.shop.clock.now_s() - began_t < RESULT_LATER_S;
             if !(nobody_there || comes_later) {
                 return self.shop.journal.emit(Event::ResultSeen { job: self.number, look });
             }

@@ -48,6 +48,8 @@ fn server(way: &'static str) -> String {
             ("gateway", _) if times == 2 => unreached(StatusCode::NOT_FOUND),
             ("gateway", _) if times == 3 => unreached(StatusCode::BAD_GATEWAY),
             ("gateway", None) => done(&format!("/behind/{number}")),
+            // It tells of the end, and a moment later of what came out.
+            ("told later", None) if times < 7 => Json(json!({ "status": "completed", "result_url": null })).into_response(),
             ("unreached", None) => done(&format!("/unreached/{number}")),
             ("relative location", None) => {
                 (StatusCode::SEE_OTHER, [("location", format!("../results/{number}"))]).into_response()
@@ -131,6 +133,7 @@ fn a_job_is_followed_to_its_result_in_each_of_these_ways() {
         ("absolute", BY_URL),
         ("path", BY_URL),
         ("moved", BY_URL),
+        ("told later", BY_URL),
         ("gateway", BY_URL),
     ];
     for (way, driver) in ways {
