@@ -5,6 +5,7 @@
 
 use super::blind::ASKED_FOR_S;
 use super::{Check, Verdict, View};
+use crate::driver::Driver;
 use crate::experiment::diagnostic::nearest;
 use crate::journal::event::{JobState, Phase};
 use crate::journal::record::Record;
@@ -48,10 +49,13 @@ const PLAN: &[(&str, &str, Moves)] = &[
     ("quality_validation_failures_total", "counter", Moves::Maybe),
 ];
 
+/// The backends that have them.
+const OF_THE_PLAN: [&str; 2] = ["reference", "orfeas"];
+
 record! {
     /// The named metrics exist, have the right type, and move while they should.
     pub struct MetricsLive {
-        /// Which; without it the list of the load-testing plan.
+        /// Which; without it those that the driver names, and for the backends of the load-testing plan its list.
         names: Vec<String> = Vec::new(),
         /// A metric that has not moved while so many jobs completed stands still.
         jobs: u32 = 10,
@@ -59,8 +63,10 @@ record! {
 }
 
 impl Check for MetricsLive {
+    /// Those of a driver are kept in any case.
     fn metrics(&self) -> Vec<String> {
-        self.wanted().into_iter().map(|(name, ..)| name).collect()
+        let of_the_plan = PLAN.iter().filter(|_| self.names.is_empty()).map(|(name, ..)| (*name).to_owned());
+        self.names.iter().cloned().chain(of_the_plan).collect()
     }
 
     fn rests_on(&self, _record: &Record) -> Vec<String> {
@@ -76,7 +82,10 @@ impl Check for MetricsLive {
         if record.samples == 0 || !record.series.keys().any(|name| name.starts_with("metric:")) {
             return Verdict::inconclusive(expected, "the target's metrics could not be read");
         }
-        let wanted = self.wanted();
+        let wanted = self.wanted(record);
+        if wanted.is_empty() {
+            return Verdict::inconclusive(expected, "which metrics there should be is not said: give `names`");
+        }
         let ends = completed_at(record);
         let mut wrong = Vec::new();
         let mut still: Vec<Option<String>> = Vec::new();
@@ -100,6 +109,20 @@ impl Check for MetricsLive {
     }
 }
 
+/// What a driver says of its backend's metrics.
+fn named(driver: &Driver) -> impl Iterator<Item = (&str, Moves)> {
+    let (gpu, counters, queue) = (&driver.gpu, &driver.counters, driver.queue.as_ref());
+    let together = [&gpu.memory_used, &gpu.memory_reusable, &gpu.utilization, &gpu.temperature];
+    // All of its memory stays what it is, and a failure need not happen.
+    let maybe = [&gpu.memory_total, &counters.failed, &counters.out_of_memory];
+    let lists = queue.into_iter().flat_map(|queue| [Some(queue.depth.as_str()), queue.running.as_deref()]).flatten();
+    let lists = lists.filter_map(|list| Some((list.strip_prefix("metric ")?.trim(), Moves::Maybe)));
+    let together = together.map(|name| (name, Moves::Together));
+    let maybe = maybe.map(|name| (name, Moves::Maybe));
+    let all = together.into_iter().chain(maybe).chain([(&counters.completed, Moves::WithJobs)]);
+    all.filter_map(|(name, moves)| Some((name.as_deref()?, moves))).chain(lists)
+}
+
 /// When jobs completed, in order.
 fn completed_at(record: &Record) -> Vec<f64> {
     let begin = record.phase_start(Phase::Baseline).unwrap_or(0.0);
@@ -118,11 +141,15 @@ enum Said {
 
 impl MetricsLive {
     /// Their names, their types where those are known, and what moves them.
-    fn wanted(&self) -> Vec<(String, Option<&'static str>, Moves)> {
-        if self.names.is_empty() {
-            return PLAN.iter().map(|(name, kind, moves)| ((*name).to_owned(), Some(*kind), *moves)).collect();
+    fn wanted(&self, record: &Record) -> Vec<(String, Option<&'static str>, Moves)> {
+        let driver = &record.plan().driver;
+        match self.names.is_empty() {
+            false => self.names.iter().map(|name| (name.clone(), None, Moves::WithJobs)).collect(),
+            true if OF_THE_PLAN.contains(&driver.name.as_str()) => {
+                PLAN.iter().map(|(name, kind, moves)| ((*name).to_owned(), Some(*kind), *moves)).collect()
+            }
+            true => named(driver).map(|(name, moves)| (name.to_owned(), None, moves)).collect(),
         }
-        self.names.iter().map(|name| (name.clone(), None, Moves::WithJobs)).collect()
     }
 
     fn of_metric(&self, record: &Record, name: &str, kind: Option<&str>, moves: Moves, ends: &[f64]) -> Said {

@@ -113,7 +113,8 @@ impl Sampler {
                 None => {}
             }
         }
-        let sound = scrape.values.into_iter().filter(|(name, value)| !name.contains("_bucket") && value.is_finite());
+        let types = &scrape.types;
+        let sound = scrape.values.into_iter().filter(|(name, value)| !is_bucket(name, types) && value.is_finite());
         let kept = sound.filter(|(name, _)| self.kept.keeps(name));
         values.extend(kept.map(|(name, value)| (format!("metric:{name}"), value)));
         if let Some(text) = self.kept.news() {
@@ -152,5 +153,27 @@ impl Sampler {
         let changed = values.into_iter().filter(|(name, value)| self.last.get(name) != Some(value)).collect::<BTreeMap<_, _>>();
         self.last.extend(changed.iter().map(|(name, value)| (name.clone(), *value)));
         self.journal.emit(Event::Sample { values: changed.into() });
+    }
+}
+/// A part of a histogram, and not what only is called so.
+fn is_bucket(name: &str, types: &BTreeMap<String, String>) -> bool {
+    let base = name.split('{').next().unwrap_or_default();
+    let family = base.strip_suffix("_bucket");
+    family.is_some_and(|family| types.get(family).is_some_and(|kind| kind == "histogram") || name.contains("le=\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_only_called_a_bucket_is_kept() {
+        let types = [("wait_seconds".to_owned(), "histogram".to_owned())].into();
+        for part in ["wait_seconds_bucket{le=\"1\"}", "wait_seconds_bucket", "untold_bucket{a=\"b\",le=\"+Inf\"}"] {
+            assert!(is_bucket(part, &types), "{part}");
+        }
+        for other in ["s3_bucket_ops_total", "objects_in_bucket{name=\"x\"}", "leaky_bucket", "wait_seconds_count"] {
+            assert!(!is_bucket(other, &types), "{other}");
+        }
     }
 }

@@ -307,6 +307,30 @@ fn metrics_live() {
     assert_eq!(series(NAMED, "other", &[(1.0, 1.0)], 60.0).ruling, Inconclusive, "no metrics at all");
 }
 
+/// Another backend has other metrics: those that its driver names.
+#[test]
+fn metrics_of_another_backend_are_those_that_its_driver_names() {
+    let with = |more: &str, told: &str| {
+        let mut script = Script::from(&format!(
+            "version: 1\nname: script\ntarget: {{ url: \"http://127.0.0.1:9\", driver: openai, with: {{ model: m{more} }} }}\nload: [{{ name: users, users: 1 }}]\nchecks: [metrics_live: {{}}]\n"
+        ));
+        for i in 0..20 {
+            let t = f64::from(i) * 10.0 + 1.0;
+            script.completed(t, 1.0);
+            sample(&mut script, t + 2.0, told, 3.0);
+        }
+        script.end(500.0);
+        script.verdict()
+    };
+    let queue = ", queue: { path: /metrics, depth: \"metric vllm:num_requests_waiting\" }";
+    let own = "metric:vllm:num_requests_waiting{engine=\"0\"}";
+    assert_eq!(with(queue, own).ruling, Passed, "{:?}", with(queue, own));
+    let missing = with(queue, "metric:vllm:num_requests_running");
+    assert!(missing.ruling == Failed && missing.evidence[0].contains("no sample"), "{missing:?}");
+    let unnamed = with("", own);
+    assert!(unnamed.ruling == Inconclusive && unnamed.observed.contains("give `names`"), "{unnamed:?}");
+}
+
 #[test]
 fn a_metric_of_the_wrong_type_is_not_alive() {
     let mut script = Script::new("metrics_live: {}");
