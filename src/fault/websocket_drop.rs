@@ -131,7 +131,7 @@ impl Fault for WebsocketDrop {
             return Err(FaultError::Absent("no listener is connected".into()));
         }
         let established = established();
-        let remote = |local| established.get(&local).and_then(|ends| ends.first().copied());
+        let remote = |local| established.as_ref()?.get(&canonical(local)).and_then(|ends| ends.first().copied());
         let victim = |(name, now): (String, Now)| Victim { name, local: now.local, remote: now.local.and_then(remote) };
         Ok(Undo { listeners: victims.into_iter().map(victim).collect() })
     }
@@ -227,13 +227,15 @@ impl WebsocketDrop {
         let established = established();
         let gone = |victim: &&Victim| {
             let now = world.shop.listeners.now(&victim.name).unwrap_or_default();
-            let ends = victim.local.and_then(|local| established.get(&local));
+            let ends = victim.local.zip(established.as_ref()).and_then(|(local, all)| all.get(&canonical(local)));
             // The kernel's list is no snapshot: a row may be missing from one reading of it.
-            let open = ends.is_some_and(|ends| victim.remote.is_none_or(|remote| ends.contains(&remote)));
+            let open = ends.is_some_and(|ends| victim.remote.is_none_or(|remote| ends.contains(&canonical(remote))));
+            // What the kernel cannot confirm is not proven by our own word.
+            let is_told = victim.local.is_none() || established.is_some();
             match self.how {
                 How::Stall => now.stalled,
                 How::HalfOpen => !now.connected && (open || victim.local.is_none()),
-                How::Close | How::Fin | How::Reset => !now.connected && !open,
+                How::Close | How::Fin | How::Reset => !now.connected && !open && is_told,
             }
         };
         let broken = victims.iter().filter(gone).count();
@@ -285,12 +287,21 @@ async fn wait_for_ends(world: &World, name: &str) {
 }
 
 /// Both ends of the established TCP connections of this machine, as the kernel lists them. A port alone would not do: it may
-/// belong to another connection a moment later.
-fn established() -> HashMap<SocketAddr, Vec<SocketAddr>> {
+/// belong to another connection a moment later. `None` where it lists none of a kind, which it does not do otherwise.
+fn established() -> Option<HashMap<SocketAddr, Vec<SocketAddr>>> {
+    let table = |name: &str| std::fs::read_to_string(format!("/proc/self/net/{name}"));
+    // A machine without IPv6 has no such table.
+    Some(in_tables(&table("tcp").ok()?, &table("tcp6").unwrap_or_default()))
+}
+
+fn canonical(of: SocketAddr) -> SocketAddr {
+    SocketAddr::new(of.ip().to_canonical(), of.port())
+}
+
+fn in_tables(v4: &str, v6: &str) -> HashMap<SocketAddr, Vec<SocketAddr>> {
     const ESTABLISHED: &str = "01";
-    let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap_or_default();
     let mut found: HashMap<SocketAddr, Vec<SocketAddr>> = HashMap::new();
-    for line in table.lines().skip(1) {
+    for line in v4.lines().skip(1).chain(v6.lines().skip(1)) {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let [_, local, remote, state, ..] = fields.as_slice() else { continue };
         if let (ESTABLISHED, Some(local), Some(remote)) = (*state, address(local), address(remote)) {
@@ -300,9 +311,50 @@ fn established() -> HashMap<SocketAddr, Vec<SocketAddr>> {
     found
 }
 
-/// An address as the kernel writes it: `0100007F:1F90`.
+/// An address as the kernel writes it: `0100007F:1F90`, and of IPv6 four such numbers.
 fn address(text: &str) -> Option<SocketAddr> {
     let (ip, port) = text.split_once(':')?;
-    let ip = u32::from_str_radix(ip, 16).ok()?.to_ne_bytes();
-    Some(SocketAddr::from((ip, u16::from_str_radix(port, 16).ok()?)))
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let number = |at: usize| Some(u32::from_str_radix(ip.get(8 * at..8 * at + 8)?, 16).ok()?.to_ne_bytes());
+    match ip.len() {
+        8 => Some(SocketAddr::from((number(0)?, port))),
+        32 => {
+            let bytes: [[u8; 4]; 4] = [number(0)?, number(1)?, number(2)?, number(3)?];
+            let bytes: [u8; 16] = bytes.concat().try_into().ok()?;
+            // Of a socket for both, who speaks IPv4 has an address of it.
+            Some(SocketAddr::new(std::net::Ipv6Addr::from(bytes).to_canonical(), port))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_tables_name_connections_of_both_kinds() {
+        let head = "  sl  local_address rem_address   st tx_queue rx_queue\n";
+        let v4 = format!("{head}   0: 0100007F:1F90 0100007F:C350 01 00000000:00000000\n   1: 0100007F:1F91 00000000:0000 0A 0:0\n");
+        let v6 = format!(
+            "{head}   0: 00000000000000000000000001000000:1F90 00000000000000000000000001000000:C351 01 0:0\n   1: 0000000000000000FFFF00000100007F:1F92 0000000000000000FFFF00000100007F:C352 01 0:0\n"
+        );
+        let found = in_tables(&v4, &v6);
+        for (local, remote) in
+            [("127.0.0.1:8080", "127.0.0.1:50000"), ("[::1]:8080", "[::1]:50001"), ("127.0.0.1:8082", "127.0.0.1:50002")]
+        {
+            assert_eq!(found.get(&local.parse().unwrap()), Some(&vec![remote.parse().unwrap()]), "{local}: {found:?}");
+        }
+        assert_eq!(found.len(), 3, "who only listens has no connection");
+    }
+
+    #[test]
+    fn a_connection_over_ipv6_is_seen_and_seen_gone() {
+        let listener = std::net::TcpListener::bind("[::1]:0").unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, local) = (listener.accept().unwrap().0, client.local_addr().unwrap());
+        assert!(established().unwrap().contains_key(&local));
+        drop((client, server));
+        assert!(!established().unwrap().contains_key(&local));
+    }
 }
