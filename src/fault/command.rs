@@ -3,6 +3,8 @@
 //! Each has a process group of its own, and carries a mark in its environment that its children inherit, though they leave the
 //! group: so another process of ours finds all of them too.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -23,6 +25,8 @@ const GRACE: Duration = Duration::from_millis(500);
 /// ... and this long to be gone then.
 const GONE_WITHIN: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// Hardly an environment is larger, in bytes.
+const AT_ONCE: usize = 128 << 10;
 /// A program that begins has its environment by then; some never have one.
 const BEGINS_WITHIN: Duration = Duration::from_millis(250);
 
@@ -110,17 +114,32 @@ async fn marked_surely(mark: &str) -> Vec<u32> {
     }
 }
 
+/// All of it where it fits: what is read in pieces is cut off by the beginning of another program. Whole, it ends with a NUL.
+fn environment<'a>(place: &Path, room: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
+    let mut file = File::open(place.join("environ"))?;
+    let mut length = 0;
+    loop {
+        if room.len() - length < AT_ONCE {
+            room.resize(length + AT_ONCE, 0);
+        }
+        match file.read(&mut room[length..])? {
+            0 => return Ok(&room[..length]),
+            more => length += more,
+        }
+    }
+}
+
 /// The processes that live and carry the mark, as far as their environment may be read; and how many have none.
 fn look(mark: &str) -> (Vec<u32>, usize) {
     let wanted = format!("{MARK}={mark}");
-    let (mut found, mut bare) = (Vec::new(), 0);
+    let (mut found, mut bare, mut room) = (Vec::new(), 0, vec![0; AT_ONCE]);
     for pid in procfs::pids() {
         let place = Path::new("/proc").join(pid.to_string());
-        let Ok(environment) = std::fs::read(place.join("environ")) else { continue };
+        let Ok(environment) = environment(&place, &mut room) else { continue };
         let lives = || proc_stat(pid).is_some_and(|(state, _)| !matches!(state, 'Z' | 'X'));
         if environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes()) {
             found.extend(lives().then_some(pid));
-        } else if environment.is_empty() && std::fs::read_link(place.join("exe")).is_ok() && lives() {
+        } else if environment.last() != Some(&0) && std::fs::read_link(place.join("exe")).is_ok() && lives() {
             // The kernel's own threads have no program.
             bare += 1;
         }
