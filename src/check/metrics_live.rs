@@ -25,6 +25,8 @@ enum Moves {
     WithListeners,
     /// Only what goes wrong, or what need not happen.
     Maybe,
+    /// The same, and with labels it is not there before.
+    Seldom,
 }
 
 /// The plan's list: name, type, what moves it.
@@ -111,15 +113,21 @@ impl Check for MetricsLive {
 
 /// What a driver says of its backend's metrics.
 fn named(driver: &Driver) -> impl Iterator<Item = (&str, Moves)> {
-    let (gpu, counters, queue) = (&driver.gpu, &driver.counters, driver.queue.as_ref());
-    let together = [&gpu.memory_used, &gpu.memory_reusable, &gpu.utilization, &gpu.temperature];
-    // All of its memory stays what it is, and a failure need not happen.
-    let maybe = [&gpu.memory_total, &counters.failed, &counters.out_of_memory];
+    let (gpu, counters) = (&driver.gpu, &driver.counters);
+    let gauges = [&gpu.memory_used, &gpu.memory_reusable, &gpu.utilization, &gpu.temperature];
+    // One alone is no group: it may be constant.
+    let of_gauges = if gauges.iter().filter(|name| name.is_some()).count() > 1 { Moves::Together } else { Moves::Maybe };
+    let all = gauges.map(|name| (name, of_gauges)).into_iter().chain([
+        (&gpu.memory_total, Moves::Maybe),
+        (&counters.failed, Moves::Seldom),
+        (&counters.out_of_memory, Moves::Seldom),
+        (&counters.completed, Moves::WithJobs),
+    ]);
+    // A queue may be told of elsewhere.
+    let metrics = driver.metrics.as_ref().map(|route| route.path.as_str());
+    let queue = driver.queue.as_ref().filter(|queue| Some(queue.path.as_str()) == metrics);
     let lists = queue.into_iter().flat_map(|queue| [Some(queue.depth.as_str()), queue.running.as_deref()]).flatten();
     let lists = lists.filter_map(|list| Some((list.strip_prefix("metric ")?.trim(), Moves::Maybe)));
-    let together = together.map(|name| (name, Moves::Together));
-    let maybe = maybe.map(|name| (name, Moves::Maybe));
-    let all = together.into_iter().chain(maybe).chain([(&counters.completed, Moves::WithJobs)]);
     all.filter_map(|(name, moves)| Some((name.as_deref()?, moves))).chain(lists)
 }
 
@@ -156,6 +164,7 @@ impl MetricsLive {
         let last_change = match last_change(record, name) {
             Some(t) => t,
             None if exists(record, name) => f64::NEG_INFINITY,
+            None if moves == Moves::Seldom => return Said::Fine,
             // A family without a sample is declared and nothing more.
             None if moves == Moves::Maybe && record.metric_types.contains_key(family(name)) => return Said::Fine,
             None => {
@@ -173,7 +182,7 @@ impl MetricsLive {
             return Said::Wrong(format!("{name}: it is a {told}, expected a {kind}"));
         }
         let heard = record.listeners.values().any(|l| !l.connected.is_empty());
-        if moves == Moves::Maybe || (moves == Moves::WithListeners && !heard) {
+        if matches!(moves, Moves::Maybe | Moves::Seldom) || (moves == Moves::WithListeners && !heard) {
             return Said::Fine;
         }
         // The sample after a job's end is the first that can show it.

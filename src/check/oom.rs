@@ -142,7 +142,7 @@ pub fn counts(record: &Record) -> Vec<(&'static str, u64)> {
         // With labels a counter is there from its first count on: that counts from nothing. Of a target that was there before it may be
         // another replica that answers.
         let first_read_t = record.first_metric_t().unwrap_or(0.0);
-        let is_ours = record.plan().runtime.is_started();
+        let is_ours = !record.generations.is_empty();
         let is_new = |series: &&Series| is_ours && series.first_point().is_some_and(|first| first.t > first_read_t);
         let begun = |series: &Series| Some(series).filter(is_new).and_then(Series::first_point).map_or(0.0, |first| first.value);
         let seen: f64 = record.metric(name).map(|(_, series)| series.increase() + begun(series).max(0.0)).sum();

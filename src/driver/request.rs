@@ -90,7 +90,8 @@ impl Reply {
 
     /// Why its body cannot be read.
     pub fn encoding(&self) -> Option<String> {
-        let encoding = self.unread.as_deref().filter(|encoding| PACKED.contains(encoding))?;
+        let is_packed = |encoding: &&str| encoding.split(',').any(|one| PACKED.contains(&one.trim()));
+        let encoding = self.unread.as_deref().filter(is_packed)?;
         Some(format!("its body is encoded as `{encoding}`, for which nobody asked, and cannot be read"))
     }
 

@@ -71,7 +71,7 @@ impl HttpPort {
         if is_page && follows < REDIRECTS && reply.status == 200 && !route.free_form {
             return Ok(lookless(reply.status, format!("the target redirects to a page of HTML ({})", bounded(&path))));
         }
-        if let Some(encoding) = reply.encoding() {
+        if let Some(encoding) = reply.encoding().filter(|_| reply.whole) {
             return Ok(lookless(reply.status, encoding));
         }
         let look = look(&reply.body, reply.status);

@@ -14,6 +14,7 @@ use super::request::{Failure, MOST_TEXT, Reply};
 use super::results::look;
 use super::template::{as_text, bounded, says_something};
 use super::wire::{self, Opened};
+use super::{StateWord, words};
 use crate::experiment::units::Time;
 use crate::journal::event::{Answer, JobState, JobView, Tokens};
 use crate::listen::How;
@@ -86,7 +87,8 @@ struct Job {
 }
 
 /// Parts of words for an end that is none.
-const BAD_ENDS: [&str; 8] = ["abort", "error", "cancel", "fail", "timeout", "content_filter", "expired", "incomplete"];
+const BAD_ENDS: [&str; 11] =
+    ["abort", "error", "cancel", "fail", "timeout", "content_filter", "expired", "incomplete", "safety", "kill", "overload"];
 
 /// What has come so far.
 #[derive(Default)]
@@ -169,7 +171,8 @@ impl Heard {
             }
         }
         // Some say "" for as long as there is no reason.
-        if let Some(reason) = at(&format.finish).filter(|reason| says_something(reason)) {
+        let is_one = |reason: &&Json| says_something(reason) && !reason.as_str().is_some_and(goes_on);
+        if let Some(reason) = at(&format.finish).filter(is_one) {
             self.finish = Some((bounded(&as_text(reason)), is_good_end(format, reason)));
         }
     }
@@ -197,6 +200,11 @@ impl Heard {
         let view = wrong.map_or_else(|| JobView::of(JobState::Completed), JobView::failed);
         JobView { tokens: tokens(&self.times), ..view }
     }
+}
+
+/// It is the state of a job that has not ended, where another field than the usual one tells of the end.
+fn goes_on(word: &str) -> bool {
+    matches!(words::meaning(word), Some(StateWord::Queued | StateWord::Running)) || words::is_same(word, "not_finished")
 }
 
 /// Where a driver names another place for the reason, and no good ends, only what is known to be none is none.
@@ -250,6 +258,9 @@ mod tests {
         for bad in ["aborted", "error", "Cancelled", "failed", "content_filter"] {
             assert!(!ends(bad.into()), "{bad}");
         }
+        assert!(
+            goes_on("in_progress") && goes_on("queued") && goes_on("NOT_FINISHED") && !goes_on("completed") && !goes_on("stop")
+        );
         let named = Stream { finish: "/end".into(), good: vec!["fine".into()], ..Stream::default() };
         assert!(is_good_end(&named, &"fine".into()) && !is_good_end(&named, &"stop".into()));
         assert!(is_good_end(&Stream::default(), &serde_json::json!({ "type": "length" })));

@@ -290,8 +290,12 @@ async fn wait_for_ends(world: &World, name: &str) {
 /// belong to another connection a moment later. `None` where it lists none of a kind, which it does not do otherwise.
 fn established() -> Option<HashMap<SocketAddr, Vec<SocketAddr>>> {
     let table = |name: &str| std::fs::read_to_string(format!("/proc/self/net/{name}"));
-    // A machine without IPv6 has no such table.
-    Some(in_tables(&table("tcp").ok()?, &table("tcp6").unwrap_or_default()))
+    let v6 = match table("tcp6") {
+        // A machine without IPv6 has no such table.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        read => read.ok()?,
+    };
+    Some(in_tables(&table("tcp").ok()?, &v6))
 }
 
 fn canonical(of: SocketAddr) -> SocketAddr {
@@ -350,11 +354,15 @@ mod tests {
 
     #[test]
     fn a_connection_over_ipv6_is_seen_and_seen_gone() {
-        let listener = std::net::TcpListener::bind("[::1]:0").unwrap();
+        let Ok(listener) = std::net::TcpListener::bind("[::1]:0") else {
+            return println!("left out: a connection over IPv6, which this machine does not have");
+        };
         let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (server, local) = (listener.accept().unwrap().0, client.local_addr().unwrap());
-        assert!(established().unwrap().contains_key(&local));
+        // The list is no snapshot: a row may be missing from one reading.
+        let is_listed = || (0..50).any(|_| established().unwrap().contains_key(&local));
+        assert!(is_listed());
         drop((client, server));
-        assert!(!established().unwrap().contains_key(&local));
+        assert!(!is_listed());
     }
 }

@@ -33,6 +33,11 @@ impl Early {
         self.ends.push_back((Instant::now(), id.to_owned(), view));
     }
 
+    /// What was told over a connection that is lost may be of an earlier life of the target, whose numbers come back.
+    pub fn forget(&mut self) {
+        self.ends.clear();
+    }
+
     /// The end of a job that is followed from now on, if it has been told already.
     pub fn take(&mut self, id: &str) -> Option<JobView> {
         self.ends.retain(|(since, ..)| since.elapsed() < KEPT_FOR);
@@ -58,6 +63,9 @@ mod tests {
         assert_eq!((early.take("a"), early.take("b")), (Some(done.clone()), None));
         early.keep("a", done.clone());
         assert_eq!(early.take("a"), None, "a number that comes back has not ended yet");
+        early.keep("d", done.clone());
+        early.forget();
+        assert_eq!(early.take("d"), None);
         early.keep("c", done.clone());
         tokio::time::advance(KEPT_FOR).await;
         assert_eq!(early.take("c"), None);

@@ -119,6 +119,7 @@ enum Left {
 impl Task {
     async fn run(mut self, mut wanted: mpsc::UnboundedReceiver<Follow>) {
         let Some((id, sender)) = wanted.recv().await else { return };
+        self.early.take(&id);
         self.jobs.insert(id, sender);
         let mut tries = 0;
         while !wanted.is_closed() || !self.jobs.is_empty() {
@@ -250,6 +251,7 @@ impl Task {
     }
 
     fn lost(&mut self, why: &str, fault: Option<String>) {
+        self.early.forget();
         self.status.set_connected(None);
         let open: Vec<String> = self.jobs.iter().filter(|(_, sender)| !sender.is_closed()).map(|(id, _)| id.clone()).collect();
         self.owed.extend(open.iter().map(|id| (id.clone(), false)));

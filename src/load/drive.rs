@@ -336,7 +336,8 @@ impl Following<'_> {
     fn no_result(&self, look: ResultLook, began_t: f64) {
         let (job, asked_s) = (self.number, self.shop.clock.now_s() - began_t);
         let error = look.error.clone().unwrap_or_default();
-        self.shop.journal.emit(match asked_s >= RESULT_LATER_S {
+        // Who called the job completed and names no place has answered.
+        self.shop.journal.emit(match asked_s >= RESULT_LATER_S || look.status == NOT_TOLD {
             true => Event::ResultSeen { job, look },
             false => Event::GaveUp { job, why: format!("not had within {asked_s:.1} s, and the run was over: {error}") },
         });

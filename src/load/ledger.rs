@@ -359,7 +359,7 @@ impl Ledger<'_> {
                 format!("its image has {w}x{h} pixels, and for {asked_w}x{asked_h} this run's have {usual_w:.0}x{usual_h:.0}")
             }));
         }
-        let least = scale.bytes.as_ref().map(|usual| usual.least(pixels(job)));
+        let least = scale.bytes.as_ref().map(|usual| usual.least(pixels(job), result.size.map(area)));
         if !free_form && least.is_some_and(|least| (result.bytes as f64) < least) {
             let (w, h) = (job.shape.width, job.shape.height);
             return Some(Box::new(move || {
@@ -442,6 +442,10 @@ fn last_seen(job: &JobFacts) -> String {
     job.last_view.as_ref().map_or_else(|| "never seen".to_owned(), said)
 }
 
+fn area([width, height]: [u16; 2]) -> f64 {
+    f64::from(width) * f64::from(height)
+}
+
 fn pixels(job: &JobFacts) -> f64 {
     f64::from(job.shape.width) * f64::from(job.shape.height)
 }
@@ -481,7 +485,7 @@ impl Scale {
                 equal.push((result.digest, input));
             }
             if job.ended.as_ref().is_some_and(|(t, ..)| *t <= until) {
-                sizes.push((pixels(job), result.bytes as f64));
+                sizes.push((result.size.map_or_else(|| pixels(job), area), result.bytes as f64));
                 images_too &= result.size.is_some();
                 images.extend(result.size.filter(|_| sent.asks_for_a_size(&job.shape)).map(|sides| (job, sides)));
             }

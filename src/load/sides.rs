@@ -9,16 +9,13 @@ pub const FEWEST: usize = 5;
 /// A side may differ by this share, or by what models round to, in pixels of what was asked for.
 const SHARE: f64 = 0.1;
 const ROUNDED_TO: f64 = 64.0;
-/// The pictures of a batch may come as one, so many beside one another.
-const MOST_IN_A_ROW: u32 = 8;
-
 /// How wide and how high images are.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sides {
     /// So many times as much as was asked for.
     usual: [f64; 2],
-    /// They were of one size, and so was what was asked for: whether they follow it was not seen.
-    only: Option<[f64; 2]>,
+    /// One size was asked for, and so large they were: whether they follow it was not seen.
+    only: Option<([f64; 2], [f64; 2])>,
     /// Of batches of so many.
     batch: Option<u32>,
 }
@@ -34,8 +31,11 @@ impl Sides {
         let is_one_size = images.iter().all(|(job, _)| asked(job) == asked(first));
         let only = [of(0, &|_| 1.0)?, of(1, &|_| 1.0)?];
         let is_one_batch = images.iter().all(|(job, _)| batch(job) == batch(first));
-        let sides =
-            Self { usual: [ratio(0)?, ratio(1)?], only: is_one_size.then_some(only), batch: is_one_batch.then(|| batch(first)) };
+        let sides = Self {
+            usual: [ratio(0)?, ratio(1)?],
+            only: is_one_size.then_some((asked(first), only)),
+            batch: is_one_batch.then(|| batch(first)),
+        };
         (images.len() >= FEWEST && images.iter().all(|(job, size)| sides.follow(job, *size))).then_some(sides)
     }
 
@@ -46,19 +46,27 @@ impl Sides {
 
     /// An image of this size may be the job's.
     pub fn fit(self, job: &JobFacts, size: [u16; 2]) -> bool {
-        let is_one_for_all = || self.only.is_some_and(|only| are_near(size, only, self.usual) || is_as_asked(job, size));
-        let is_another_batch = || self.batch != Some(batch(job)) && self.is_of_a_grid(job, size);
-        self.follow(job, size) || is_one_for_all() || is_another_batch()
+        let of_another = |of: &[f64; 2]| asked(job) != *of;
+        let is_one_for_all = || {
+            let other = self.only.filter(|(of, _)| of_another(of));
+            other.is_some_and(|(_, only)| are_near(size, only, self.usual) || is_as_asked(job, size))
+        };
+        self.follow(job, size) || is_one_for_all() || self.is_of_a_grid(job, size)
     }
 
     fn follow(self, job: &JobFacts, size: [u16; 2]) -> bool {
         are_near(size, self.expected(job), self.usual)
     }
 
+    /// The pictures of a batch came as one, so many beside one another: of another batch they are others.
     fn is_of_a_grid(self, job: &JobFacts, size: [u16; 2]) -> bool {
-        let [width, height] = self.expected(job);
-        let row = |side: f64| (1..=MOST_IN_A_ROW).map(f64::from).flat_map(move |count| [side * count, side / count]);
-        row(width).any(|width| row(height).any(|height| are_near(size, [width, height], self.usual)))
+        let [columns, rows] = self.usual.map(f64::round);
+        let is_whole = (self.usual[0] - columns).abs() < SHARE && (self.usual[1] - rows).abs() < SHARE;
+        let is_grid = self.batch.is_some_and(|batch| batch > 1 && (columns * rows - f64::from(batch)).abs() < 0.5);
+        let ([width, height], count) = (asked(job), batch(job));
+        let of = |columns: u32| [width * f64::from(columns), height * f64::from(count / columns)];
+        let mut grids = (1..=count).filter(|columns| count.is_multiple_of(*columns));
+        is_whole && is_grid && grids.any(|columns| are_near(size, of(columns), [1.0, 1.0]))
     }
 }
 

@@ -322,7 +322,7 @@ fn metrics_of_another_backend_are_those_that_its_driver_names() {
         script.end(500.0);
         script.verdict()
     };
-    let queue = ", queue: { path: /metrics, depth: \"metric vllm:num_requests_waiting\" }";
+    let queue = ", metrics: { path: /metrics }, queue: { path: /metrics, depth: \"metric vllm:num_requests_waiting\" }";
     let own = "metric:vllm:num_requests_waiting{engine=\"0\"}";
     assert_eq!(with(queue, own).ruling, Passed, "{:?}", with(queue, own));
     let missing = with(queue, "metric:vllm:num_requests_running");
