@@ -28,7 +28,8 @@ record! {
         /// "Well" while jobs wait and none gets anywhere for this long is a lie.
         stall: Time = Time::secs(600),
         /// Silence for this long while jobs are done is one too: an orchestrator would kill a working server. Without it: for a
-        /// second, for which orchestrators wait, or shorter ones that together take more than 0.5 % of the time.
+        /// second, for which orchestrators wait, or shorter ones that together take more than 0.5 % of the time. It counts from the
+        /// moment that a question has failed; one without any answer fails after a second.
         silence: Option<WallTime> = None,
     }
 }

@@ -9,7 +9,7 @@ use crate::driver::Driver;
 use crate::experiment::diagnostic::nearest;
 use crate::journal::event::{JobState, Phase};
 use crate::journal::record::Record;
-use crate::observe::prometheus::canonical_name;
+use crate::journal::series::Series;
 use crate::observe::unread::{METRICS, mark};
 use crate::record;
 
@@ -115,8 +115,9 @@ impl Check for MetricsLive {
 fn named(driver: &Driver) -> impl Iterator<Item = (&str, Moves)> {
     let (gpu, counters) = (&driver.gpu, &driver.counters);
     let gauges = [&gpu.memory_used, &gpu.memory_reusable, &gpu.utilization, &gpu.temperature];
-    // One alone is no group: it may be constant.
-    let of_gauges = if gauges.iter().filter(|name| name.is_some()).count() > 1 { Moves::Together } else { Moves::Maybe };
+    // One source alone is no group: it may be constant. An allocator that keeps all it has tells two constant figures.
+    let sources = [gpu.memory_used.as_ref().or(gpu.memory_reusable.as_ref()), gpu.utilization.as_ref(), gpu.temperature.as_ref()];
+    let of_gauges = if sources.iter().flatten().count() > 1 { Moves::Together } else { Moves::Maybe };
     let all = gauges.map(|name| (name, of_gauges)).into_iter().chain([
         (&gpu.memory_total, Moves::Maybe),
         (&counters.failed, Moves::Seldom),
@@ -165,6 +166,8 @@ impl MetricsLive {
             Some(t) => t,
             None if exists(record, name) => f64::NEG_INFINITY,
             None if moves == Moves::Seldom => return Said::Fine,
+            // With labels there is no sample before the first job has ended, and too few of them to see that.
+            None if moves == Moves::WithJobs && kind.is_none() && self.names.is_empty() && ends.is_empty() => return Said::Fine,
             // A family without a sample is declared and nothing more.
             None if moves == Moves::Maybe && record.metric_types.contains_key(family(name)) => return Said::Fine,
             None => {
@@ -210,14 +213,9 @@ fn family(name: &str) -> &str {
 }
 
 /// Every series of a metric: itself, with labels, and the parts of a histogram.
-fn series_of<'a>(record: &'a Record, name: &str) -> impl Iterator<Item = &'a crate::journal::series::Series> {
-    let canonical = canonical_name(name);
-    record.series.iter().filter(move |(key, _)| {
-        let Some(key) = key.strip_prefix("metric:") else { return false };
-        let Some(rest) = key.strip_prefix(canonical.as_str()) else { return false };
-        let rest = ["_count", "_sum"].iter().find_map(|part| rest.strip_prefix(part)).unwrap_or(rest);
-        rest.is_empty() || rest.starts_with('{')
-    }).map(|(_, series)| series)
+fn series_of<'a>(record: &'a Record, name: &str) -> impl Iterator<Item = &'a Series> {
+    let parts = ["", "_count", "_sum"].map(|part| record.metric(&format!("{name}{part}")));
+    parts.into_iter().flatten().map(|(_, series)| series)
 }
 
 fn exists(record: &Record, name: &str) -> bool {

@@ -2,8 +2,10 @@
 //!
 //! To add a check: one file beside this one, and one line in `checks!` below.
 
+mod band;
 pub mod blind;
 mod ceiling;
+pub mod counted;
 pub mod dose;
 mod gpu_level;
 pub mod grade;

@@ -38,6 +38,9 @@ impl Check for NoOom {
         if oom::end_is_unread(record, &sources) {
             return Verdict::inconclusive(EXPECTED, "none seen, and the last lines of the log could not be read").with(evidence);
         }
+        if let Some((_, told)) = oom::unsure(record) {
+            return Verdict::inconclusive(EXPECTED, format!("none seen, and {told}")).with(evidence);
+        }
         Verdict::passed(EXPECTED, "none seen").with(evidence).measuring("0")
     }
 }

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use regex::Regex;
 
+use super::counted::{Counted, counted};
 use crate::driver::Patterns;
 use crate::journal::event::{Answer, JobNo};
 use crate::journal::facts::{JobFacts, LogHit};
 use crate::journal::record::Record;
-use crate::journal::series::Series;
 use crate::observe::advice::is_conditional;
 use crate::observe::prometheus::canonical_name;
 
@@ -136,26 +136,33 @@ pub fn counts(record: &Record) -> Vec<(&'static str, u64)> {
         let refusals = record.jobs.iter().filter(|job| signs.in_refusal(job));
         sources.push(("refusals", refusals.count() as u64));
     }
-    if let Some(name) = &driver.counters.out_of_memory
-        && record.metric(name).next().is_some()
-    {
-        // With labels a counter is there from its first count on: that counts from nothing. Of a target that was there before it may be
-        // another replica that answers.
-        let first_read_t = record.first_metric_t().unwrap_or(0.0);
-        let is_ours = !record.generations.is_empty();
-        let is_new = |series: &&Series| is_ours && series.first_point().is_some_and(|first| first.t > first_read_t);
-        let begun = |series: &Series| Some(series).filter(is_new).and_then(Series::first_point).map_or(0.0, |first| first.value);
-        let seen: f64 = record.metric(name).map(|(_, series)| series.increase() + begun(series).max(0.0)).sum();
-        sources.push((COUNTER, seen as u64));
+    if let Some(counted) = counter_of(record) {
+        sources.push((COUNTER, counted.by as u64));
     }
     sources
+}
+
+fn counter_of(record: &Record) -> Option<Counted> {
+    counted(record, record.plan().driver.counters.out_of_memory.as_deref()?)
+}
+
+/// The log of the target is read, and tells of all of them.
+fn is_logged(record: &Record) -> bool {
+    record.plan().driver.patterns.oom.is_some() && !record.generations.is_empty()
+}
+
+/// How many more there may have been, by the target's own counter alone, and why that cannot be told.
+pub fn unsure(record: &Record) -> Option<(u64, String)> {
+    let unsure = counter_of(record).map(|counted| counted.unsure).filter(|unsure| *unsure > 0.0 && !is_logged(record))?;
+    let name = record.plan().driver.counters.out_of_memory.as_deref().unwrap_or_default();
+    let told = format!("`{name}` came with new labels while it ran, at {unsure:.0}: counted now, or old ones of another replica");
+    Some((unsure as u64, told))
 }
 
 /// The series without which none may be seen: where the log is read, it tells all of them.
 pub fn counter(record: &Record) -> Vec<String> {
     let driver = &record.plan().driver;
-    let is_logged = driver.patterns.oom.is_some() && !record.generations.is_empty();
-    let counter = driver.counters.out_of_memory.iter().filter(|_| !is_logged);
+    let counter = driver.counters.out_of_memory.iter().filter(|_| !is_logged(record));
     let named = counter.flat_map(|name| {
         let with_labels = record.metric(name).map(|(key, _)| key.to_owned());
         with_labels.chain([format!("metric:{}", canonical_name(name))])

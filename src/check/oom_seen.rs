@@ -40,6 +40,9 @@ impl Check for OomSeen {
         if record.ended && oom::end_is_unread(record, &sources) {
             return Verdict::inconclusive(&expected, format!("{seen} seen, and the last lines of the log could not be read")).with(evidence);
         }
+        if let Some((_, told)) = oom::unsure(record).filter(|(more, _)| record.ended && seen + more >= u64::from(self.at_least)) {
+            return Verdict::inconclusive(&expected, format!("{seen} seen, and {told}")).with(evidence);
+        }
         if record.ended && !record.cut_short() {
             Verdict::failed(&expected, format!("{seen} seen: the fault did not exhaust the memory")).with(evidence)
         } else {

@@ -9,6 +9,7 @@
 //! passed in 76 of 100 runs, and in 2 when it was asked once. So before its time is over it is recovered only when what follows is
 //! surely *within* the band.
 
+use super::band::{Band, FEWEST, Samples};
 use super::dose::Dose;
 use super::latency::latency;
 use super::noise::Bearing;
@@ -25,24 +26,16 @@ use crate::plan::build::{CANARY, WARM_UP};
 use crate::plan::{LoadPlan, StagePlan};
 use crate::load::ledger::Class;
 use crate::record;
-use crate::stats::compare::{compare, is_surely_within};
-use crate::stats::quantile;
 
-/// So many samples before the first fault, and in a stretch, at the least.
-const FEWEST: usize = 5;
 const STEPS: usize = 200;
 /// A series is looked at so often at the most, but so often in `hold` however long the run is; throughput in so many parts of it.
 const MOST_SAMPLES: f64 = 20_000.0;
 const IN_HOLD: f64 = 10.0;
 const MOST_OF_ALL: f64 = 200_000.0;
-/// So many values of a stretch are compared at the most, taken from all of it.
-const MOST_COMPARED: usize = 20_000;
 /// What follows a recovery is looked at in so many parts, each of so many times `hold` at the least: who is off in one of them has not
 /// stayed within the band, however long it was within it before.
 const PARTS: f64 = 8.0;
 const LEAST_HOLDS: f64 = 4.0;
-/// ... and for this share of it.
-const MOSTLY: f64 = 0.6;
 const MOST_BINS: f64 = 1e6;
 
 record! {
@@ -59,6 +52,12 @@ record! {
         /// Only the jobs of this load.
         load: Option<At<String>> = None,
     }
+}
+
+/// When it was within the band for good, and when before that it only seemed so.
+struct Recovery {
+    t: Option<f64>,
+    relapse: Option<Relapse>,
 }
 
 /// When it was within the band, and from when on it was not any more.
@@ -101,24 +100,31 @@ impl Check for TimeToRecover {
         if baseline.len() < FEWEST {
             return Verdict::inconclusive(&expected, format!("{} samples before the first fault, {FEWEST} are needed", baseline.len()));
         }
+        let band = Band::of(baseline, self.tolerance.0, self.indicator == "throughput");
         let Some((since, outage)) = record.faults_end().zip(record.outage()) else { return Verdict::pending(&expected, "a fault is at work") };
         // Looked at from the moment that the target is back; the deadline counts from the moment that it was gone.
         let end = self.known_until(view, since).min(record.load_stopped_t.unwrap_or(record.now));
         let after = self.samples(view, since, end);
         let stages = stages(view, self.load(), &outage);
-        let recovered = self.recovered_at(record, &baseline, &after, (since, end));
+        let Recovery { t, relapse } = self.recovered_at(record, &band, &after, (since, end));
         let is_over = record.load_stopped_t.is_some() || self.time_is_over(record, outage.t);
-        match recovered {
-            Ok(t) if !self.is_shown(&baseline, &after, t, is_over) => {
+        match t {
+            Some(t) if !is_shown(&band, &after, t, is_over) => {
                 let observed = "it seems to have recovered, which few samples do not show";
                 let verdict = if is_over { Verdict::inconclusive(&expected, observed) } else { Verdict::pending(&expected, observed) };
                 verdict.with(stages)
             }
-            Ok(t) => {
+            Some(t) => {
                 let took = t - outage.t;
-                let observed = match took < 0.005 {
-                    true => "within the band from the end of the last fault on".to_owned(),
-                    false => format!("recovered {} after {}", view.seconds(took), outage.what),
+                let observed = match (took < 0.005, relapse) {
+                    (true, _) => "within the band from the end of the last fault on".to_owned(),
+                    (false, None) => format!("recovered {} after {}", view.seconds(took), outage.what),
+                    (false, Some(Relapse { back_t, off_t })) => format!(
+                        "recovered for good {} after {} (it was back after {}, and off again from {off_t:.1} s on)",
+                        view.seconds(took),
+                        outage.what,
+                        view.seconds(back_t - outage.t)
+                    ),
                 };
                 let is_in_time = took <= self.within.as_s();
                 // A slow job may be among those of which nobody can tell; and what they completed is missing in a throughput.
@@ -134,7 +140,7 @@ impl Check for TimeToRecover {
                 };
                 verdict.measuring(view.seconds(took)).taking(took).with(stages)
             }
-            Err(relapse) => self.not_yet(view, &expected, (&baseline, &after), (outage.t, end), relapse).with(stages),
+            None => self.not_yet(view, &expected, (&band, &after), (outage.t, end), relapse).with(stages),
         }
     }
 }
@@ -146,7 +152,7 @@ impl TimeToRecover {
         &self,
         view: &View<'_>,
         expected: &str,
-        (baseline, after): (&[f64], &[(f64, f64)]),
+        (band, after): (&Band, Samples<'_>),
         (outage_t, end): (f64, f64),
         relapse: Option<Relapse>,
     ) -> Verdict {
@@ -159,8 +165,8 @@ impl TimeToRecover {
         if after.len() < FEWEST && end - outage_t < self.within.as_s() {
             return Verdict::inconclusive(expected, format!("{} samples since the last fault", after.len()));
         }
-        let late: Vec<f64> = after.iter().filter(|(t, _)| *t >= outage_t + self.within.as_s()).map(|s| s.1).collect();
-        let surely_off = late.len() >= FEWEST && self.is_off(baseline, &late);
+        let late = &after[after.partition_point(|(t, _)| *t < outage_t + self.within.as_s())..];
+        let surely_off = late.len() >= FEWEST && band.is_off(late);
         let hold = self.hold.as_s();
         if !surely_off && !after.windows(FEWEST).any(|few| few[FEWEST - 1].0 - few[0].0 < hold) {
             let observed = format!("never {FEWEST} samples within {}: too few to say that it is back, or that it is not", view.time(self.hold));
@@ -198,20 +204,6 @@ impl TimeToRecover {
     /// It has been looked at for as long as the file allows.
     fn time_is_over(&self, record: &Record, outage_t: f64) -> bool {
         record.load_stopped_t.unwrap_or(record.now) - outage_t > self.within.as_s() + self.hold.as_s()
-    }
-
-    /// What was seen from a moment on shows that it is back. At the end of all it is enough that most of what came after the
-    /// fault is not off: a quiet stretch near the end, found among many, may be chance.
-    fn is_shown(&self, baseline: &[f64], after: &[(f64, f64)], from_t: f64, is_over: bool) -> bool {
-        let seen = after.len() - after.partition_point(|(t, _)| *t < from_t);
-        (is_over && 2 * seen >= after.len()) || self.is_surely_within(baseline, after, from_t)
-    }
-
-    /// What was seen from a moment on is surely within the band.
-    fn is_surely_within(&self, baseline: &[f64], after: &[(f64, f64)], from_t: f64) -> bool {
-        let seen: Vec<f64> = after.iter().filter(|(t, _)| *t >= from_t).map(|s| s.1).collect();
-        let by = if self.indicator == "throughput" { -self.tolerance.0 } else { self.tolerance.0 };
-        is_surely_within(baseline, &seen, by, after.len() - seen.len())
     }
 
     /// Until when the indicator is known: the latency of jobs that have not ended yet is not, and they are the slow ones.
@@ -262,16 +254,6 @@ impl TimeToRecover {
         samples
     }
 
-    /// A stretch is off: surely, and by more than the tolerance. Throughput is off when it is low.
-    fn is_off(&self, baseline: &[f64], stretch: &[f64]) -> bool {
-        let thinned = |values: &[f64]| values.iter().step_by(values.len().div_ceil(MOST_COMPARED).max(1)).copied().collect::<Vec<f64>>();
-        let (baseline, stretch) = (thinned(baseline), thinned(stretch));
-        match self.indicator.as_str() {
-            "throughput" => compare(&stretch, &baseline).is_some_and(|c| c.is_larger(self.tolerance.0)),
-            _ => compare(&baseline, &stretch).is_some_and(|c| c.is_larger(self.tolerance.0)),
-        }
-    }
-
     /// The same load all the time: what changes is not its doing.
     fn load_is_steady(record: &Record) -> bool {
         let Some(begin) = record.phase_start(Phase::Baseline) else { return false };
@@ -285,61 +267,52 @@ impl TimeToRecover {
 
     /// The begin of the first part of what follows a moment in which the indicator is off, and for most of the time; and its middle. A part
     /// is long, so that a queue that is long for a moment is none; the last one ends with the run.
-    fn off_again(&self, baseline: &[f64], later: &[(f64, f64)], from: f64, end: f64) -> Option<(f64, f64)> {
+    fn off_again(&self, band: &Band, later: Samples<'_>, from: f64, end: f64) -> Option<(f64, f64)> {
         let length = (LEAST_HOLDS * self.hold.as_s()).max((end - from) / PARTS);
         let begins = (0..).map(|at| from + f64::from(at) * length / 2.0).take_while(|begin| begin + length < end);
         // Shorter than a part: it was looked at as a whole.
         let last = Some(end - length).filter(|begin| *begin > from);
-        let at = |t: f64| later.partition_point(|(s, _)| *s < t);
-        // Medians of whole numbers, such as a queue's length, jump: most of it is larger than most of the baseline was.
-        let share = |values: &[f64], share: f64| quantile(&mut values.to_vec(), share).unwrap_or(0.0);
-        let (low, high) = (share(baseline, 1.0 - MOSTLY), share(baseline, MOSTLY));
-        let is_mostly = |part: &[f64]| match self.indicator.as_str() {
-            "throughput" => share(part, MOSTLY) * (1.0 + self.tolerance.0) < low,
-            _ => share(part, 1.0 - MOSTLY) > high * (1.0 + self.tolerance.0),
-        };
-        let is_off = |begin: &f64| {
-            let part: Vec<f64> = later[at(*begin)..at(begin + length)].iter().map(|s| s.1).collect();
-            part.len() >= FEWEST && is_mostly(&part) && self.is_off(baseline, &part)
-        };
+        let is_off = |begin: &f64| band.is_mostly_off(between(later, *begin, begin + length));
         begins.chain(last).find(is_off).map(|begin| (begin, begin + length / 2.0))
     }
 
-    /// When it was back for good; or else when it was, and was off again.
-    fn recovered_at(&self, record: &Record, baseline: &[f64], after: &[(f64, f64)], (since, end): (f64, f64)) -> Result<f64, Option<Relapse>> {
+    /// When it was back for good, and when it was before that, and off again.
+    fn recovered_at(&self, record: &Record, band: &Band, after: Samples<'_>, (since, end): (f64, f64)) -> Recovery {
         let (hold, is_steady) = (self.hold.as_s(), Self::load_is_steady(record));
         let mut relapse = None;
         // As fine as the deadline asks, however long the run is; what comes later is too late anyway.
         let near = self.within.as_s().min(end - since);
         let coarse = ((end - since) / STEPS as f64).max(0.005);
         let fine = (near / STEPS as f64).max(0.005);
-        let at = |t: f64| after.partition_point(|(s, _)| *s < t);
-        let within = |from: f64, to: f64| after[at(from)..at(to)].iter().map(|s| s.1).collect::<Vec<f64>>();
         let mut from = since;
         while from + hold <= end {
-            let stretch = within(from, from + hold);
+            let stretch = between(after, from, from + hold);
             // Each sample on its own is large too often; the stretch as a whole must not be, nor what follows.
-            let calm = stretch.len() >= FEWEST && !self.is_off(baseline, &stretch) && self.begins_calm(baseline, &stretch);
+            let calm = stretch.len() >= FEWEST && band.begins_calm(stretch) && !band.is_off(stretch);
             let mut next = from + if from - since < near { fine } else { coarse };
-            if calm && !self.is_off(baseline, &within(from, end)) {
-                let again = is_steady.then(|| self.off_again(baseline, &after[at(from)..], from, end)).flatten();
-                let Some((off_t, middle)) = again else { return Ok(from) };
+            if calm && !band.is_off(between(after, from, end)) {
+                let again = is_steady.then(|| self.off_again(band, between(after, from, end), from, end)).flatten();
+                let Some((off_t, middle)) = again else { return Recovery { t: Some(from), relapse } };
                 next = next.max(middle);
                 relapse = Some(Relapse { back_t: from, off_t });
             }
             from = next;
         }
-        Err(relapse)
+        Recovery { t: None, relapse }
     }
+}
 
-    /// The first samples of the stretch lie within the band already: it is not recovered while it is only on the way.
-    fn begins_calm(&self, baseline: &[f64], stretch: &[f64]) -> bool {
-        let mut sorted = baseline.to_vec();
-        let low = self.indicator == "throughput";
-        let edge = quantile(&mut sorted, if low { 0.05 } else { 0.95 }).unwrap_or(0.0);
-        let limit = if low { edge * (1.0 - self.tolerance.0) } else { edge * (1.0 + self.tolerance.0) };
-        stretch.iter().take(3).all(|v| if low { *v >= limit } else { *v <= limit })
-    }
+fn between(samples: Samples<'_>, from: f64, to: f64) -> Samples<'_> {
+    let at = |t: f64| samples.partition_point(|(s, _)| *s < t);
+    &samples[at(from)..at(to).max(at(from))]
+}
+
+/// What was seen from a moment on shows that it is back. At the end of all it is enough that most of what came after the
+/// fault is not off: a quiet stretch near the end, found among many, may be chance.
+fn is_shown(band: &Band, after: Samples<'_>, from_t: f64, is_over: bool) -> bool {
+    let before = after.partition_point(|(t, _)| *t < from_t);
+    let seen = &after[before..];
+    (is_over && 2 * seen.len() >= after.len()) || band.is_surely_within(seen, before)
 }
 
 /// How long nothing answered around the restart that took longest: from the first refused connection to the first that was taken.

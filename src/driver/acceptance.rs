@@ -158,9 +158,9 @@ fn fields_of(map: &Map<String, Json>) -> Vec<Field<'_>> {
 }
 
 /// What an answer is instead of a result; `None` where it may hold one. `asked` tells a field of what was sent: some answers repeat it.
-pub fn told(answer: &Json, asked: impl Fn(&str) -> Option<Json>) -> Option<NoResult> {
+pub fn told(answer: &Json, asked: impl Fn(&str, &Json) -> Option<Json>) -> Option<NoResult> {
     let (mut fields, words) = layers(answer.as_object()?);
-    let is_own = |field: &Field<'_>| asked(field.key).as_ref() != Some(field.value);
+    let is_own = |field: &Field<'_>| asked(field.key, field.value).as_ref() != Some(field.value);
     if let Some(why) = failed(&fields, words.iter().copied().flatten().any(is_over), is_own) {
         return Some(NoResult::Failed(bounded(&why)));
     }
@@ -302,7 +302,7 @@ fn has_one(sentence: &str, of: &[&str]) -> bool {
 
 /// What an answer is instead of a result, where a driver names the place of the result. What stands there is one, but a word that may be
 /// the state of a job, beside an error or the name of a job.
-pub fn told_beside(answer: &Json, place: &str, asked: impl Fn(&str) -> Option<Json>) -> Option<NoResult> {
+pub fn told_beside(answer: &Json, place: &str, asked: impl Fn(&str, &Json) -> Option<Json>) -> Option<NoResult> {
     let is_one = |found: &&Json| match found {
         Json::Null => false,
         Json::String(_) => says_something(found),

@@ -115,6 +115,26 @@ mod tests {
     }
 
     #[test]
+    fn what_may_have_reached_the_backend_is_told_by_its_words_and_its_time() {
+        let varnish = "POST /jobs: Error 503 Backend fetch failed";
+        let reset = "upstream connect error or disconnect/reset before headers. reset reason: connection termination";
+        let refused = "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure";
+        for (status, words, after_s, may) in [
+            (503, varnish, 2.0, true),
+            (503, varnish, 0.2, false),
+            (503, reset, 2.0, true),
+            (503, refused, 2.0, false),
+            (503, "no healthy upstream", 2.0, false),
+            (502, "Bad Gateway", 2.0, true),
+            (502, "Bad Gateway", 0.2, false),
+            (504, "", 0.0, true),
+            (521, "", 9.0, false),
+        ] {
+            assert_eq!(may_have_reached(status, words, after_s), may, "{status} {words} after {after_s} s");
+        }
+    }
+
+    #[test]
     fn a_gateways_word_is_told_from_the_backends() {
         let nginx = |what: &str| {
             format!(

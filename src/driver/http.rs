@@ -26,6 +26,8 @@ use crate::secret;
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// A job's id may be a signed token; one that is longer is refused, never cut.
 const LONGEST_ID: usize = 8 << 10;
+/// In base64, a PNG of one pixel is longer.
+const SHORTEST_PICTURE: usize = 80;
 /// What a driver is to say where an answer is taken for the result.
 const FOLLOW: &str = "a job that is followed needs `submit.answer: acceptance`, `submit.id` and `status` in a driver file (`chaos init` writes one); where this is the result, name its place with `inline`";
 
@@ -110,7 +112,7 @@ impl HttpPort {
         let cookies = reply.cookies(&format!("{}{}", self.requester.base(), step.path), vars);
         let id = self.driver.submit.id.iter().map(|place| ("id", place));
         let places = step.capture.iter().map(|(name, place)| (name.as_str(), place)).chain(id);
-        let locations = locations(&reply, places, &template::path(&step.path, &fill));
+        let locations = locations(&reply, places, || template::path(&step.path, &fill));
         vars.extend(captured.into_iter().chain(cookies).chain(locations));
         Ok(reply)
     }
@@ -192,9 +194,10 @@ impl HttpPort {
             return None;
         }
         let fill = |name: &str| vars.get(name).cloned().or_else(|| ask.value(name));
-        // The field alone, and no picture is encoded again for it.
-        let asked = |field: &str| match last.json.as_ref()? {
-            Json::Object(fields) => Some(template::json(fields.get(field).filter(|field| !holds_a_picture(field))?, &fill)),
+        // The field alone. A picture is encoded again only for what may be one.
+        let may_be = |field: &Json, answered: &Json| !holds_a_picture(field) || template::as_text(answered).len() >= SHORTEST_PICTURE;
+        let asked = |field: &str, answered: &Json| match last.json.as_ref()? {
+            Json::Object(fields) => Some(template::json(fields.get(field).filter(|field| may_be(field, answered))?, &fill)),
             whole => template::json(whole, &fill).get_mut(field).map(Json::take),
         };
         match acceptance::told_beside(&reply.json, place, asked)? {
@@ -268,7 +271,7 @@ impl HttpPort {
                 let captured = self.driver.status.capture.iter();
                 let found = captured.filter_map(|(name, place)| Some((name.clone(), reply.find(place, &fill)?)));
                 let places = self.driver.status.capture.iter().map(|(name, place)| (name.as_str(), place));
-                self.live.remember(id, found.chain(locations(&reply, places, &path)).collect());
+                self.live.remember(id, found.chain(locations(&reply, places, || path.clone())).collect());
                 Ok(Some(view))
             }
             Err(_) if self.driver.listing.is_some() => Ok(None),
@@ -278,16 +281,16 @@ impl HttpPort {
 }
 
 /// What a `Location` names without a `/` is counted from the path that was asked (RFC 9110, 10.2.2).
-fn locations<'a>(reply: &Reply, places: impl Iterator<Item = (&'a str, &'a Place)>, asked: &str) -> Vars {
+fn locations<'a>(reply: &Reply, places: impl Iterator<Item = (&'a str, &'a Place)>, asked: impl Fn() -> String) -> Vars {
     let is_there = reply.header("location").is_some();
     let named = places.filter(|(_, place)| is_there && place.is_header("location"));
-    named.map(|(name, _)| (template::asked_at(name), asked.into())).collect()
+    named.map(|(name, _)| (template::asked_at(name), asked().into())).collect()
 }
 
-/// A picture or a file is in it: no short answer is equal to that.
+/// The text of a picture is in it.
 fn holds_a_picture(template: &Json) -> bool {
     match template {
-        Json::String(text) => template::names(text).iter().any(|name| name.starts_with("image") || name.starts_with("file")),
+        Json::String(text) => template::names(text).iter().any(|name| name == "image_base64"),
         Json::Array(all) => all.iter().any(holds_a_picture),
         Json::Object(fields) => fields.values().any(holds_a_picture),
         _ => false,

@@ -6,6 +6,7 @@ use serde_json::Value as Json;
 
 use super::format::{Method, ResultRoute};
 use super::http::HttpPort;
+use super::inputs::Vars;
 use super::request::Failure;
 use super::template::{self, bounded};
 use super::{Seen, gateway, inputs};
@@ -29,15 +30,14 @@ impl HttpPort {
         let Some(path) = &route.path else { return Err("it came with a message that was missed".to_owned()) };
         let mut vars = self.live.vars(id);
         // What tells of the end may not tell where the result is: the status does.
-        if let Some(status) =
-            self.driver.status.path.as_ref().filter(|_| template::names(path).iter().any(|n| !vars.contains_key(n)))
-        {
+        let open = |vars: &Vars| template::unfilled(path, &|name| vars.get(name).cloned());
+        if let Some(status) = self.driver.status.path.as_ref().filter(|_| open(&vars).is_some()) {
             if let Err(Seen::Unclear(reason)) = self.ask_status(status, id).await {
                 return Err(reason);
             }
             vars = self.live.vars(id);
         }
-        if let Some(name) = template::unfilled(path, &|name| vars.get(name).cloned()) {
+        if let Some(name) = open(&vars) {
             return Ok(lookless(NOT_TOLD, format!("where it is is not told yet (`{name}`)")));
         }
         let mut path = match template::target_path(path, self.requester.base(), &|name| vars.get(name).cloned()) {

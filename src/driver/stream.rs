@@ -1,5 +1,6 @@
 //! A job whose answer is a stream of server-sent events that ends with it, as language-model servers have it.
 
+use std::sync::LazyLock;
 use std::time::Instant;
 
 use http_body_util::BodyExt;
@@ -86,9 +87,27 @@ struct Job {
     within: Time,
 }
 
-/// Parts of words for an end that is none.
-const BAD_ENDS: [&str; 11] =
-    ["abort", "error", "cancel", "fail", "timeout", "content_filter", "expired", "incomplete", "safety", "kill", "overload"];
+/// Parts of words for an end that is none, beside what is the state of a job that failed or was cancelled.
+const BAD_ENDS: [&str; 18] = [
+    "abort",
+    "blocklist",
+    "cancel",
+    "contentfilter",
+    "error",
+    "evict",
+    "exceed",
+    "fail",
+    "incomplete",
+    "interrupt",
+    "kill",
+    "malformed",
+    "overload",
+    "preempt",
+    "prohibited",
+    "refus",
+    "safety",
+    "timeout",
+];
 
 /// What has come so far.
 #[derive(Default)]
@@ -170,7 +189,7 @@ impl Heard {
                 self.text.push_str(&piece);
             }
         }
-        // Some say "" for as long as there is no reason.
+        // Some say "" for as long as there is none.
         let is_one = |reason: &&Json| says_something(reason) && !reason.as_str().is_some_and(goes_on);
         if let Some(reason) = at(&format.finish).filter(is_one) {
             self.finish = Some((bounded(&as_text(reason)), is_good_end(format, reason)));
@@ -209,14 +228,19 @@ fn goes_on(word: &str) -> bool {
 
 /// Where a driver names another place for the reason, and no good ends, only what is known to be none is none.
 fn is_good_end(format: &Stream, reason: &Json) -> bool {
-    let usual = Stream::default();
-    let is_anothers = format.finish != usual.finish && format.good == usual.good;
+    static USUAL: LazyLock<Stream> = LazyLock::new(Stream::default);
+    let is_anothers = format.finish != USUAL.finish && format.good == USUAL.good;
     let word = ["type", "finish_reason", "reason"].iter().find_map(|key| reason.get(*key)?.as_str()).or_else(|| reason.as_str());
     match word {
         Some(word) if format.good.iter().any(|good| good.eq_ignore_ascii_case(word)) => true,
-        Some(word) => is_anothers && !BAD_ENDS.iter().any(|bad| word.to_ascii_lowercase().contains(bad)),
+        Some(word) => is_anothers && !is_bad_end(word),
         None => is_anothers || *reason == Json::Bool(true),
     }
+}
+
+fn is_bad_end(word: &str) -> bool {
+    let letters = words::plain(word);
+    matches!(words::meaning(word), Some(StateWord::Failed | StateWord::Cancelled)) || BAD_ENDS.iter().any(|bad| letters.contains(bad))
 }
 
 fn tokens(times: &[f64]) -> Option<Tokens> {
@@ -255,7 +279,8 @@ mod tests {
         {
             assert!(ends(good.clone()), "{good}");
         }
-        for bad in ["aborted", "error", "Cancelled", "failed", "content_filter"] {
+        let bad = ["aborted", "error", "Cancelled", "failed", "content_filter", "rejected", "timed_out", "dead", "REVOKED"];
+        for bad in bad.into_iter().chain(["deadline_exceeded", "CONTENT-FILTER", "PROHIBITED_CONTENT", "time-out", "expired", "refusal"]) {
             assert!(!ends(bad.into()), "{bad}");
         }
         assert!(

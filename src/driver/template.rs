@@ -105,13 +105,7 @@ fn is_same_server(a: &Url, b: &Url) -> bool {
 
 /// The first placeholder that has neither a value nor a default.
 pub fn unfilled(template: &str, fill: Fill<'_>) -> Option<String> {
-    let open = |name: &str| !name.contains(":-") && fill(name.trim()).is_none();
-    placeholders(template).find(|name| open(name)).map(|name| name.trim().to_owned())
-}
-
-/// What stands in each pair of braces.
-fn placeholders(template: &str) -> impl Iterator<Item = &str> {
-    template.split("{{").skip(1).filter_map(|rest| Some(rest.split_once("}}")?.0))
+    names(&text(template, &|name| fill(name).map(|_| String::new()))).into_iter().next()
 }
 
 /// The names of the placeholders in a text.

@@ -1,6 +1,7 @@
 //! The record: what the journal adds up to. Checks and reports see this and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use super::chunks::Chunks;
@@ -100,16 +101,21 @@ impl Record {
 
     /// When the target's metrics were read for the first time.
     pub fn first_metric_t(&self) -> Option<f64> {
-        let read = self.series.iter().filter(|(key, _)| key.starts_with("metric:"));
-        read.filter_map(|(_, series)| Some(series.first_point()?.t)).reduce(f64::min)
+        self.series_from("metric:").filter_map(|(_, series)| Some(series.first_point()?.t)).reduce(f64::min)
     }
 
     /// The series of one of the target's metrics: itself, or one for each set of labels.
-    pub fn metric(&self, name: &str) -> impl Iterator<Item = (&str, &Series)> {
+    pub fn metric<'a>(&'a self, name: &str) -> impl Iterator<Item = (&'a str, &'a Series)> + use<'a> {
         let wanted = format!("metric:{}", canonical_name(name));
-        let is_it =
-            move |key: &str| key.strip_prefix(wanted.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('{'));
-        self.series.iter().filter(move |(key, _)| is_it(key)).map(|(key, series)| (key.as_str(), series))
+        let after = wanted.len();
+        self.series_from(&wanted).filter(move |(key, _)| key[after..].is_empty() || key[after..].starts_with('{'))
+    }
+
+    /// The series whose names begin so.
+    fn series_from<'a>(&'a self, begin: &str) -> impl Iterator<Item = (&'a str, &'a Series)> + use<'a> {
+        let begin = begin.to_owned();
+        let from = self.series.range::<str, _>((Bound::Included(begin.as_str()), Bound::Unbounded));
+        from.take_while(move |(key, _)| key.starts_with(&begin)).map(|(key, series)| (key.as_str(), series))
     }
 
     /// The plan of the run.

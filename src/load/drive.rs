@@ -26,6 +26,8 @@ const SOCKET_GRACE: Duration = Duration::from_secs(1);
 const PROGRESS_STEP: f64 = 20.0;
 /// A target that cannot answer a question about a result now (429, 502 to 504) is asked again for so long.
 const RESULT_LATER_S: f64 = 30.0;
+/// ... and for the place where it is for so many: who has not told it by then does not tell it.
+const PLACE_LATER_S: f64 = 5.0;
 /// ... and for so long when the run is over.
 const LAST_TRIES_S: f64 = 2.0;
 
@@ -352,7 +354,7 @@ impl Following<'_> {
             let nobody_there = look.status == 0;
             // One that has no room now has it soon, and some tell of the end before they have written down what came out.
             let comes_later =
-                matches!(look.status, NOT_TOLD | 429 | 502..=504) && self.shop.clock.now_s() - began_t < RESULT_LATER_S;
+                matches!(look.status, NOT_TOLD | 429 | 502..=504) && self.shop.clock.now_s() - began_t < later_s(look.status);
             if !(nobody_there || comes_later) {
                 return self.shop.journal.emit(Event::ResultSeen { job: self.number, look });
             }
@@ -366,4 +368,9 @@ impl Following<'_> {
             tokio::time::sleep(self.shop.poll_every).await;
         }
     }
+}
+
+/// For how long an answer of that status in place of a result may become one.
+fn later_s(status: u16) -> f64 {
+    if status == NOT_TOLD { PLACE_LATER_S } else { RESULT_LATER_S }
 }

@@ -1,19 +1,15 @@
 //! The account of every job: which class it belongs to, and why. A pure function of the record.
 
-use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 
 use regex::Regex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::bytes::Usual;
 use super::ids::{self, GivenTwice};
-use super::patience::{self, Longest};
-use super::refusals;
-use super::sides::{self, Sides};
-use crate::driver::sent::{Input, Sent};
-use crate::driver::{AnswerIs, Patterns, gateway};
+use super::patience;
+use super::scale::{Scale, Unruly, area, pixels};
+use crate::driver::{AnswerIs, gateway};
 use crate::journal::event::{Answer, JobNo, JobState, JobView};
 use crate::journal::facts::{Generation, JobFacts, ResultFacts};
 use crate::journal::record::Record;
@@ -203,21 +199,12 @@ impl Ledger<'_> {
 
     /// How many results are of jobs whose input another job had, too: of them it cannot be told whose is whose.
     pub fn alike(&self) -> usize {
-        let mut inputs: Vec<u64> = self.scale.equal.iter().map(|(_, input)| *input).collect();
-        inputs.sort_unstable();
-        inputs.chunk_by(|a, b| a == b).map(<[u64]>::len).filter(|count| *count > 1).sum()
+        self.scale.alike
     }
 
-    /// Images whose sizes do not follow from what was asked for: how many there are, and one that is far from it.
-    pub fn unruly_images(&self) -> Option<(usize, &JobFacts, [u16; 2])> {
-        let asked = |job: &&JobFacts| self.scale.sent.asks_for_a_size(&job.shape);
-        let images = || self.record.jobs.iter().filter(asked).filter_map(|job| Some((job, job.result.as_ref()?.size?)));
-        let count = images().count();
-        let far = |(job, size): &(&JobFacts, [u16; 2])| !sides::is_as_asked(job, *size);
-        let is_free_form = self.record.plan().driver.result.as_ref().is_some_and(|route| route.free_form);
-        let is_one = self.scale.sides.is_none() && count >= sides::FEWEST && !is_free_form;
-        let (job, size) = images().find(far).filter(|_| is_one)?;
-        Some((count, job, size))
+    /// Images whose sizes do not follow from what was asked for.
+    pub fn unruly_images(&self) -> Option<&Unruly> {
+        self.scale.unruly.as_ref()
     }
 
     pub fn why<'a>(&'a self, job: &'a JobFacts) -> Why<'a> {
@@ -440,79 +427,4 @@ fn not_accepted(answer: &Answer, wrongly: Option<Wrongly>) -> (Class, Reason<'_>
 fn last_seen(job: &JobFacts) -> String {
     let said = |v: &Arc<JobView>| format!("last seen {} at {:.0} %", v.word, v.progress.unwrap_or(0.0));
     job.last_view.as_ref().map_or_else(|| "never seen".to_owned(), said)
-}
-
-fn area([width, height]: [u16; 2]) -> f64 {
-    f64::from(width) * f64::from(height)
-}
-
-fn pixels(job: &JobFacts) -> f64 {
-    f64::from(job.shape.width) * f64::from(job.shape.height)
-}
-
-/// What results and errors of this run are held against.
-struct Scale {
-    /// How many times as large as what was asked for images are, by those that came before the first fault.
-    sides: Option<Sides>,
-    /// Of results that came before the first fault.
-    bytes: Option<Usual>,
-    /// Of every result, in order.
-    digests: Vec<u64>,
-    /// The same with what was sent, of jobs whose input others had too.
-    equal: Vec<(u64, u64)>,
-    sent: Sent,
-    /// What an error says that means: there was no room.
-    shed: Option<Regex>,
-    lost: Option<Regex>,
-    /// What a job of this run takes at the most.
-    longest: Option<Longest>,
-    /// Refused, and not by the fault of whom the status names.
-    misnamed: HashSet<JobNo>,
-    /// States that the driver does not know, and through which jobs passed that ended.
-    passed: HashSet<String>,
-}
-
-impl Scale {
-    fn of(record: &Record) -> Self {
-        let until = record.baseline_end().unwrap_or(f64::INFINITY);
-        let mut images_too = true;
-        let (mut sizes, mut digests, mut equal, mut images) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let sent = Sent::of(&record.plan().driver);
-        for job in &record.jobs {
-            let Some(result) = job.result.as_ref().filter(|r| r.error.is_none()) else { continue };
-            digests.push(result.digest);
-            if let Input::Shared(input) = sent.input(&job.shape, &job.mark) {
-                equal.push((result.digest, input));
-            }
-            if job.ended.as_ref().is_some_and(|(t, ..)| *t <= until) {
-                sizes.push((result.size.map_or_else(|| pixels(job), area), result.bytes as f64));
-                images_too &= result.size.is_some();
-                images.extend(result.size.filter(|_| sent.asks_for_a_size(&job.shape)).map(|sides| (job, sides)));
-            }
-        }
-        digests.sort_unstable();
-        equal.sort_unstable();
-        let shed = Patterns::compiled(record.plan().driver.patterns.shed.as_ref());
-        let lost = Patterns::compiled(record.plan().driver.patterns.lost.as_ref());
-        let (longest, misnamed) = (Longest::of(record), refusals::misnamed(record, &sent));
-        let ended = record.jobs.iter().filter(|job| job.ended.is_some());
-        let passed = ended.filter_map(|job| Some(job.unknown_state()?.to_owned())).collect();
-        let (sides, bytes) = (Sides::of(&images), Usual::of(&sizes, images_too));
-        Self { sides, bytes, digests, equal, sent, shed, lost, longest, misnamed, passed }
-    }
-
-    /// How many jobs with another input have this very result.
-    fn others(&self, job: &JobFacts, digest: u64) -> usize {
-        let twins = count(&self.digests, &digest);
-        match self.sent.input(&job.shape, &job.mark) {
-            Input::Own => twins.saturating_sub(1),
-            Input::OfAFile => 0,
-            Input::Shared(input) => twins - count(&self.equal, &(digest, input)),
-        }
-    }
-}
-
-/// How often it is there, in what is in order.
-fn count<T: Ord>(all: &[T], one: &T) -> usize {
-    all.partition_point(|other| other <= one) - all.partition_point(|other| other < one)
 }

@@ -7,5 +7,6 @@ mod ids;
 pub mod ledger;
 pub mod patience;
 mod refusals;
+mod scale;
 mod sides;
 pub mod users;

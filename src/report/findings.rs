@@ -1,6 +1,7 @@
 //! What a reader should know besides the verdicts: everything odd that was seen.
 
 use crate::check::scope::Over;
+use crate::check::counted::counted;
 use crate::check::{View, blind, queue};
 use crate::journal::event::{Answer, Via};
 use crate::journal::facts::{FaultFacts, Generation, JobFacts, Loss};
@@ -61,11 +62,12 @@ pub fn of(view: &View<'_>) -> Vec<String> {
             jobs(alike)
         ));
     }
-    if let Some((count, job, [w, h])) = view.ledger.unruly_images() {
-        let (asked_w, asked_h) = (job.shape.width, job.shape.height);
+    if let Some(unruly) = view.ledger.unruly_images() {
+        let (count, (number, [w, h])) = (unruly.count, unruly.example);
+        let asked = view.record.jobs.get(number as usize).map(|job| (job.shape.width, job.shape.height));
+        let (asked_w, asked_h) = asked.unwrap_or_default();
         findings.push(format!(
-            "the sizes of {count} images do not follow from what was asked for ({w}x{h} pixels for {asked_w}x{asked_h}, job {}), so none was judged by its size",
-            job.number
+            "the sizes of {count} images before the first fault do not follow from what was asked for ({w}x{h} pixels for {asked_w}x{asked_h}, job {number}), so none was judged by its size"
         ));
     }
     if record.generations.len() > 1 {
@@ -147,17 +149,13 @@ fn counters(view: &View<'_>, findings: &mut Vec<String>) {
     for (what, name, ours) in [("completed", &names.completed, completed), ("failed", &names.failed, counts.failed + counts.shed)]
     {
         let Some(name) = name else { continue };
-        let Some(series) = record.series.get(&format!("metric:{}", canonical_name(name))) else { continue };
-        let theirs = series.increase();
+        let Some(counted) = counted(record, name) else { continue };
+        let theirs = counted.by;
         // Jobs that end between the last sample and the end of the run are not in the counter yet.
-        let unseen = record
-            .jobs
-            .iter()
-            .filter(|j| j.ended.as_ref().is_some_and(|e| series.last_point().is_some_and(|p| e.0 > p.t)))
-            .count();
+        let unseen = record.jobs.iter().filter(|j| j.ended.as_ref().is_some_and(|e| e.0 > counted.last_t)).count();
         // Those of which nobody can tell may be in it, or not.
-        let unseen = unseen as u64 + counts.unknown;
-        if (theirs - ours as f64).abs() > unseen as f64 + 0.5 {
+        let unseen = (unseen as u64 + counts.unknown) as f64 + counted.unsure;
+        if (theirs - ours as f64).abs() > unseen + 0.5 {
             findings.push(format!("the target counts {theirs:.0} jobs {what}, the ledger {ours}"));
         }
     }

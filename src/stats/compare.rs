@@ -7,8 +7,7 @@
 //! and Parzen, Asymptotic properties of sample quantiles of discrete distributions, 2011), which for values without ties are the same.
 
 use super::confidence::Confidence;
-use super::median;
-use super::trend::ranks;
+use super::{median, quantile_of_sorted};
 
 /// So many values that all lie within a band are no chance.
 const MANY: usize = 20;
@@ -32,20 +31,55 @@ impl Comparison {
 
 /// `None` when one of them is empty.
 pub fn compare(first: &[f64], second: &[f64]) -> Option<Comparison> {
-    let (n, m) = (first.len() as f64, second.len() as f64);
-    let (mut a, mut b) = (first.to_vec(), second.to_vec());
-    let ratio = ratio(median(&mut a)?, median(&mut b)?).min(ratio(mid_median(&a), mid_median(&b)));
-    let all: Vec<f64> = first.iter().chain(second).copied().collect();
-    let ranks = ranks(&all);
-    let sum: f64 = ranks[first.len()..].iter().map(|r| r + 1.0).sum();
-    let u = sum - m * (m + 1.0) / 2.0;
-    let total = n + m;
-    let mut sorted = ranks.clone();
-    sorted.sort_by(f64::total_cmp);
-    let ties: f64 = sorted.chunk_by(|x, y| x == y).map(|equal| (equal.len() as f64).powi(3) - equal.len() as f64).sum();
-    let variance = n * m / 12.0 * (total + 1.0 - ties / (total * (total - 1.0)).max(1.0));
-    let z = if variance > 0.0 { (u - n * m / 2.0) / variance.sqrt() } else { 0.0 };
-    Some(Comparison { z, ratio })
+    Sorted::of(first.iter().copied()).compare(&Sorted::of(second.iter().copied()))
+}
+
+/// A sample in order, for what is compared many times.
+#[derive(Debug, Clone)]
+pub struct Sorted(Vec<f64>);
+
+impl Sorted {
+    /// What is no number is left out.
+    pub fn of(values: impl Iterator<Item = f64>) -> Self {
+        let mut values: Vec<f64> = values.filter(|value| !value.is_nan()).collect();
+        values.sort_by(f64::total_cmp);
+        Self(values)
+    }
+
+    /// The q-quantile; 0 of no values.
+    pub fn quantile(&self, q: f64) -> f64 {
+        quantile_of_sorted(&self.0, q).unwrap_or(0.0)
+    }
+
+    /// How a second sample compares with this one; `None` when one of them is empty.
+    pub fn compare(&self, second: &Self) -> Option<Comparison> {
+        let medians = (quantile_of_sorted(&self.0, 0.5)?, quantile_of_sorted(&second.0, 0.5)?);
+        let ratio = ratio(medians.0, medians.1).min(ratio(mid_median(&self.0), mid_median(&second.0)));
+        let (u, ties) = self.pairs(second);
+        let (n, m) = (self.0.len() as f64, second.0.len() as f64);
+        let total = n + m;
+        let variance = n * m / 12.0 * (total + 1.0 - ties / (total * (total - 1.0)).max(1.0));
+        let z = if variance > 0.0 { (u - n * m / 2.0) / variance.sqrt() } else { 0.0 };
+        Some(Comparison { z, ratio })
+    }
+
+    /// In how many pairs the second's is the larger one, where equal ones count half; and the correction for all that are equal.
+    fn pairs(&self, second: &Self) -> (f64, f64) {
+        let (mut first, mut second) = (&self.0[..], &second.0[..]);
+        let (mut below, mut larger, mut ties) = (0.0, 0.0, 0.0);
+        while let Some(value) = first.first().into_iter().chain(second.first()).copied().reduce(f64::min) {
+            let equal_of = |of: &mut &[f64]| {
+                let count = of.iter().take_while(|other| **other <= value).count();
+                *of = &of[count..];
+                count as f64
+            };
+            let (here, there) = (equal_of(&mut first), equal_of(&mut second));
+            larger += there * (below + here / 2.0);
+            below += here;
+            ties += (here + there).powi(3) - (here + there);
+        }
+        (larger, ties)
+    }
 }
 
 fn ratio(a: f64, b: f64) -> f64 {

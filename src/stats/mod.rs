@@ -16,10 +16,15 @@ pub fn median(values: &mut [f64]) -> Option<f64> {
 /// The q-quantile by linear interpolation (type 7 of Hyndman and Fan, 1996); sorts its input.
 pub fn quantile(values: &mut [f64], q: f64) -> Option<f64> {
     values.sort_by(f64::total_cmp);
-    let last = values.len().checked_sub(1)?;
+    quantile_of_sorted(values, q)
+}
+
+/// The same of values that are in order.
+fn quantile_of_sorted(sorted: &[f64], q: f64) -> Option<f64> {
+    let last = sorted.len().checked_sub(1)?;
     let at = q.clamp(0.0, 1.0) * last as f64;
     let (low, high) = (at.floor() as usize, at.ceil() as usize);
-    Some(values[low] + (values[high] - values[low]) * (at - low as f64))
+    Some(sorted[low] + (sorted[high] - sorted[low]) * (at - low as f64))
 }
 
 /// The mean and its two-sided confidence interval by Student's t; `None` for fewer than three values.

@@ -97,7 +97,9 @@ fn an_end_that_is_pushed_before_the_answer_was_told() {
         if id < 2 {
             // The first of each user, who listens from then on.
             tokio::spawn(async move {
-                tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+                while ends.receiver_count() < 2 {
+                    tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                }
                 let _ = ends.send(told);
             });
         } else {
@@ -129,7 +131,7 @@ fn an_end_that_is_pushed_before_the_answer_was_told() {
     assert!(done.is_healthy_but_for(&[]), "{}", done.trouble());
     assert!(done.result["jobs"]["completed"].as_u64() > Some(5), "{}", done.trouble());
     let p50 = done.result["latency"]["p50_s"].as_f64().unwrap();
-    assert!(p50 < 1.0, "{p50} s: {}", done.trouble());
+    assert!(p50 < 4.0, "{p50} s, where the driver asks every 5 s: {}", done.trouble());
 }
 
 /// Each sample has the number of an engine: a trigger is on their sum, as the depth of a queue is.

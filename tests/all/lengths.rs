@@ -85,6 +85,8 @@ fn who_leaves_the_band_again_has_not_recovered() {
     let between = queue(3.0, |t| t < 20.0 || (HOUR..1.4 * HOUR).contains(&t));
     assert_eq!(between.ruling, Failed, "{between:?}");
     assert!(between.took_s.is_some_and(|took| took > HOUR), "{between:?}");
+    let told = ["recovered for good", "it was back after 1", "off again from"].iter().all(|part| between.observed.contains(part));
+    assert!(told, "{between:?}");
     // More users make it longer: of that the baseline knows nothing.
     let stages = "[{ name: users, stages: [{ users: 1, for: 3000s }, { users: 9, for: 2h }] }]";
     let busier = flooded_by(stages, QUEUE, 1.0, |script, t| {

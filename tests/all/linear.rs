@@ -175,7 +175,7 @@ fn ten_times_the_jobs_are_not_a_hundred_times_the_work() {
     }
 }
 
-/// The table of docs/verdicts.md: `cargo test --release linear:: -- --ignored --nocapture`.
+/// What a verdict costs at life size: `cargo test --release linear:: -- --ignored --nocapture`.
 #[test]
 #[ignore = "it takes minutes: it prints the table"]
 fn table_of_what_a_verdict_costs() {

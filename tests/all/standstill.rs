@@ -9,8 +9,9 @@ use crate::common::Run;
 use crate::common::script::{Script, view};
 use crate::common::underway::Underway;
 use chaos::check::Ruling::{Failed, Inconclusive};
-use chaos::check::Verdict;
+use chaos::check::{Verdict, standstill};
 use chaos::journal::event::{Answer, Event, JobState, ProcessEvent};
+use chaos::journal::reader;
 use chaos::observe::machine::{LATE, SUSPENDED};
 
 /// From second 40 to second 46 chaos stood still, by one of the two clocks.
@@ -112,6 +113,9 @@ fn a_healthy_target_is_never_failed_because_chaos_was_stopped() {
         let run = stopped(&experiment(fault), word, Duration::from_millis(later_ms), Duration::from_secs(stands_s));
         // What was not seen may leave anything open; nothing of it is a failure.
         assert!(matches!(run.code, Some(0 | 6)), "{what}: {}", run.trouble());
+        // The last one may come when everything has been written down.
+        let gaps = standstill::gaps(&reader::read(&run.folder).unwrap());
+        assert!(!gaps.is_empty() || what == "the end", "{what}: it was not seen to stand still: {}", run.trouble());
     }
 }
 

@@ -331,6 +331,54 @@ fn metrics_of_another_backend_are_those_that_its_driver_names() {
     assert!(unnamed.ruling == Inconclusive && unnamed.observed.contains("give `names`"), "{unnamed:?}");
 }
 
+/// A driver of our own that names those; so many jobs, and what is sampled after each.
+fn of_a_driver(named: &str, jobs: u32, samples: &[(&str, fn(u32) -> f64)]) -> Verdict {
+    let folder = tempfile::tempdir().unwrap();
+    let driver = folder.path().join("own.yaml");
+    let text = "version: 1\nname: own\nsubmit: { steps: [{ path: /jobs, accepted: [202] }], id: /id }\nstatus: { path: \"/jobs/{{id}}\", state: /status }\nmetrics: { path: /metrics }\n";
+    std::fs::write(&driver, format!("{text}{named}\n")).unwrap();
+    let mut script = Script::from(&format!(
+        "version: 1\nname: script\ntarget: {{ url: \"http://127.0.0.1:9\", driver: {} }}\nload: [{{ name: users, users: 1 }}]\nchecks: [metrics_live: {{}}]\n",
+        driver.display()
+    ));
+    sample(&mut script, 0.5, "metric:process_open_fds", 9.0);
+    for i in 0..jobs {
+        let t = f64::from(i) * 10.0 + 1.0;
+        script.completed(t, 1.0);
+        samples.iter().for_each(|(name, value)| sample(&mut script, t + 2.0, name, value(i)));
+    }
+    script.end(500.0);
+    script.verdict()
+}
+
+#[test]
+fn a_drivers_counter_of_completed_jobs_counts_them() {
+    let counter = "counters: { completed: done_total, failed: failed_total }";
+    let alive = of_a_driver(counter, 20, &[("metric:done_total{model=\"m\"}", |i| f64::from(i))]);
+    assert_eq!(alive.ruling, Passed, "nothing failed, so nothing is counted: {alive:?}");
+    let frozen = of_a_driver(counter, 20, &[("metric:done_total{model=\"m\"}", |_| 4.0)]);
+    assert!(frozen.ruling == Failed && frozen.evidence[0].contains("done_total: it never moved"), "{frozen:?}");
+    let absent = of_a_driver(counter, 20, &[]);
+    assert!(absent.ruling == Failed && absent.evidence[0].contains("done_total: no sample"), "{absent:?}");
+    let before_the_first = of_a_driver(counter, 0, &[]);
+    assert_eq!(before_the_first.ruling, Inconclusive, "{before_the_first:?}");
+}
+
+/// An allocator keeps what it has, and what of that is free again may be as constant.
+#[test]
+fn gauges_are_judged_together_and_one_source_is_no_group() {
+    let (used, busy) = ("memory_used: used_bytes, memory_reusable: free_bytes", "utilization: busy_percent");
+    let still: [(&str, fn(u32) -> f64); 3] =
+        [("metric:used_bytes", |_| 7e9), ("metric:free_bytes", |_| 1e9), ("metric:busy_percent", |_| 100.0)];
+    let memory = of_a_driver(&format!("gpu: {{ {used} }}"), 20, &still[..2]);
+    assert_eq!(memory.ruling, Passed, "{memory:?}");
+    let all = of_a_driver(&format!("gpu: {{ {used}, {busy} }}"), 20, &still);
+    assert!(all.ruling == Failed && all.evidence.len() == 3, "{all:?}");
+    let moving: [(&str, fn(u32) -> f64); 3] = [still[0], still[1], ("metric:busy_percent", |i| f64::from(i))];
+    let one_moves = of_a_driver(&format!("gpu: {{ {used}, {busy} }}"), 20, &moving);
+    assert_eq!(one_moves.ruling, Passed, "{one_moves:?}");
+}
+
 #[test]
 fn a_metric_of_the_wrong_type_is_not_alive() {
     let mut script = Script::new("metrics_live: {}");

@@ -6,7 +6,7 @@ use serde_json::json;
 #[test]
 fn an_acceptance_is_no_result_and_a_result_is_no_acceptance() {
     let asked = json!({ "prompt": "a cat", "steps": 4, "width": 512, "text": "a cat in the rain" });
-    let of = |answer: &Json| told(answer, |field| asked.get(field).cloned());
+    let of = |answer: &Json| told(answer, |field, _| asked.get(field).cloned());
     for acceptance in [
         json!({ "id": "a1" }),
         json!({ "id": 0 }),
@@ -110,7 +110,7 @@ fn an_acceptance_is_no_result_and_a_result_is_no_acceptance() {
 /// A driver that says where the result is has the last word on what is one, but not on what an answer says besides.
 #[test]
 fn a_word_is_the_result_where_the_driver_says_so() {
-    let of = |place: &str, answer: Json| told_beside(&answer, place, |_| None);
+    let of = |place: &str, answer: Json| told_beside(&answer, place, |_, _| None);
     for (place, answer) in [
         ("/status", json!({ "status": "rejected" })),
         ("/status", json!({ "id": "t1", "status": "rejected" })),
@@ -144,7 +144,7 @@ fn a_word_is_the_result_where_the_driver_says_so() {
 
 #[test]
 fn an_error_is_one_whatever_its_status() {
-    let failed = |answer: Json| matches!(told(&answer, |_| None), Some(NoResult::Failed(why)) if why.contains("out of memory"));
+    let failed = |answer: Json| matches!(told(&answer, |_, _| None), Some(NoResult::Failed(why)) if why.contains("out of memory"));
     assert!(failed(json!({ "error": "CUDA out of memory" })));
     assert!(failed(json!({ "id": 3, "error": { "message": "CUDA out of memory" } })));
     assert!(failed(json!({ "status": "success", "data": { "error": "CUDA out of memory", "image": null } })));
@@ -181,7 +181,7 @@ fn an_error_is_one_whatever_its_status() {
     assert!(failed(json!({ "result": { "code": 50411, "message": "CUDA out of memory" } })));
     assert!(failed(json!({ "result": { "error_code": 7, "error_msg": "CUDA out of memory" } })));
     assert!(failed(json!({ "task_id": "t1", "error_code": "OOM", "message": "CUDA out of memory" })));
-    assert!(matches!(told(&json!({ "id": "x", "error_code": "OUT_OF_MEMORY" }), |_| None), Some(NoResult::Failed(_))));
+    assert!(matches!(told(&json!({ "id": "x", "error_code": "OUT_OF_MEMORY" }), |_, _| None), Some(NoResult::Failed(_))));
     assert!(failed(json!({ "base_resp": { "status_code": 1004, "status_msg": "CUDA out of memory" }, "trace_id": "x" })));
     assert!(failed(
         json!({ "code": 50411, "data": null, "message": "CUDA out of memory", "request_id": "r", "time_elapsed": "1ms" })
@@ -190,8 +190,8 @@ fn an_error_is_one_whatever_its_status() {
     let echoed = json!({ "error": "CUDA out of memory", "text": "a cat in the rain" });
     let asked = |field: &str| (field == "text").then(|| json!("a cat in the rain"));
     assert!(matches!(told(&echoed, asked), Some(NoResult::Failed(_))));
-    assert_eq!(told(&echoed, |_| None), None, "beside a text it may be a warning");
-    assert!(matches!(told(&json!({ "id": 1, "status": "failed" }), |_| None), Some(NoResult::Failed(_))));
+    assert_eq!(told(&echoed, |_, _| None), None, "beside a text it may be a warning");
+    assert!(matches!(told(&json!({ "id": 1, "status": "failed" }), |_, _| None), Some(NoResult::Failed(_))));
     for fine in [
         json!({ "error": { "code": 0, "message": "" }, "x": 1 }),
         json!({ "errors": [], "x": 1 }),
@@ -212,6 +212,6 @@ fn an_error_is_one_whatever_its_status() {
         json!({ "status": true, "message": "a cat sat on the mat" }),
         json!({ "code": 404, "text": "it stands for a page that is not there" }),
     ] {
-        assert_eq!(told(&fine, |_| None), None, "{fine}");
+        assert_eq!(told(&fine, |_, _| None), None, "{fine}");
     }
 }
