@@ -114,6 +114,10 @@ impl Check for QueueDrains {
         }
         if looked_until - cause_gone > needed {
             return match series.at(looked_until) {
+                Some(last) if last <= to => {
+                    let observed = format!("drained only at the end, and was not seen to stay so, from a peak of {top:.0}");
+                    Verdict::failed(&expected, observed).with(facts)
+                }
                 Some(last) => Verdict::failed(&expected, format!("{last:.0} jobs still wait, peak {top:.0}")).with(facts),
                 None => Verdict::inconclusive(&expected, "the queue depth was never seen").with(facts),
             };

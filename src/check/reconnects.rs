@@ -3,6 +3,7 @@
 
 use super::noise::Bearing;
 use super::{Check, Ruling, Verdict, View};
+use crate::driver::StateWord;
 use crate::experiment::units::{Time, WallTime};
 use crate::journal::event::{JobState, Via};
 use crate::journal::facts::{JobFacts, Loss};
@@ -18,7 +19,7 @@ record! {
     pub struct Reconnects {
         /// Connected again, counted from the moment that nothing kept it from it.
         within: WallTime = WallTime::secs(10),
-        /// First news of each open job, from the return.
+        /// First news of each open job of which there is any (it runs, where the target pushes that, or it has ended), from the return.
         update_within: WallTime = WallTime::secs(5),
         /// The end of a job that has ended, from the return or from that end, whichever is later.
         end_within: WallTime = WallTime::secs(5),
@@ -182,7 +183,8 @@ impl Reconnects {
                 false => Said::Cut(format!("{name} cannot be told how {shown} ended: its id is job {}'s since {:.1} s", given.to, given.t)),
             };
         }
-        if news.is_empty() && horizon.past(back, self.update_within) {
+        let to_tell = to_tell(job, back, view.record);
+        if news.is_empty() && to_tell.is_some_and(|t| horizon.past(t, self.update_within)) {
             return Said::Wrong(format!("{name} came back at {back:.1} s and heard nothing of {shown}"));
         }
         match ended {
@@ -196,11 +198,32 @@ impl Reconnects {
             // How long it may take is for the ledger to say.
             None if view.record.ended && is_lost(job, view) => Said::Wrong(format!("{shown} of {name} never ended")),
             None => {
-                let told = horizon.told(back, self.update_within);
+                let told = match to_tell {
+                    Some(t) => horizon.told(t, self.update_within),
+                    None => "it waits as it did, and there was nothing to tell".to_owned(),
+                };
                 horizon.undecided(format!("{name} is back since {back:.1} s, and {shown} has not ended: {told}"))
             }
         }
     }
+}
+
+/// From when on, after the return, there was something to tell of the job: it had started, where this target pushes that, or ended. Of
+/// one that waits for minutes many have no news.
+fn to_tell(job: &JobFacts, back: f64, record: &Record) -> Option<f64> {
+    let started = job.running_t.filter(|_| pushes_starts(record));
+    started.into_iter().chain(job.ended.as_ref().map(|e| e.0)).reduce(f64::min).map(|t| t.max(back))
+}
+
+/// The driver knows such messages, or one was heard.
+fn pushes_starts(record: &Record) -> bool {
+    let driver = &record.plan().driver;
+    let socket = driver.websocket.iter().flat_map(|socket| &socket.events);
+    let socketio = driver.socketio.iter().flat_map(|socket| &socket.events);
+    let sse = driver.sse.iter().flat_map(|stream| &stream.events);
+    let mut losses = record.listeners.values().flat_map(|facts| &facts.losses);
+    socket.chain(socketio).chain(sse).any(|rule| rule.state == StateWord::Running)
+        || losses.any(|loss| loss.heard.iter().any(|(.., state)| *state == JobState::Running))
 }
 
 fn is_lost(job: &JobFacts, view: &View<'_>) -> bool {

@@ -23,7 +23,7 @@ use crate::observe::prometheus;
 use crate::secret;
 
 /// A health endpoint that takes longer does not answer.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+pub const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// A job's id may be a signed token; one that is longer is refused, never cut.
 const LONGEST_ID: usize = 8 << 10;
 /// In base64, a PNG of one pixel is longer.
@@ -195,7 +195,8 @@ impl HttpPort {
         }
         let fill = |name: &str| vars.get(name).cloned().or_else(|| ask.value(name));
         // The field alone. A picture is encoded again only for what may be one.
-        let may_be = |field: &Json, answered: &Json| !holds_a_picture(field) || template::as_text(answered).len() >= SHORTEST_PICTURE;
+        let may_be =
+            |field: &Json, answered: &Json| !holds_a_picture(field) || template::as_text(answered).len() >= SHORTEST_PICTURE;
         let asked = |field: &str, answered: &Json| match last.json.as_ref()? {
             Json::Object(fields) => Some(template::json(fields.get(field).filter(|field| may_be(field, answered))?, &fill)),
             whole => template::json(whole, &fill).get_mut(field).map(Json::take),

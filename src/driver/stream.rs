@@ -240,7 +240,8 @@ fn is_good_end(format: &Stream, reason: &Json) -> bool {
 
 fn is_bad_end(word: &str) -> bool {
     let letters = words::plain(word);
-    matches!(words::meaning(word), Some(StateWord::Failed | StateWord::Cancelled)) || BAD_ENDS.iter().any(|bad| letters.contains(bad))
+    matches!(words::meaning(word), Some(StateWord::Failed | StateWord::Cancelled))
+        || BAD_ENDS.iter().any(|bad| letters.contains(bad))
 }
 
 fn tokens(times: &[f64]) -> Option<Tokens> {
@@ -280,7 +281,9 @@ mod tests {
             assert!(ends(good.clone()), "{good}");
         }
         let bad = ["aborted", "error", "Cancelled", "failed", "content_filter", "rejected", "timed_out", "dead", "REVOKED"];
-        for bad in bad.into_iter().chain(["deadline_exceeded", "CONTENT-FILTER", "PROHIBITED_CONTENT", "time-out", "expired", "refusal"]) {
+        for bad in
+            bad.into_iter().chain(["deadline_exceeded", "CONTENT-FILTER", "PROHIBITED_CONTENT", "time-out", "expired", "refusal"])
+        {
             assert!(!ends(bad.into()), "{bad}");
         }
         assert!(

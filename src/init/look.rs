@@ -10,6 +10,9 @@ use crate::driver::request::{Reply, sentence};
 
 /// What is asked for.
 const PATHS: &[&str] = &[
+    "/health/liveliness",
+    "/health/liveness",
+    "/health/live",
     "/health",
     "/healthz",
     "/api/health",
@@ -58,10 +61,12 @@ impl Found {
         self.answers.get(path).map(|(_, json)| json).filter(|json| json.is_object())
     }
 
+    /// What says that the server lives. Beside such a route `/health` may be a job of its own (LiteLLM's is one for each model).
     pub fn health(&self) -> Option<&'static str> {
-        ["/health", "/healthz", "/api/health", "/livez", "/v2/health/live", "/ready", "/ping"]
-            .into_iter()
-            .find(|path| self.answers.contains_key(*path))
+        let live = ["/health/liveliness", "/health/liveness", "/health/live", "/livez"];
+        let others = ["/health", "/healthz", "/api/health", "/v2/health/live", "/ready", "/ping"];
+        let is_live = live.into_iter().find(|path| self.answers(path));
+        is_live.or_else(|| others.into_iter().find(|path| self.answers.contains_key(*path)))
     }
 
     /// The Prometheus exposition, if that is what it is.

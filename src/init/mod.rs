@@ -142,6 +142,16 @@ mod tests {
     }
 
     #[test]
+    fn the_cheapest_route_is_its_health() {
+        let path = |answers: &[(&str, Json)]| found(answers).health();
+        let (health, live) = (("/health", json!({})), ("/health/liveliness", json!("I'm alive!")));
+        assert_eq!((path(&[health.clone(), live]), path(&[health])), (Some("/health/liveliness"), Some("/health")));
+        let page = |path: &str| (path.to_owned(), "<html>".to_owned());
+        let pages = Found::of("http://x", [page("/health"), page("/livez"), page("/health/live")]);
+        assert_eq!(pages.health(), Some("/health"), "it answers everywhere with a page");
+    }
+
+    #[test]
     fn a_model_and_a_queue_are_taken_over() {
         let found = Found::of(
             "http://x",

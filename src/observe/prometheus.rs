@@ -41,10 +41,11 @@ pub fn parse(text: &str) -> Scrape {
 }
 
 fn sample(line: &str) -> Option<(String, f64)> {
-    let name_end = line.find(|c: char| c == '{' || c.is_whitespace())?;
-    let name = &line[..name_end];
-    let valid = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
-    if name.is_empty() || !name.chars().all(valid) {
+    // What follows a name of these is `{` or a space, or it is none.
+    let valid = |c: u8| c.is_ascii_alphanumeric() || c == b'_' || c == b':';
+    let name_end = line.bytes().position(|c| !valid(c))?;
+    let (name, after) = line.split_at(name_end);
+    if name.is_empty() || !after.starts_with(|c: char| c == '{' || c.is_whitespace()) {
         return None;
     }
     let (labels, rest) =
@@ -78,6 +79,11 @@ fn labels(text: &str) -> Option<(Vec<(String, String)>, &str)> {
 }
 
 fn quoted(text: &str) -> Option<(String, &str)> {
+    if let Some((value, after)) = text.split_once('"')
+        && !value.contains('\\')
+    {
+        return Some((value.to_owned(), after));
+    }
     let mut value = String::new();
     let mut chars = text.char_indices();
     while let Some((at, c)) = chars.next() {
@@ -104,10 +110,12 @@ fn canonical(name: &str, mut labels: Vec<(String, String)>) -> String {
 
 /// The sum of a metric over its labels; `None` where it has no sample.
 pub fn sum(text: &str, name: &str) -> Option<f64> {
-    let scrape = parse(text);
     let same = |series: &str| series.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('{'));
-    let values: Vec<f64> = scrape.values.iter().filter(|(series, _)| same(series)).map(|(_, value)| *value).collect();
-    (!values.is_empty()).then(|| values.iter().sum())
+    let family = name.split('{').next().unwrap_or(name);
+    let lines = text.lines().map(str::trim).filter(|line| line.starts_with(family));
+    // Of a series that stands there twice the last counts.
+    let values: BTreeMap<String, f64> = lines.filter_map(sample).filter(|(series, _)| same(series)).collect();
+    (!values.is_empty()).then(|| values.values().sum())
 }
 
 /// A name as a user may have written it, in canonical form.

@@ -1,7 +1,7 @@
 //! What a reader should know besides the verdicts: everything odd that was seen.
 
-use crate::check::scope::Over;
 use crate::check::counted::counted;
+use crate::check::scope::Over;
 use crate::check::{View, blind, queue};
 use crate::journal::event::{Answer, Via};
 use crate::journal::facts::{FaultFacts, Generation, JobFacts, Loss};

@@ -108,7 +108,11 @@ const ENDS: [End; 4] = [End::Signal(Signal::SIGINT), End::Signal(Signal::SIGTERM
 fn put_back(machine: &Machine, end_of_it: End, has_begun: impl Fn() -> bool) {
     let (mut child, folder, guardian) = machine.at_work("\"fault_injecting\"");
     wait_for("the injection", Duration::from_secs(30), has_begun);
-    assert!(!journal(&folder).contains("\"fault_injected\""), "{end_of_it:?}: it was over before the end came: {}", journal(&folder));
+    assert!(
+        !journal(&folder).contains("\"fault_injected\""),
+        "{end_of_it:?}: it was over before the end came: {}",
+        journal(&folder)
+    );
     match end_of_it {
         End::Signal(signal) => {
             kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();

@@ -170,3 +170,31 @@ fn what_holds_somebody_elses_answer_too_is_not_the_jobs() {
     assert!(done.finds("all_jobs_complete"), "{}", done.trouble());
     assert!(done.trouble().contains("beside its own it holds the result of job"), "{}", done.trouble());
 }
+
+/// A health endpoint that does a job for its answer, as LiteLLM's does, is no load of its own.
+#[test]
+fn a_health_that_is_a_job_is_told_and_seldom_asked() {
+    let asked_for = |takes_ms: u64| {
+        let count = Arc::new(AtomicUsize::new(0));
+        let counted = count.clone();
+        let url = serve(move |asked| match asked.path.as_str() {
+            "/health" => {
+                counted.fetch_add(1, Ordering::SeqCst);
+                std::thread::sleep(std::time::Duration::from_millis(takes_ms));
+                (200, "application/json", "{}".to_owned())
+            }
+            _ => (200, "application/json", json!({ "image": format!("picture {}", asked.count) }).to_string()),
+        });
+        let target = "driver: http, with: { path: /generate, inline: /image, free_form: true, health: { path: /health } }";
+        let done = tried(&url, target, COMPLETE);
+        let told = done.result["preflight"].as_array().unwrap().iter().find(|item| item["what"] == "health").unwrap().clone();
+        (count.load(Ordering::SeqCst), told["level"].clone(), told["detail"].as_str().unwrap().to_owned(), done)
+    };
+    let (dear, level, told, done) = asked_for(400);
+    assert!(level == "warning" && told.contains("as if it were a job of its own: it is asked every 4."), "{level} {told}");
+    assert_eq!(done.verdict("all_jobs_complete"), "passed", "{}", done.trouble());
+    let (cheap, level, told, _) = asked_for(0);
+    assert!(level == "ok" && cheap > dear, "{level} {told}, asked {cheap} times, and {dear} times where it is dear");
+    let (_, level, told, _) = asked_for(1200);
+    assert!(level == "warning" && told.contains("for more than 1.00 s, so it counts as down"), "{level} {told}");
+}

@@ -28,7 +28,8 @@ fn first_run(folder: &Path, url: &str) -> (Run, String) {
         "--set",
         "faults.0.burst.at=6s",
         "--set",
-        "checks.1.queue_drains.within=8s",
+        // All of them are served by one process, which a busy machine gives little time.
+        "checks.1.queue_drains.within=60s",
     ];
     (run(&[&[file.as_str()], &short[..]].concat()), driver)
 }

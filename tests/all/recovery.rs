@@ -226,6 +226,14 @@ fn reconnects() {
         assert_eq!(verdict.ruling, Failed, "{what}");
         assert!(verdict.evidence.iter().any(|e| e.contains(what)), "{what}: {verdict:?}");
     }
+    // Of a job that only waits there is nothing to tell; it is not decided, as its end is not.
+    let waits = lost(Some(22.5), &[], None);
+    assert!(waits.ruling != Failed || waits.evidence.iter().all(|e| !e.contains("heard nothing")), "{waits:?}");
+    assert_eq!(
+        lost(Some(22.5), &[(50.0, JobState::Completed)], Some((50.0, JobState::Completed))).ruling,
+        Passed,
+        "it waited for long"
+    );
     let mut nobody = script("websocket_drop: { at: 20s }", "reconnects: {}");
     fault(&mut nobody, "websocket_drop");
     nobody.end(60.0);

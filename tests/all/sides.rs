@@ -106,7 +106,11 @@ fn who_rounds_or_enlarges_or_was_not_asked_gives_what_is_right() {
     let fixed = images(&[SMALL, ODD, LARGE], |_, _| SMALL);
     let check = fixed.checks.iter().find(|check| check.name == "all_jobs_complete").unwrap();
     assert_eq!(check.verdict, Passed, "{check:?}");
-    assert!(fixed.findings.iter().any(|told| told.contains("the sizes of 30 images before the first fault do not follow")), "{:?}", fixed.findings);
+    assert!(
+        fixed.findings.iter().any(|told| told.contains("the sizes of 30 images before the first fault do not follow")),
+        "{:?}",
+        fixed.findings
+    );
     // Nothing was seen before the fault: of what is all twice as large nothing can be said.
     let unseen = images(&[SMALL, ODD, LARGE], |[w, h], later| if later { [2 * w, 2 * h] } else { NONE });
     assert_eq!((unseen.jobs.mismatched, unseen.findings.iter().find(|told| told.contains("images"))), (0, None));

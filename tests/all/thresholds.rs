@@ -331,11 +331,14 @@ fn metrics_of_another_backend_are_those_that_its_driver_names() {
     assert!(unnamed.ruling == Inconclusive && unnamed.observed.contains("give `names`"), "{unnamed:?}");
 }
 
+/// A series, and its value after each job.
+type Sampled = (&'static str, fn(u32) -> f64);
+
 /// A driver of our own that names those; so many jobs, and what is sampled after each.
-fn of_a_driver(named: &str, jobs: u32, samples: &[(&str, fn(u32) -> f64)]) -> Verdict {
+fn of_a_driver(named: &str, jobs: u32, samples: &[Sampled]) -> Verdict {
     let folder = tempfile::tempdir().unwrap();
     let driver = folder.path().join("own.yaml");
-    let text = "version: 1\nname: own\nsubmit: { steps: [{ path: /jobs, accepted: [202] }], id: /id }\nstatus: { path: \"/jobs/{{id}}\", state: /status }\nmetrics: { path: /metrics }\n";
+    let text = "version: 1\nname: own\nsubmit: { steps: [{ path: /jobs, accepted: [202] }], id: /id }\nstatus: { path: \"/jobs/{{id}}\", state: /status, states: { done: completed } }\nmetrics: { path: /metrics }\n";
     std::fs::write(&driver, format!("{text}{named}\n")).unwrap();
     let mut script = Script::from(&format!(
         "version: 1\nname: script\ntarget: {{ url: \"http://127.0.0.1:9\", driver: {} }}\nload: [{{ name: users, users: 1 }}]\nchecks: [metrics_live: {{}}]\n",
@@ -368,13 +371,13 @@ fn a_drivers_counter_of_completed_jobs_counts_them() {
 #[test]
 fn gauges_are_judged_together_and_one_source_is_no_group() {
     let (used, busy) = ("memory_used: used_bytes, memory_reusable: free_bytes", "utilization: busy_percent");
-    let still: [(&str, fn(u32) -> f64); 3] =
+    let still: [Sampled; 3] =
         [("metric:used_bytes", |_| 7e9), ("metric:free_bytes", |_| 1e9), ("metric:busy_percent", |_| 100.0)];
     let memory = of_a_driver(&format!("gpu: {{ {used} }}"), 20, &still[..2]);
     assert_eq!(memory.ruling, Passed, "{memory:?}");
     let all = of_a_driver(&format!("gpu: {{ {used}, {busy} }}"), 20, &still);
     assert!(all.ruling == Failed && all.evidence.len() == 3, "{all:?}");
-    let moving: [(&str, fn(u32) -> f64); 3] = [still[0], still[1], ("metric:busy_percent", |i| f64::from(i))];
+    let moving: [Sampled; 3] = [still[0], still[1], ("metric:busy_percent", |i| f64::from(i))];
     let one_moves = of_a_driver(&format!("gpu: {{ {used}, {busy} }}"), 20, &moving);
     assert_eq!(one_moves.ruling, Passed, "{one_moves:?}");
 }

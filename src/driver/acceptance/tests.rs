@@ -144,7 +144,8 @@ fn a_word_is_the_result_where_the_driver_says_so() {
 
 #[test]
 fn an_error_is_one_whatever_its_status() {
-    let failed = |answer: Json| matches!(told(&answer, |_, _| None), Some(NoResult::Failed(why)) if why.contains("out of memory"));
+    let failed =
+        |answer: Json| matches!(told(&answer, |_, _| None), Some(NoResult::Failed(why)) if why.contains("out of memory"));
     assert!(failed(json!({ "error": "CUDA out of memory" })));
     assert!(failed(json!({ "id": 3, "error": { "message": "CUDA out of memory" } })));
     assert!(failed(json!({ "status": "success", "data": { "error": "CUDA out of memory", "image": null } })));
@@ -188,7 +189,7 @@ fn an_error_is_one_whatever_its_status() {
     ));
     assert!(failed(json!({ "task_id": "", "message": "The task was not accepted: CUDA out of memory" })));
     let echoed = json!({ "error": "CUDA out of memory", "text": "a cat in the rain" });
-    let asked = |field: &str| (field == "text").then(|| json!("a cat in the rain"));
+    let asked = |field: &str, _: &Json| (field == "text").then(|| json!("a cat in the rain"));
     assert!(matches!(told(&echoed, asked), Some(NoResult::Failed(_))));
     assert_eq!(told(&echoed, |_, _| None), None, "beside a text it may be a warning");
     assert!(matches!(told(&json!({ "id": 1, "status": "failed" }), |_, _| None), Some(NoResult::Failed(_))));
