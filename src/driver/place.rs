@@ -6,6 +6,7 @@ use std::str::FromStr;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
+use serde_json_path::JsonPath;
 
 use super::template::{self, Fill};
 use crate::experiment::decode::Decode;
@@ -18,6 +19,8 @@ use crate::experiment::node::Node;
 pub enum Place {
     /// A JSON pointer into the body.
     Pointer(String),
+    /// A JSONPath (RFC 9535) into the body: the first value that it selects.
+    Query(String),
     /// The value of a header.
     Header(String),
     /// The first group of a regular expression over the body.
@@ -31,20 +34,28 @@ pub enum Place {
 /// Between places of which the first that is there counts.
 const OR: &str = " or ";
 
-const EXPECTED: &str = "expected a JSON pointer (`/job/id`), `header X-Job-Id`, `regex job-(\\d+)`, several of them (`/id or /job_id`), or a text with `{{name}}` in it";
+const EXPECTED: &str = "expected a JSON pointer (`/job/id`), a JSONPath (`$.jobs[0].id`), `header X-Job-Id`, `regex job-(\\d+)`, several of them (`/id or /job_id`), or a text with `{{name}}` in it";
 
 impl FromStr for Place {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         // A text with values in it may have the word, too; several places that begin as places do are meant as such.
-        let begins = |one: &str| one.starts_with('/') || one.starts_with("header ");
+        let begins = |one: &str| one.starts_with(['/', '$']) || one.starts_with("header ");
         let are_places = || !text.contains("{{") || text.split(OR).all(|one| begins(one.trim()));
         if text.contains(OR) && !text.starts_with("regex ") && are_places() {
             return text.split(OR).map(|one| one.trim().parse()).collect::<Result<_, _>>().map(Self::FirstOf);
         }
         if let Some(name) = text.strip_prefix("header ") {
             return Ok(Self::Header(name.trim().to_owned()));
+        }
+        if text.starts_with('$') {
+            // What stands for a value is a name or a text there.
+            let query = template::plain(text, &|_| Some("x".into()));
+            return match JsonPath::parse(&query) {
+                Ok(_) => Ok(Self::Query(text.to_owned())),
+                Err(why) => Err(format!("this is no JSONPath (RFC 9535): {why}")),
+            };
         }
         if let Some(pattern) = text.strip_prefix("regex ") {
             let made = Regex::new(pattern.trim()).map_err(|e| format!("this is no regular expression: {e}"))?;
@@ -78,6 +89,7 @@ impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Pointer(pointer) => f.write_str(pointer),
+            Self::Query(query) => f.write_str(query),
             Self::Header(name) => write!(f, "header {name}"),
             Self::Pattern(pattern) => write!(f, "regex {pattern}"),
             Self::Template(text) => f.write_str(text),
@@ -121,7 +133,7 @@ impl Place {
         match self {
             Self::Header(name) => name.eq_ignore_ascii_case(wanted),
             Self::FirstOf(all) => all.iter().any(|place| place.is_header(wanted)),
-            Self::Pointer(_) | Self::Pattern(_) | Self::Template(_) => false,
+            Self::Pointer(_) | Self::Query(_) | Self::Pattern(_) | Self::Template(_) => false,
         }
     }
 
@@ -135,6 +147,15 @@ impl Place {
         let found = match self {
             Self::Pointer(pointer) if pointer.contains("{{") => answered.json.pointer(&template::plain(pointer, fill)).cloned(),
             Self::Pointer(pointer) => answered.json.pointer(pointer).cloned(),
+            Self::Query(query) => {
+                // In quotes, as a name or a text of the query.
+                let quoted = |name: &str| {
+                    let value = template::as_text(&fill(name)?);
+                    Some(value.replace('\\', "\\\\").replace('\'', "\\'").replace('"', "\\\"").into())
+                };
+                let path = JsonPath::parse(&template::plain(query, &quoted)).ok()?;
+                path.query(answered.json).first().cloned()
+            }
             Self::Header(name) => (answered.header)(name).map(Json::from),
             Self::Pattern(pattern) => {
                 let made = Regex::new(pattern).ok()?;
@@ -177,13 +198,33 @@ mod tests {
         assert_eq!(find("/none"), None);
         assert_eq!(find("header Y"), None);
         // Of an older journal.
-        let none: Place = serde_json::from_value(json!("$.progress")).unwrap();
-        assert_eq!((none.find(&answered, &fill), serde_json::to_value(&none).unwrap()), (None, json!("$.progress")));
+        let none: Place = serde_json::from_value(json!("progress")).unwrap();
+        assert_eq!((none.find(&answered, &fill), serde_json::to_value(&none).unwrap()), (None, json!("progress")));
+    }
+
+    /// What ComfyUI tells of a job: its graph, whose inputs may have the same names, and files of which some are previews.
+    #[test]
+    fn a_query_finds_what_a_pointer_cannot_name() {
+        let json = json!({ "it's 7": {
+            "prompt": [0, "x", { "1": { "inputs": { "filename": "styles.csv", "type": "input" } } }],
+            "outputs": {
+                "10": { "text": ["no file"], "images": [{ "filename": "preview.png", "subfolder": "p", "type": "temp" }] },
+                "9": { "animated": [false], "images": [{ "filename": "a.png", "subfolder": "", "type": "output" }] },
+            } } });
+        let answered = Answered::of(&json);
+        let fill = |name: &str| (name == "id").then(|| json!("it's 7"));
+        let find = |text: &str| text.parse::<Place>().unwrap().find(&answered, &fill);
+        let file = |key: &str| find(&format!("$['{{{{id}}}}'].outputs.*.*[?@.type == 'output'].{key}"));
+        assert_eq!((file("filename"), file("subfolder"), file("type")), (Some(json!("a.png")), None, Some(json!("output"))));
+        assert_eq!(find("$['{{id}}'].none or $..filename"), Some(json!("preview.png")), "the first that is there");
+        for wrong in ["$.a[", "$ and more", "$.a or job"] {
+            assert!(wrong.parse::<Place>().is_err(), "{wrong}");
+        }
     }
 
     #[test]
     fn what_is_no_place_is_refused() {
-        for wrong in ["/id or job", "id", "regex job", "regex (", "$.id"] {
+        for wrong in ["/id or job", "id", "regex job", "regex ("] {
             assert!(wrong.parse::<Place>().is_err(), "{wrong}");
         }
     }

@@ -108,7 +108,7 @@ fn submission(driver: &Driver, tree: &Node, diags: &mut Diagnostics) {
         None if driver.submit.answer == AnswerIs::Acceptance => {
             diags.error(id, "nothing says where the job's id is", "expected `id: /id`, or another `answer`");
         }
-        Some(Place::Template(text) | Place::Pointer(text)) => {
+        Some(Place::Template(text) | Place::Pointer(text) | Place::Query(text)) => {
             template::names(text).iter().for_each(|name| unknown(name, &known, id, diags));
         }
         _ => {}

@@ -117,9 +117,9 @@ impl Content {
         }
     }
 
-    /// A field that holds nothing but the mark, under a name that is a request's or a user's, is none of the input.
+    /// A field that holds nothing but the mark, under a name that is a request's, a user's or a file's, is none of the input.
     fn field(&mut self, key: &str, text: &str) {
-        let is_name = ["id", "user", "session", "key"].iter().any(|end| key.to_lowercase().ends_with(end));
+        let is_name = ["id", "user", "session", "key", "filename", "filename_prefix"].iter().any(|end| key.to_lowercase().ends_with(end));
         if !(is_name && text.replace(' ', "") == "{{mark}}") {
             self.text(text);
         }
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn what_is_filled_in_tells_whether_inputs_differ() {
         let fixed = content(
-            serde_json::json!({ "prompt": "a cat", "seed": 42, "user": "{{client}}", "request_id": "{{mark}}", "trace": "{{uuid}}" }),
+            serde_json::json!({ "prompt": "a cat", "seed": 42, "user": "{{client}}", "request_id": "{{mark}}", "trace": "{{uuid}}", "filename_prefix": "{{mark}}" }),
         );
         assert_eq!(fixed, Content::default());
         let size = content(serde_json::json!({ "size": ["{{width}}", "{{height}}"] }));

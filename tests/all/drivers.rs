@@ -188,7 +188,9 @@ fn comfyui_is_evicted_and_warm_again() {
     let load = "{ users: 3, for: 8s, job: { width: 64, height: 64 } }";
     // Loading takes four times as long as a job: that is told apart where each job takes its own time too.
     let checks = "{ all_jobs_complete: { within: 60s } }, { cold_warm: { to_within: 100% } }, { queue_drains: {} }, { listeners_stable: {} }";
-    let Some(run) = (Case { load, faults: "{ evict: { at: 4s } }", checks, ..COMFYUI }).run() else { return };
+    // A graph whose inputs are called as what is looked for in its outputs.
+    let more = r#"  with: { workflow: { "0": { class_type: LoadTextFile, inputs: { filename: styles.csv, type: input, subfolder: x } }, "1": { class_type: EmptyImage, inputs: { width: "{{width}}", height: "{{height}}", color: "{{color}}" } }, "2": { class_type: SaveImage, inputs: { images: ["1", 0], filename_prefix: "{{mark}}" } } } }"#;
+    let Some(run) = (Case { load, more, faults: "{ evict: { at: 4s } }", checks, ..COMFYUI }).run() else { return };
     assert_eq!(run.code, Some(0), "{}", run.trouble());
 }
 

@@ -66,7 +66,10 @@ async def execute(prompt_id, graph, client):
     source = next(node["inputs"] for node in graph.values() if node["class_type"] == "EmptyImage")
     name = f"{prompt_id}.png"
     images[name] = png(source["width"], source["height"], source["color"], json.dumps(graph))
-    output = {"2": {"images": [{"filename": name, "subfolder": "", "type": "output"}]}}
+    # A node that shows a preview, which is the same for every prompt, stands before the one that saves.
+    images["preview.png"] = images.get("preview.png") or png(64, 64, 0, "a preview")
+    preview = {"filename": "preview.png", "subfolder": "previews", "type": "temp"}
+    output = {"1": {"images": [preview], "text": ["done"]}, "2": {"images": [{"filename": name, "subfolder": "", "type": "output"}]}}
     history[prompt_id] = {"prompt": [number, prompt_id, graph], "outputs": output, "status": {"status_str": "success", "completed": True, "messages": []}}
     await send(client, "execution_success", prompt_id=prompt_id)
 
@@ -113,7 +116,8 @@ async def one_history(request):
 
 
 async def view(request):
-    image = images.get(request.query["filename"])
+    is_there = request.query.get("subfolder", "") == ("previews" if request.query["filename"] == "preview.png" else "")
+    image = images.get(request.query["filename"]) if is_there else None
     return web.Response(body=image, content_type="image/png") if image else web.Response(status=404)
 
 
