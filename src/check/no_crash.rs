@@ -1,9 +1,10 @@
 //! The target's process did not end by itself.
 
 use super::{Check, Verdict, View};
+use crate::journal::facts::FaultFacts;
 use crate::journal::record::Record;
 use crate::journal::series::{Point, Series};
-use crate::observe::prober::{OPEN, UP};
+use crate::observe::prober::{LISTENER, OPEN, UP};
 use crate::record;
 use crate::text::seconds;
 
@@ -49,6 +50,9 @@ impl Check for NoCrash {
             let observed = format!("somebody else had the container of process {} ended at {t:.1} s ({status})", life.pid);
             return Verdict::inconclusive(EXPECTED, observed);
         }
+        if let Some(replaced) = replaced(record) {
+            return replaced;
+        }
         if let Some(last) = record.generations.last() {
             return Verdict::passed(EXPECTED, format!("process {} was there to the end", last.pid));
         }
@@ -59,6 +63,27 @@ impl Check for NoCrash {
             None => Verdict::inconclusive(EXPECTED, "neither a runtime nor process_start_time_seconds shows the process"),
         }
     }
+}
+
+/// The server is a child of what was started (a shell, a supervisor): the port was closed, and then another child listened there.
+fn replaced(record: &Record) -> Option<Verdict> {
+    let listeners: Vec<Point> = record.series.get(LISTENER)?.iter().collect();
+    let life = |t: f64| record.generations.iter().rfind(|life| life.started_t <= t);
+    let is_another = |two: &&[Point]| {
+        two[0].value != two[1].value && life(two[0].t).map(|life| life.number) == life(two[1].t).map(|life| life.number)
+    };
+    let two = listeners.windows(2).find(is_another)?;
+    let (before, now, started) = (two[0].value, two[1], life(two[1].t)?.pid);
+    let observed = format!(
+        "process {before:.0}, which listened for process {started}, was gone, and process {:.0} listens since {:.1} s: it ended and was started again",
+        now.value, now.t
+    );
+    // A command or a request of the experiment's own may have ended it on purpose.
+    let is_own = |fault: &&FaultFacts| {
+        matches!(fault.kind.as_str(), "exec" | "exec_inside" | "http") && fault.injecting_t.is_some_and(|t| t < now.t)
+    };
+    let Some(own) = record.faults.iter().find(is_own) else { return Some(Verdict::failed(EXPECTED, observed)) };
+    Some(Verdict::inconclusive(EXPECTED, format!("{observed}; whether `{}` did that is not known", own.name)))
 }
 
 /// A start time that moves is another process where it began in this run and anything else shows it. A clock that is set, or

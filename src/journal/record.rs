@@ -11,6 +11,7 @@ use super::jobs::Jobs;
 use super::series::{Detail, Series};
 use super::undo;
 use crate::driver::sent::Sent as Inputs;
+use crate::observe::prober::LISTENER;
 use crate::observe::prometheus::canonical_name;
 use crate::observe::unread::is_mark;
 use crate::plan::Plan;
@@ -86,7 +87,7 @@ impl Damage {
 /// How much is kept of a series.
 fn detail(name: &str, judged: &BTreeSet<String>) -> Detail {
     // What is known of the machine and of chaos itself decides whether anything can be judged.
-    let of_ours = name.starts_with("machine.") || name.starts_with("chaos.") || is_mark(name);
+    let of_ours = name.starts_with("machine.") || name.starts_with("chaos.") || name == LISTENER || is_mark(name);
     if of_ours || judged.contains(name) { Detail::Every } else { Detail::Outline }
 }
 

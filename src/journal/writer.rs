@@ -158,10 +158,12 @@ impl Journal {
     /// As `emit`, and returns when the disk has it: for what must survive the machine.
     pub fn emit_synced(&self, event: Event) {
         self.emit(event);
-        let mut inner = self.lock();
-        let synced: io::Result<()> = inner.file.iter().chain(&inner.copy).try_for_each(File::sync_data);
+        // A busy disk takes seconds: meanwhile the others go on writing.
+        let files = |inner: &Inner| inner.file.iter().chain(&inner.copy).map(File::try_clone).collect::<io::Result<Vec<File>>>();
+        let files = files(&self.lock());
+        let synced = files.and_then(|files| files.iter().try_for_each(File::sync_data));
         if let Err(error) = synced {
-            inner.error.get_or_insert_with(|| error.to_string());
+            self.lock().error.get_or_insert_with(|| error.to_string());
             self.broken.cancel();
         }
     }

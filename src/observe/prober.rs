@@ -4,13 +4,17 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::listening;
 use crate::journal::event::Event;
+use crate::plan::RuntimePlan;
 use crate::run::world::World;
 
 /// 1 while connections are accepted, else 0.
 pub const OPEN: &str = "health.port_open";
 /// 1 while the health endpoint answers with success, else 0.
 pub const UP: &str = "health.up";
+/// The process that listens on the target's port, whenever the port has opened: a child, where what was started starts the server.
+pub const LISTENER: &str = "health.listener_pid";
 /// How long it took.
 const SECONDS: &str = "health.answer_s";
 const EVERY: Duration = Duration::from_millis(50);
@@ -22,7 +26,7 @@ const SHARE: f64 = 0.1;
 /// Probes until stopped. Only changes are written down.
 pub async fn run(world: World, stop: CancellationToken) {
     let (port, journal) = (&world.port, &world.journal);
-    let (mut last, mut least_s) = (None, f64::INFINITY);
+    let (mut last, mut least_s, mut was_open) = (None, f64::INFINITY, false);
     loop {
         let probe = tokio::select! {
             probe = port.probe() => probe,
@@ -36,6 +40,10 @@ pub async fn run(world: World, stop: CancellationToken) {
             journal.emit(Event::Sample { values: figures.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect() });
             last = Some(figures);
         }
+        if probe.open && !was_open {
+            listener(&world).await;
+        }
+        was_open = probe.open;
         // A container that its engine has started again, or a process that took longer than it was waited for. That it is
         // not ready yet is no news.
         if probe.healthy.unwrap_or(probe.open) && world.is_starting() {
@@ -48,6 +56,16 @@ pub async fn run(world: World, stop: CancellationToken) {
             () = tokio::time::sleep(if is_well { pause(least_s) } else { EVERY }) => {}
             () = stop.cancelled() => return,
         }
+    }
+}
+
+/// Writes down who listens there, of a target that is a process of ours.
+async fn listener(world: &World) {
+    let RuntimePlan::Process(_) = &world.plan.runtime else { return };
+    let Some(port) = world.plan.local_port() else { return };
+    // All processes are looked through.
+    if let Ok(Some(pid)) = tokio::task::spawn_blocking(move || listening::process_on(port)).await {
+        world.journal.emit(Event::Sample { values: [(LISTENER.to_owned(), f64::from(pid))].into() });
     }
 }
 

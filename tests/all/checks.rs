@@ -523,3 +523,32 @@ fn a_log_without_its_end_shows_only_what_it_shows() {
     assert_eq!(of("no_oom"), (Passed, Inconclusive, Passed));
     assert_eq!(of("oom_seen"), (Failed, Inconclusive, Failed));
 }
+
+/// The one who listens is a child of what was started: a new one, where the same process went on starting it, is a crash.
+#[test]
+fn another_listener_is_another_server() {
+    let listens = "health.listener_pid";
+    let base = |pids: &[(f64, f64)], change: fn(&mut Script)| {
+        let mut script = Script::new("no_crash: {}");
+        change(&mut script);
+        pids.iter().for_each(|(t, pid)| _ = script.sample(*t, listens, *pid));
+        script.end(60.0);
+        script.verdict()
+    };
+    let nothing = |_: &mut Script| {};
+    let crashed = base(&[(1.0, 12.0), (31.0, 15.0)], nothing);
+    assert!(crashed.ruling == Failed && crashed.observed.contains("process 12, which listened for process 7"), "{crashed:?}");
+    assert_eq!(base(&[(1.0, 12.0), (31.0, 12.0)], nothing).ruling, Passed, "the port was closed, and the same came back");
+    assert_eq!(base(&[(1.0, 12.0)], nothing).ruling, Passed);
+    let restarted = base(&[(1.0, 12.0), (31.0, 15.0)], |script| {
+        script.at(25.0, Event::Process { event: ProcessEvent::Exited { generation: 1, status: "0".into(), asked: true, elsewhere: false } });
+        script.at(26.0, Event::Process { event: ProcessEvent::Started { pid: 14, generation: 2 } });
+    });
+    assert_eq!(restarted.ruling, Passed, "{restarted:?}");
+    let by_command = base(&[(1.0, 12.0), (31.0, 15.0)], |script| {
+        let undo = serde_json::json!({});
+        script.at(24.0, Event::FaultPrepared { fault: "exec".into(), kind: "exec".into(), undo, sum: 0 });
+        script.at(25.0, Event::FaultInjecting { fault: "exec".into(), planned_t: 25.0 });
+    });
+    assert_eq!(by_command.ruling, Inconclusive, "{by_command:?}");
+}

@@ -358,3 +358,25 @@ fn a_damaged_journal_blocks_until_somebody_has_looked() {
     let said = revert(&[]);
     assert_eq!(said.status.code(), Some(5), "{said:?}");
 }
+
+/// What was started is a shell that starts the server again whenever it ends: the shell is there to the end, and the server was not.
+#[test]
+fn a_server_that_crashes_under_its_wrapper_has_crashed() {
+    let of = |defect: &str| {
+        let (port, binary) = (free_port(), env!("CARGO_BIN_EXE_chaos"));
+        let server = format!("{binary} backend --speed 1000 {defect} --listen 127.0.0.1:{port}");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.yaml");
+        let text = format!(
+            "version: 1\nname: wrapped\nseed: 1\ntarget:\n  url: http://127.0.0.1:{port}\n  runtime: {{ process: {{ command: [sh, -c, 'while :; do {server}; sleep 0.3; done'] }} }}\nload: [{{ users: 2, think: 20ms..60ms }}]\nduration: 4s\nfaults: [{{ flood: {{ at: 1s, jobs: 12, job: {{ width: 1024, height: 1024 }} }} }}]\nchecks: [{{ no_crash: {{}} }}]\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        run(&[path.to_str().unwrap()])
+    };
+    let crashed = of("--defect oom-crashes-server");
+    assert!(crashed.finds("no_crash"), "{}", crashed.trouble());
+    let told = crashed.result["checks"].to_string();
+    assert!(told.contains("it ended and was started again"), "{told}");
+    let healthy = of("");
+    assert_eq!(healthy.verdict("no_crash"), "passed", "{}", healthy.trouble());
+}
