@@ -216,7 +216,11 @@ mod tests {
         let find = |text: &str| text.parse::<Place>().unwrap().find(&answered, &fill);
         let file = |key: &str| find(&format!("$['{{{{id}}}}'].outputs.*.*[?@.type == 'output'].{key}"));
         assert_eq!((file("filename"), file("subfolder"), file("type")), (Some(json!("a.png")), None, Some(json!("output"))));
-        assert_eq!(find("$['{{id}}'].none or $..filename"), Some(json!("preview.png")), "the first that is there");
+        assert_eq!(
+            find("$['{{id}}'].none or $['{{id}}'].outputs..filename"),
+            Some(json!("preview.png")),
+            "the first that is there"
+        );
         for wrong in ["$.a[", "$ and more", "$.a or job"] {
             assert!(wrong.parse::<Place>().is_err(), "{wrong}");
         }

@@ -119,7 +119,8 @@ impl Content {
 
     /// A field that holds nothing but the mark, under a name that is a request's, a user's or a file's, is none of the input.
     fn field(&mut self, key: &str, text: &str) {
-        let is_name = ["id", "user", "session", "key", "filename", "filename_prefix"].iter().any(|end| key.to_lowercase().ends_with(end));
+        let is_name =
+            ["id", "user", "session", "key", "filename", "filename_prefix"].iter().any(|end| key.to_lowercase().ends_with(end));
         if !(is_name && text.replace(' ', "") == "{{mark}}") {
             self.text(text);
         }

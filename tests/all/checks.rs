@@ -531,7 +531,7 @@ fn another_listener_is_another_server() {
     let base = |pids: &[(f64, f64)], change: fn(&mut Script)| {
         let mut script = Script::new("no_crash: {}");
         change(&mut script);
-        pids.iter().for_each(|(t, pid)| _ = script.sample(*t, listens, *pid));
+        pids.iter().for_each(|(t, pid)| script.sample(*t, listens, *pid));
         script.end(60.0);
         script.verdict()
     };
@@ -541,7 +541,10 @@ fn another_listener_is_another_server() {
     assert_eq!(base(&[(1.0, 12.0), (31.0, 12.0)], nothing).ruling, Passed, "the port was closed, and the same came back");
     assert_eq!(base(&[(1.0, 12.0)], nothing).ruling, Passed);
     let restarted = base(&[(1.0, 12.0), (31.0, 15.0)], |script| {
-        script.at(25.0, Event::Process { event: ProcessEvent::Exited { generation: 1, status: "0".into(), asked: true, elsewhere: false } });
+        script.at(
+            25.0,
+            Event::Process { event: ProcessEvent::Exited { generation: 1, status: "0".into(), asked: true, elsewhere: false } },
+        );
         script.at(26.0, Event::Process { event: ProcessEvent::Started { pid: 14, generation: 2 } });
     });
     assert_eq!(restarted.ruling, Passed, "{restarted:?}");
