@@ -67,10 +67,12 @@ impl Check for NoCrash {
 
 /// The server is a child of what was started (a shell, a supervisor): the port was closed, and then another child listened there.
 fn replaced(record: &Record) -> Option<Verdict> {
-    let listeners: Vec<Point> = record.series.get(LISTENER)?.iter().collect();
+    let (listeners, open) = (record.series.get(LISTENER)?.iter().collect::<Vec<Point>>(), record.series.get(OPEN)?);
+    let was_closed = |two: &[Point]| open.stretches(two[0].t, two[1].t).iter().any(|(.., value)| *value < 0.5);
     let life = |t: f64| record.generations.iter().rfind(|life| life.started_t <= t);
     let is_another = |two: &&[Point]| {
-        two[0].value != two[1].value && life(two[0].t).map(|life| life.number) == life(two[1].t).map(|life| life.number)
+        let are_of_one_life = life(two[0].t).map(|life| life.number) == life(two[1].t).map(|life| life.number);
+        two[0].value != two[1].value && are_of_one_life && was_closed(two)
     };
     let two = listeners.windows(2).find(is_another)?;
     let (before, now, started) = (two[0].value, two[1], life(two[1].t)?.pid);

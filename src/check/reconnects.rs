@@ -19,7 +19,7 @@ record! {
     pub struct Reconnects {
         /// Connected again, counted from the moment that nothing kept it from it.
         within: WallTime = WallTime::secs(10),
-        /// First news of each open job of which there is any (it runs, where the target pushes that, or it has ended), from the return.
+        /// First news of each open job of which there is any (it starts, where the target pushes that, or it has ended), from the return.
         update_within: WallTime = WallTime::secs(5),
         /// The end of a job that has ended, from the return or from that end, whichever is later.
         end_within: WallTime = WallTime::secs(5),
@@ -200,7 +200,7 @@ impl Reconnects {
             None => {
                 let told = match to_tell {
                     Some(t) => horizon.told(t, self.update_within),
-                    None => "it waits as it did, and there was nothing to tell".to_owned(),
+                    None => "it is as it was, and there was nothing to tell".to_owned(),
                 };
                 horizon.undecided(format!("{name} is back since {back:.1} s, and {shown} has not ended: {told}"))
             }
@@ -208,10 +208,10 @@ impl Reconnects {
     }
 }
 
-/// From when on, after the return, there was something to tell of the job: it had started, where this target pushes that, or ended. Of
-/// one that waits for minutes many have no news.
+/// From when on, after the return, there was something to tell of the job: it started, where this target pushes that, or had ended. Of
+/// one that waits or works for minutes many have no news.
 fn to_tell(job: &JobFacts, back: f64, record: &Record) -> Option<f64> {
-    let started = job.running_t.filter(|_| pushes_starts(record));
+    let started = job.running_t.filter(|t| *t >= back && pushes_starts(record));
     started.into_iter().chain(job.ended.as_ref().map(|e| e.0)).reduce(f64::min).map(|t| t.max(back))
 }
 

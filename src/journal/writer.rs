@@ -159,9 +159,16 @@ impl Journal {
     pub fn emit_synced(&self, event: Event) {
         self.emit(event);
         // A busy disk takes seconds: meanwhile the others go on writing.
-        let files = |inner: &Inner| inner.file.iter().chain(&inner.copy).map(File::try_clone).collect::<io::Result<Vec<File>>>();
-        let files = files(&self.lock());
-        let synced = files.and_then(|files| files.iter().try_for_each(File::sync_data));
+        let both = |inner: &Inner| inner.file.iter().chain(&inner.copy).map(File::try_clone).collect::<io::Result<Vec<File>>>();
+        let files = both(&self.lock());
+        let synced = match files {
+            Ok(files) => files.iter().try_for_each(File::sync_data),
+            // No descriptor is left.
+            Err(_) => {
+                let inner = self.lock();
+                inner.file.iter().chain(&inner.copy).try_for_each(File::sync_data)
+            }
+        };
         if let Err(error) = synced {
             self.lock().error.get_or_insert_with(|| error.to_string());
             self.broken.cancel();

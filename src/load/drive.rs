@@ -28,6 +28,8 @@ const PROGRESS_STEP: f64 = 20.0;
 const RESULT_LATER_S: f64 = 30.0;
 /// ... and for the place where it is for so many: who has not told it by then does not tell it.
 const PLACE_LATER_S: f64 = 5.0;
+/// ... and so often.
+const PLACE_LATER: u32 = 15;
 /// ... and for so long when the run is over.
 const LAST_TRIES_S: f64 = 2.0;
 
@@ -347,14 +349,14 @@ impl Following<'_> {
 
     async fn look_at_result(&self, id: &str) {
         let began_t = self.shop.clock.now_s();
-        let mut over_t = None;
+        let (mut over_t, mut answers) = (None, 0);
         let completed = self.told.as_ref().is_some_and(|view| view.state == JobState::Completed);
         while completed && let Some(look) = self.shop.port.result(id).await {
             // A server that goes down or is paused between the end and the result has not lost it yet.
             let nobody_there = look.status == 0;
             // One that has no room now has it soon, and some tell of the end before they have written down what came out.
-            let comes_later =
-                matches!(look.status, NOT_TOLD | 429 | 502..=504) && self.shop.clock.now_s() - began_t < later_s(look.status);
+            answers += 1;
+            let comes_later = may_come_later(look.status, answers, self.shop.clock.now_s() - began_t);
             if !(nobody_there || comes_later) {
                 return self.shop.journal.emit(Event::ResultSeen { job: self.number, look });
             }
@@ -370,7 +372,25 @@ impl Following<'_> {
     }
 }
 
-/// For how long an answer of that status in place of a result may become one.
-fn later_s(status: u16) -> f64 {
-    if status == NOT_TOLD { PLACE_LATER_S } else { RESULT_LATER_S }
+/// Whether so many answers of that status in place of a result, in so many seconds, may become one.
+fn may_come_later(status: u16, answers: u32, after_s: f64) -> bool {
+    match status {
+        // A busy machine gives few of them in that time.
+        NOT_TOLD => after_s < PLACE_LATER_S || (answers < PLACE_LATER && after_s < RESULT_LATER_S),
+        429 | 502..=504 => after_s < RESULT_LATER_S,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_that_is_not_told_is_asked_for_a_few_seconds_and_a_few_times() {
+        assert!(may_come_later(NOT_TOLD, 19, 4.9) && !may_come_later(NOT_TOLD, 20, 5.1));
+        assert!(may_come_later(NOT_TOLD, 2, 12.0), "a busy machine has asked twice");
+        assert!(!may_come_later(NOT_TOLD, 2, 31.0));
+        assert!(may_come_later(503, 100, 29.0) && !may_come_later(503, 1, 31.0) && !may_come_later(200, 1, 0.0));
+    }
 }

@@ -13,7 +13,7 @@ use crate::run::world::World;
 pub const OPEN: &str = "health.port_open";
 /// 1 while the health endpoint answers with success, else 0.
 pub const UP: &str = "health.up";
-/// The process that listens on the target's port, whenever the port has opened: a child, where what was started starts the server.
+/// The process that listens on the target's port, whenever the target has become well: a child, where what was started starts the server.
 pub const LISTENER: &str = "health.listener_pid";
 /// How long it took.
 const SECONDS: &str = "health.answer_s";
@@ -26,7 +26,7 @@ const SHARE: f64 = 0.1;
 /// Probes until stopped. Only changes are written down.
 pub async fn run(world: World, stop: CancellationToken) {
     let (port, journal) = (&world.port, &world.journal);
-    let (mut last, mut least_s, mut was_open) = (None, f64::INFINITY, false);
+    let (mut last, mut least_s, mut was_well) = (None, f64::INFINITY, false);
     loop {
         let probe = tokio::select! {
             probe = port.probe() => probe,
@@ -40,13 +40,15 @@ pub async fn run(world: World, stop: CancellationToken) {
             journal.emit(Event::Sample { values: figures.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect() });
             last = Some(figures);
         }
-        if probe.open && !was_open {
+        // Before, somebody else may listen there, who says that it is starting.
+        let is_up = probe.healthy.unwrap_or(probe.open);
+        if is_up && !was_well {
             listener(&world).await;
         }
-        was_open = probe.open;
+        was_well = is_up;
         // A container that its engine has started again, or a process that took longer than it was waited for. That it is
         // not ready yet is no news.
-        if probe.healthy.unwrap_or(probe.open) && world.is_starting() {
+        if is_up && world.is_starting() {
             let _ = world.ready().await;
         }
         let is_well = probe.healthy == Some(true);

@@ -531,7 +531,14 @@ fn another_listener_is_another_server() {
     let base = |pids: &[(f64, f64)], change: fn(&mut Script)| {
         let mut script = Script::new("no_crash: {}");
         change(&mut script);
-        pids.iter().for_each(|(t, pid)| script.sample(*t, listens, *pid));
+        for (t, pid) in pids {
+            // From second 30 on it is closed for a moment.
+            if *t > 30.0 {
+                script.sample(30.0, "health.port_open", 0.0);
+            }
+            script.sample(*t, "health.port_open", 1.0);
+            script.sample(*t, listens, *pid);
+        }
         script.end(60.0);
         script.verdict()
     };
@@ -540,6 +547,7 @@ fn another_listener_is_another_server() {
     assert!(crashed.ruling == Failed && crashed.observed.contains("process 12, which listened for process 7"), "{crashed:?}");
     assert_eq!(base(&[(1.0, 12.0), (31.0, 12.0)], nothing).ruling, Passed, "the port was closed, and the same came back");
     assert_eq!(base(&[(1.0, 12.0)], nothing).ruling, Passed);
+    assert_eq!(base(&[(1.0, 12.0), (20.0, 15.0)], nothing).ruling, Passed, "the port was open all the time");
     let restarted = base(&[(1.0, 12.0), (31.0, 15.0)], |script| {
         script.at(
             25.0,
