@@ -162,12 +162,18 @@ impl MetricsLive {
     }
 
     fn of_metric(&self, record: &Record, name: &str, kind: Option<&str>, moves: Moves, ends: &[f64]) -> Said {
+        // The sample after a job's end is the first that can show it.
+        let seen_until = read_until(record) - 2.0 * record.plan().sample_every_s;
+        let missed = |since: f64| ends.iter().filter(|t| **t > since && **t < seen_until).count();
+        let is_unseen = |since: f64| missed(since) < self.jobs as usize;
         let last_change = match last_change(record, name) {
             Some(t) => t,
             None if exists(record, name) => f64::NEG_INFINITY,
             None if moves == Moves::Seldom => return Said::Fine,
             // With labels there is no sample before the first job has ended, and too few of them to see that.
-            None if moves == Moves::WithJobs && kind.is_none() && self.names.is_empty() && ends.is_empty() => return Said::Fine,
+            None if moves == Moves::WithJobs && kind.is_none() && self.names.is_empty() && is_unseen(f64::NEG_INFINITY) => {
+                return Said::Fine;
+            }
             // A family without a sample is declared and nothing more.
             None if moves == Moves::Maybe && record.metric_types.contains_key(family(name)) => return Said::Fine,
             None => {
@@ -188,12 +194,10 @@ impl MetricsLive {
         if matches!(moves, Moves::Maybe | Moves::Seldom) || (moves == Moves::WithListeners && !heard) {
             return Said::Fine;
         }
-        // The sample after a job's end is the first that can show it.
-        let seen_until = read_until(record) - 2.0 * record.plan().sample_every_s;
-        let missed = ends.iter().filter(|t| **t > last_change && **t < seen_until).count();
-        if missed < self.jobs as usize {
+        if is_unseen(last_change) {
             return Said::Fine;
         }
+        let missed = missed(last_change);
         Said::Frozen(match last_change {
             t if t.is_finite() => format!("{name}: frozen since {t:.1} s, while {missed} jobs completed"),
             _ => format!("{name}: it never moved, while {missed} jobs completed"),

@@ -82,7 +82,7 @@ fn replaced(record: &Record) -> Option<Verdict> {
     );
     // A command or a request of the experiment's own may have ended it on purpose.
     let is_own = |fault: &&FaultFacts| {
-        matches!(fault.kind.as_str(), "exec" | "exec_inside" | "http") && fault.injecting_t.is_some_and(|t| t < now.t)
+        matches!(fault.kind.as_str(), "exec" | "exec_inside" | "http" | "evict") && fault.injecting_t.is_some_and(|t| t < now.t)
     };
     let Some(own) = record.faults.iter().find(is_own) else { return Some(Verdict::failed(EXPECTED, observed)) };
     Some(Verdict::inconclusive(EXPECTED, format!("{observed}; whether `{}` did that is not known", own.name)))

@@ -153,7 +153,7 @@ fn is_logged(record: &Record) -> bool {
 
 /// How many more there may have been, by the target's own counter alone, and why that cannot be told.
 pub fn unsure(record: &Record) -> Option<(u64, String)> {
-    let unsure = counter_of(record).map(|counted| counted.unsure).filter(|unsure| *unsure > 0.0 && !is_logged(record))?;
+    let unsure = counter_of(record).map(|counted| counted.unsure).filter(|unsure| *unsure > 0.0)?;
     let name = record.plan().driver.counters.out_of_memory.as_deref().unwrap_or_default();
     let told = format!("`{name}` came with new labels while it ran, at {unsure:.0}: counted now, or old ones of another replica");
     Some((unsure as u64, told))

@@ -212,7 +212,9 @@ impl Reconnects {
 /// one that waits or works for minutes many have no news.
 fn to_tell(job: &JobFacts, back: f64, record: &Record) -> Option<f64> {
     let started = job.running_t.filter(|t| *t >= back && pushes_starts(record));
-    started.into_iter().chain(job.ended.as_ref().map(|e| e.0)).reduce(f64::min).map(|t| t.max(back))
+    // A later end has a time of its own.
+    let ended = job.ended.as_ref().map(|e| e.0).filter(|t| *t <= back);
+    started.or(ended.map(|_| back))
 }
 
 /// The driver knows such messages, or one was heard.

@@ -411,6 +411,10 @@ impl Port for HttpPort {
         }
     }
 
+    async fn is_reachable(&self) -> bool {
+        self.driver.proxy.is_some() || reach::is_open(self.requester.base(), reach::LOOK_STAYS).await.is_ok()
+    }
+
     async fn probe(&self) -> Probe {
         let began = tokio::time::Instant::now();
         let Some(route) = self.driver.health.as_ref() else {

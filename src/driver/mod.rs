@@ -228,6 +228,10 @@ pub trait Port: Send + Sync {
     async fn scrape(&self) -> Option<Result<String, String>>;
     /// Whether its port is open and its health endpoint answers, with a short patience.
     async fn probe(&self) -> Probe;
+    /// Somebody takes connections there, as far as that can be told without a request.
+    async fn is_reachable(&self) -> bool {
+        true
+    }
     /// One request of a user's, below the target's URL.
     ///
     /// # Errors

@@ -41,7 +41,7 @@ impl FromStr for Place {
 
     fn from_str(text: &str) -> Result<Self, String> {
         // A text with values in it may have the word, too; several places that begin as places do are meant as such.
-        let begins = |one: &str| one.starts_with(['/', '$']) || one.starts_with("header ");
+        let begins = |one: &str| one.starts_with('/') || one.starts_with("header ") || is_query(one);
         let are_places = || !text.contains("{{") || text.split(OR).all(|one| begins(one.trim()));
         if text.contains(OR) && !text.starts_with("regex ") && are_places() {
             return text.split(OR).map(|one| one.trim().parse()).collect::<Result<_, _>>().map(Self::FirstOf);
@@ -49,11 +49,14 @@ impl FromStr for Place {
         if let Some(name) = text.strip_prefix("header ") {
             return Ok(Self::Header(name.trim().to_owned()));
         }
-        if text.starts_with('$') {
-            // What stands for a value is a name or a text there.
-            let query = template::plain(text, &|_| Some("x".into()));
+        if is_query(text) {
+            // An id may be anything: only in quotes it is a name or a text.
+            let query = template::plain(text, &|_| Some("1 -x".into()));
             return match JsonPath::parse(&query) {
                 Ok(_) => Ok(Self::Query(text.to_owned())),
+                Err(why) if text.contains("{{") => {
+                    Err(format!("this is no JSONPath (RFC 9535), in which values stand in quotes (`$['{{{{id}}}}']`): {why}"))
+                }
                 Err(why) => Err(format!("this is no JSONPath (RFC 9535): {why}")),
             };
         }
@@ -108,6 +111,10 @@ impl Decode for Place {
     }
 }
 
+fn is_query(text: &str) -> bool {
+    text == "$" || text.starts_with("$.") || text.starts_with("$[")
+}
+
 /// An answer, for looking values up in it.
 pub struct Answered<'a> {
     pub header: &'a dyn Fn(&str) -> Option<String>,
@@ -137,6 +144,15 @@ impl Place {
         }
     }
 
+    /// The names of what is filled in.
+    pub fn names(&self) -> Vec<String> {
+        match self {
+            Self::Pointer(text) | Self::Query(text) | Self::Template(text) => template::names(text),
+            Self::FirstOf(all) => all.iter().flat_map(Self::names).collect(),
+            Self::Header(_) | Self::Pattern(_) => Vec::new(),
+        }
+    }
+
     /// The value in a JSON message alone.
     pub fn find_in(&self, json: &Json, fill: Fill<'_>) -> Option<Json> {
         self.find(&Answered::of(json), fill)
@@ -148,10 +164,11 @@ impl Place {
             Self::Pointer(pointer) if pointer.contains("{{") => answered.json.pointer(&template::plain(pointer, fill)).cloned(),
             Self::Pointer(pointer) => answered.json.pointer(pointer).cloned(),
             Self::Query(query) => {
-                // In quotes, as a name or a text of the query.
+                // Only the quotes that stand around it may be escaped.
+                let quote = if query.contains("'{{") { "'" } else { "\"" };
                 let quoted = |name: &str| {
                     let value = template::as_text(&fill(name)?);
-                    Some(value.replace('\\', "\\\\").replace('\'', "\\'").replace('"', "\\\"").into())
+                    Some(value.replace('\\', "\\\\").replace(quote, &format!("\\{quote}")).into())
                 };
                 let path = JsonPath::parse(&template::plain(query, &quoted)).ok()?;
                 path.query(answered.json).first().cloned()
@@ -221,7 +238,16 @@ mod tests {
             Some(json!("preview.png")),
             "the first that is there"
         );
-        for wrong in ["$.a[", "$ and more", "$.a or job"] {
+        let other = |id: &'static str| {
+            let json = json!({ id: { "at": 1 } });
+            let fill = |name: &str| (name == "id").then(|| json!(id));
+            let of = |text: &str| text.parse::<Place>().unwrap().find(&Answered::of(&json), &fill);
+            (of("$['{{id}}'].at"), of("$[\"{{id}}\"].at"))
+        };
+        for id in ["a'b", "a\"b", "a\\b", "3f2a-1", "7"] {
+            assert_eq!(other(id), (Some(json!(1)), Some(json!(1))), "{id}");
+        }
+        for wrong in ["$.a[", "$. and more", "$.a or job", "$.{{id}}.state"] {
             assert!(wrong.parse::<Place>().is_err(), "{wrong}");
         }
     }

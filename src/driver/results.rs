@@ -31,7 +31,11 @@ impl HttpPort {
         let mut vars = self.live.vars(id);
         // What tells of the end may not tell where the result is: the status does.
         let open = |vars: &Vars| template::unfilled(path, &|name| vars.get(name).cloned());
-        if let Some(status) = self.driver.status.path.as_ref().filter(|_| open(&vars).is_some()) {
+        // Whoever has been asked has told something of it, where it tells anything.
+        let captured: Vec<String> =
+            template::names(path).into_iter().filter(|name| self.driver.status.capture.contains_key(name)).collect();
+        let is_unasked = !captured.is_empty() && !captured.iter().any(|name| vars.contains_key(name));
+        if let Some(status) = self.driver.status.path.as_ref().filter(|_| is_unasked || open(&vars).is_some()) {
             if let Err(Seen::Unclear(reason)) = self.ask_status(status, id).await {
                 return Err(reason);
             }

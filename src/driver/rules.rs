@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use super::format::{AnswerIs, Driver, Step};
 use super::inputs::KNOWN;
-use super::{place::Place, template};
+use super::template;
 use crate::experiment::diagnostic::{Diagnostics, Span, nearest};
 use crate::experiment::node::{Node, Value};
 
@@ -108,10 +108,8 @@ fn submission(driver: &Driver, tree: &Node, diags: &mut Diagnostics) {
         None if driver.submit.answer == AnswerIs::Acceptance => {
             diags.error(id, "nothing says where the job's id is", "expected `id: /id`, or another `answer`");
         }
-        Some(Place::Template(text) | Place::Pointer(text) | Place::Query(text)) => {
-            template::names(text).iter().for_each(|name| unknown(name, &known, id, diags));
-        }
-        _ => {}
+        Some(place) => place.names().iter().for_each(|name| unknown(name, &known, id, diags)),
+        None => {}
     }
 }
 

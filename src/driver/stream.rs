@@ -88,7 +88,7 @@ struct Job {
 }
 
 /// Parts of words for an end that is none, beside what is the state of a job that failed or was cancelled.
-const BAD_ENDS: [&str; 18] = [
+const BAD_ENDS: [&str; 19] = [
     "abort",
     "blocklist",
     "cancel",
@@ -96,6 +96,7 @@ const BAD_ENDS: [&str; 18] = [
     "error",
     "deadline",
     "evict",
+    "expire",
     "fail",
     "incomplete",
     "interrupt",

@@ -11,8 +11,6 @@ use crate::driver::request::{Reply, sentence};
 /// What is asked for.
 const PATHS: &[&str] = &[
     "/health/liveliness",
-    "/health/liveness",
-    "/health/live",
     "/health",
     "/healthz",
     "/api/health",
@@ -61,12 +59,13 @@ impl Found {
         self.answers.get(path).map(|(_, json)| json).filter(|json| json.is_object())
     }
 
-    /// What says that the server lives. Beside such a route `/health` may be a job of its own (LiteLLM's is one for each model).
+    /// What says that the server lives, and works: it stands for its readiness, too. LiteLLM's `/health` is a job for each model, and
+    /// this is how it spells the other one.
     pub fn health(&self) -> Option<&'static str> {
-        let live = ["/health/liveliness", "/health/liveness", "/health/live", "/livez"];
-        let others = ["/health", "/healthz", "/api/health", "/v2/health/live", "/ready", "/ping"];
-        let is_live = live.into_iter().find(|path| self.answers(path));
-        is_live.or_else(|| others.into_iter().find(|path| self.answers.contains_key(*path)))
+        const OF_LITELLM: &str = "/health/liveliness";
+        let others = ["/health", "/healthz", "/api/health", "/livez", "/v2/health/live", "/ready", "/ping"];
+        let others = || others.into_iter().find(|path| self.answers.contains_key(*path));
+        Some(OF_LITELLM).filter(|path| self.answers(path)).or_else(others)
     }
 
     /// The Prometheus exposition, if that is what it is.

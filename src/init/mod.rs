@@ -147,7 +147,7 @@ mod tests {
         let (health, live) = (("/health", json!({})), ("/health/liveliness", json!("I'm alive!")));
         assert_eq!((path(&[health.clone(), live]), path(&[health])), (Some("/health/liveliness"), Some("/health")));
         let page = |path: &str| (path.to_owned(), "<html>".to_owned());
-        let pages = Found::of("http://x", [page("/health"), page("/livez"), page("/health/live")]);
+        let pages = Found::of("http://x", [page("/health"), page("/livez"), page("/health/liveliness")]);
         assert_eq!(pages.health(), Some("/health"), "it answers everywhere with a page");
     }
 

@@ -349,14 +349,17 @@ impl Following<'_> {
 
     async fn look_at_result(&self, id: &str) {
         let began_t = self.shop.clock.now_s();
-        let (mut over_t, mut answers) = (None, 0);
+        let (mut over_t, mut asked_t, mut answers) = (None, began_t, 0);
         let completed = self.told.as_ref().is_some_and(|view| view.state == JobState::Completed);
         while completed && let Some(look) = self.shop.port.result(id).await {
             // A server that goes down or is paused between the end and the result has not lost it yet.
             let nobody_there = look.status == 0;
             // One that has no room now has it soon, and some tell of the end before they have written down what came out.
-            answers += 1;
-            let comes_later = may_come_later(look.status, answers, self.shop.clock.now_s() - began_t);
+            let now_t = self.shop.clock.now_s();
+            // Who does not answer, or has no time for it, tells nothing.
+            (asked_t, answers) = if look.status == NOT_TOLD { (asked_t, answers + 1) } else { (now_t, 0) };
+            let since_t = if look.status == NOT_TOLD { asked_t } else { began_t };
+            let comes_later = may_come_later(look.status, answers, now_t - since_t);
             if !(nobody_there || comes_later) {
                 return self.shop.journal.emit(Event::ResultSeen { job: self.number, look });
             }

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::listening;
 use crate::journal::event::Event;
+use crate::journal::series::Series;
 use crate::plan::RuntimePlan;
 use crate::run::world::World;
 
@@ -20,13 +22,15 @@ const SECONDS: &str = "health.answer_s";
 const EVERY: Duration = Duration::from_millis(50);
 /// A health endpoint that takes longer than this works for its answer: it may be a job of its own.
 pub const DEAR_S: f64 = 0.15;
+/// ... which so many answers tell.
+const FEWEST: usize = 3;
 /// It is asked for no more than this share of the time.
 const SHARE: f64 = 0.1;
 
 /// Probes until stopped. Only changes are written down.
 pub async fn run(world: World, stop: CancellationToken) {
     let (port, journal) = (&world.port, &world.journal);
-    let (mut last, mut least_s, mut was_well) = (None, f64::INFINITY, false);
+    let (mut last, mut answers_s, mut was_well) = (None, Vec::new(), false);
     loop {
         let probe = tokio::select! {
             probe = port.probe() => probe,
@@ -43,7 +47,7 @@ pub async fn run(world: World, stop: CancellationToken) {
         // Before, somebody else may listen there, who says that it is starting.
         let is_up = probe.healthy.unwrap_or(probe.open);
         if is_up && !was_well {
-            listener(&world).await;
+            tokio::spawn(listener(world.clone()));
         }
         was_well = is_up;
         // A container that its engine has started again, or a process that took longer than it was waited for. That it is
@@ -51,23 +55,41 @@ pub async fn run(world: World, stop: CancellationToken) {
         if is_up && world.is_starting() {
             let _ = world.ready().await;
         }
-        let is_well = probe.healthy == Some(true);
-        least_s = if is_well { probe.seconds.min(least_s) } else { least_s };
-        tokio::select! {
-            // Whether it is well again is asked at once.
-            () = tokio::time::sleep(if is_well { pause(least_s) } else { EVERY }) => {}
-            () = stop.cancelled() => return,
+        if probe.open && probe.healthy.is_some() {
+            // One that is slow may be so for other reasons.
+            answers_s.push(probe.seconds);
+            answers_s.sort_by(f64::total_cmp);
+            answers_s.truncate(FEWEST);
+        }
+        let least_s = answers_s.first().copied().filter(|_| answers_s.len() == FEWEST).unwrap_or(f64::INFINITY);
+        let asked = Instant::now();
+        let next = if probe.open { pause(least_s) } else { EVERY };
+        // The port is looked at all the time, and what happened to it is asked at once.
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(EVERY) => {}
+                () = stop.cancelled() => return,
+            }
+            if asked.elapsed() >= next || !port.is_reachable().await {
+                break;
+            }
         }
     }
 }
 
 /// Writes down who listens there, of a target that is a process of ours.
-async fn listener(world: &World) {
+async fn listener(world: World) {
     let RuntimePlan::Process(_) = &world.plan.runtime else { return };
     let Some(port) = world.plan.local_port() else { return };
+    let life = || world.journal.read(|record| record.generations.last().map(|life| life.number));
+    let (before, known) = (life(), world.journal.read(|record| record.series.get(LISTENER).and_then(Series::last_point)));
     // All processes are looked through.
-    if let Ok(Some(pid)) = tokio::task::spawn_blocking(move || listening::process_on(port)).await {
-        world.journal.emit(Event::Sample { values: [(LISTENER.to_owned(), f64::from(pid))].into() });
+    let Ok(all) = tokio::task::spawn_blocking(move || listening::processes_on(port)).await else { return };
+    // Of several the one that is known; else the parent.
+    let known = known.map(|point| point.value).filter(|known| all.iter().any(|pid| f64::from(*pid) == *known));
+    let listens = known.or_else(|| all.iter().min().copied().map(f64::from));
+    if let Some(pid) = listens.filter(|_| life() == before) {
+        world.journal.emit(Event::Sample { values: [(LISTENER.to_owned(), pid)].into() });
     }
 }
 

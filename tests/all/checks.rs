@@ -503,18 +503,22 @@ fn a_log_without_its_end_shows_only_what_it_shows() {
         script.verdict().observed
     };
     assert_eq!((labelled(5.0).as_str(), labelled(1.0).as_str()), ("4 seen", "1 seen"));
-    // Of a target that was there before, whose log nobody reads, the first value of a new label may be another replica's old one.
-    let of_another = |check: &str, to: f64| {
+    // Of a target that was there before the first value of a new label may be another replica's old one.
+    let of_another_in = |check: &str, to: f64, is_logged: bool| {
         let target = "{ url: \"http://127.0.0.1:9\", driver: openai, with: { model: m } }";
         let mut script = Script::from(&driver.replace("{ url: embedded }", target).replace("no_oom: {}", check));
         std::sync::Arc::make_mut(script.record.plan.as_mut().unwrap()).driver.counters.out_of_memory = Some("ooms".to_owned());
-        script.record.generations.clear();
+        if !is_logged {
+            script.record.generations.clear();
+        }
         script.sample(1.0, "metric:requests", 7.0);
         script.sample(5.0, "metric:ooms{kind=\"cuda\"}", 1.0);
         script.sample(6.0, "metric:ooms{kind=\"cuda\"}", to);
         script.end(9.0);
         script.verdict()
     };
+    let of_another = |check: &str, to: f64| of_another_in(check, to, false);
+    assert_eq!(of_another_in("no_oom: {}", 1.0, true).ruling, Inconclusive, "its log was read, and has other words");
     assert_eq!(of_another("no_oom: {}", 1.0).ruling, Inconclusive, "{:?}", of_another("no_oom: {}", 1.0));
     assert_eq!(of_another("no_oom: {}", 2.0).ruling, Failed);
     let seen = |at_least: u32, to: f64| of_another(&format!("oom_seen: {{ at_least: {at_least} }}"), to).ruling;

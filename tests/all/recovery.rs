@@ -218,7 +218,8 @@ fn reconnects() {
     let wrong = [
         ("never came back", lost(None, &[], done)),
         ("came back only after", lost(Some(31.0), &both, done)),
-        ("heard nothing", lost(Some(22.5), &[], done)),
+        ("heard nothing", lost(Some(22.5), &[], Some((22.0, JobState::Completed)))),
+        ("never told that", lost(Some(22.5), &[], done)),
         ("never told that", lost(Some(22.5), &both[..1], done)),
         ("did not go on without it", lost(Some(22.5), &both[..1], Some((30.0, JobState::Cancelled)))),
     ];
